@@ -1,0 +1,1 @@
+"""Signalbox's decision core: pure functions over events, rules and memory; no I/O, no clock, no framework."""

@@ -1,0 +1,89 @@
+"""The kinds of documents the Store keeps, with the fields that may be searched and the queries that may be asked.
+
+Firestore answers only queries that have an index. Declaring them here lets every adapter refuse the same ones, so a
+missing index fails on a laptop and not in production.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """fields: body keys kept searchable beside the compressed body. lists: fields that hold a list of texts.
+    queries: each `(equality fields..., order field)`; a query may use its order field for ranges, either direction."""
+
+    name: str
+    fields: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
+    queries: tuple[tuple[str, ...], ...] = ()
+
+
+_ALL = (
+    # body: {"event": cloudevent, "decision": trace, ...}; see rules.trace
+    Kind(
+        "event",
+        fields=("type", "created", "recorded", "correlation", "customer", "fired", "origin"),
+        lists=("keys",),
+        queries=(
+            ("created",),
+            ("recorded",),
+            ("type", "created"),
+            ("type", "recorded"),
+            ("fired", "created"),
+            ("keys", "created"),
+            ("keys", "type", "created"),
+            ("correlation", "created"),
+        ),
+    ),
+    Kind("memory"),
+    Kind(
+        "rule",
+        fields=("state", "updated_at"),
+        queries=(("updated_at",), ("state", "updated_at")),
+    ),
+    Kind("rule_version", fields=("rule_id", "number"), queries=(("rule_id", "number"),)),
+    Kind("ruleset"),
+    Kind(
+        "run",
+        fields=("state", "rule_id", "key", "customer", "trigger", "correlation", "created_at", "due_at"),
+        queries=(
+            ("created_at",),
+            ("due_at",),
+            ("state", "created_at"),
+            ("rule_id", "created_at"),
+            ("rule_id", "state", "created_at"),
+            ("customer", "created_at"),
+            ("key", "created_at"),
+            ("trigger", "created_at"),
+            ("correlation", "created_at"),
+        ),
+    ),
+    Kind(
+        "command",
+        fields=("state", "run_id", "rule_id", "connection", "customer", "correlation", "created_at", "due_at"),
+        queries=(
+            ("created_at",),
+            ("due_at",),
+            ("state", "created_at"),
+            ("run_id", "created_at"),
+            ("connection", "created_at"),
+            ("connection", "state", "created_at"),
+            ("customer", "created_at"),
+            ("correlation", "created_at"),
+        ),
+    ),
+    Kind("connection", fields=("created_at",), queries=(("created_at",),)),
+    Kind("list", fields=("updated_at",), queries=(("updated_at",),)),
+    Kind("limit"),
+    Kind("switch"),
+    Kind("tenant", fields=("created_at",), queries=(("created_at",),)),
+    Kind("notice", fields=("received_at", "correlation"), queries=(("received_at",), ("correlation", "received_at"))),
+    Kind("job", fields=("type", "created_at"), queries=(("created_at",), ("type", "created_at"))),
+    Kind("audit", fields=("at", "about"), queries=(("at",), ("about", "at"))),
+)
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
+CLAIMABLE = ("command", "run")
+SYSTEM = "system"  # the tenant of documents that belong to no tenant, such as the list of tenants

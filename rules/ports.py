@@ -1,0 +1,290 @@
+"""The ports: what the use cases need from the world, as protocols of one to six methods, and the values they pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal, Protocol
+
+from rules.event import Event
+
+Body = Mapping[str, Any]
+Version = str  # opaque; whatever the store handed out with a document
+
+
+class Unavailable(Exception):
+    """The port could not make it durable or answer; nothing happened; try again later."""
+
+
+class AlreadyProcessed(Exception):
+    """The event is in the store: acknowledge and go on."""
+
+
+class Conflict(Exception):
+    """A document is not at the version that was read: read again and decide again."""
+
+
+class RefusedQuery(Exception):
+    """No declared index serves this query (rules.kinds): declare it or ask otherwise."""
+
+
+# ---- documents and writes -------------------------------------------------------------------------------------------
+ANY: Final = "any"  # overwrite whatever is there
+ABSENT: Final = "absent"  # create; Conflict when it exists
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    tenant: str
+    kind: str
+    id: str
+    body: Body
+    version: Version
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Write a document. expect: the version that was read, or ABSENT, or ANY."""
+
+    kind: str
+    id: str
+    body: Body
+    expect: Version = ANY
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    kind: str
+    id: str
+    expect: Version = ANY
+
+
+Write = Put | Delete
+Where = tuple[str, Literal["==", "has", "<", "<=", ">", ">="], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """next: the cursor to pass as `after`, or None at the end."""
+
+    items: tuple[Document, ...]
+    next: str | None = None
+
+
+class Store(Protocol):
+    """Documents by tenant, kind and id, with optimistic versions; the event log; leases on what is due."""
+
+    def get(self, tenant: str, kind: str, id: str) -> Document | None: ...
+
+    def find(
+        self,
+        tenant: str,
+        kind: str,
+        where: Sequence[Where] = (),
+        order: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> Page:
+        """order: a field, `-field` for descending; ties by id. Raises RefusedQuery for what rules.kinds lacks.
+        Equality and `has` go on the query's leading fields, ranges on its order field only."""
+        ...
+
+    def count(self, tenant: str, kind: str, where: Sequence[Where] = ()) -> int: ...
+
+    def window(self, tenant: str, key: str, types: Sequence[str], since: int, until: int) -> list[Event]:
+        """Recorded events of these types that carry this key, `since <= created <= until`, by (created, id)."""
+        ...
+
+    def commit(self, tenant: str, event: Put | None, writes: Sequence[Write]) -> None:
+        """All or nothing. event: the Put of kind `event` (created; AlreadyProcessed when it exists), or None.
+        Raises Conflict when any expectation fails, Unavailable when it could not be stored. At most 100 writes."""
+        ...
+
+    def claim(self, kind: str, now: datetime, lease: timedelta, limit: int) -> list[Document]:
+        """Due documents of a claimable kind, of every tenant, earliest first: those with `due_at` <= now.
+        Each one's `due_at` moves to now + lease, so no other claimer gets it before then; the returned documents
+        have the new version. Finishing = commit with that version and a new `due_at` (None: not due again)."""
+        ...
+
+    def batch(self) -> AbstractContextManager[None]:
+        """Commits made inside may become durable together, at the end; each is still all or nothing by itself.
+        Reads inside see them. Nothing may be acknowledged or performed before the end. Not re-entrant."""
+        ...
+
+    def wipe(self, tenant: str) -> None:
+        """Remove everything of one tenant (sample data, tests)."""
+        ...
+
+
+# ---- bus and inbox --------------------------------------------------------------------------------------------------
+class Bus(Protocol):
+    def publish(self, event: Event) -> None:
+        """Return when the event is durable; a duplicate is fine. Raises Unavailable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One try at handing over an event. attempt counts from 1."""
+
+    id: str
+    event: Event
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Disposition:
+    """What to do with a delivery: done (acknowledge), retry (after a back-off), dead (to the dead letters)."""
+
+    kind: Literal["done", "retry", "dead"]
+    reason: str = ""
+
+
+DONE: Final = Disposition("done")
+
+
+@dataclass(frozen=True, slots=True)
+class DeadDelivery:
+    id: str
+    tenant: str
+    event_id: str
+    event_type: str
+    reason: str
+    attempts: int
+    at: datetime
+
+
+class Inbox(Protocol):
+    """The consumer's side of the bus on one machine. At least once, unordered."""
+
+    def drain(
+        self, handler: Callable[[Sequence[Delivery]], Sequence[Disposition]], now: datetime, limit: int = 256
+    ) -> int:
+        """Hand up to `limit` due deliveries to the handler as one batch, then settle each as it said; the number
+        handed over. An exception from the handler counts as `retry` for the whole batch, one delivery at a time."""
+        ...
+
+    def oldest(self) -> datetime | None:
+        """When the oldest delivery that is not settled was published; None when all is settled."""
+        ...
+
+    def dead(self, limit: int = 100) -> list[DeadDelivery]: ...
+
+    def replay(self, ids: Sequence[str], now: datetime) -> int:
+        """Make dead deliveries due again; how many."""
+        ...
+
+
+# ---- acting ---------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an outside effect came to. kind: done; retry (later, same id); branch (a business result such as a
+    declined card: the run goes on with it); person (needs one); dead (permanent). data: facts for later steps.
+    request/response: what was sent and answered, free of secrets and personal values."""
+
+    kind: Literal["done", "retry", "branch", "person", "dead"]
+    message: str
+    data: Body = field(default_factory=dict)
+    after: timedelta | None = None
+    request: Body = field(default_factory=dict)
+    response: Body = field(default_factory=dict)
+    pause_connection: bool = False
+
+    @classmethod
+    def done(cls, message: str, **more: Any) -> Outcome:
+        return cls("done", message, **more)
+
+    @classmethod
+    def retry(cls, message: str, after: timedelta | None = None, **more: Any) -> Outcome:
+        return cls("retry", message, after=after, **more)
+
+    @classmethod
+    def dead(cls, message: str, **more: Any) -> Outcome:
+        return cls("dead", message, **more)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A parameter of an action, for the editor's form and the check at authoring."""
+
+    name: str
+    label: str
+    type: Literal["text", "choice", "number", "boolean", "connection", "price", "template"] = "text"
+    required: bool = False
+    choices: tuple[str, ...] = ()
+    default: Any = None
+    help: str = ""
+
+
+class ActionExecutor(Protocol):
+    """One action of a connector, such as `stripe.change_plan`. name, title (plain words), fields for the form."""
+
+    name: str
+    title: str
+    fields: tuple[Field, ...]
+
+    def preview(self, params: Body) -> Body:
+        """The exact call that would be made; sends nothing."""
+        ...
+
+    def execute(self, command: Body, now: datetime) -> Outcome:
+        """Do it once under the command's key. Outside answers become Outcomes; surprises rise."""
+        ...
+
+
+# ---- small ones -----------------------------------------------------------------------------------------------------
+class Clock(Protocol):
+    def now(self) -> datetime: ...
+
+
+class Verifier(Protocol):
+    def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> None:
+        """Return if the signature is good; raise Refused otherwise, never anything else."""
+        ...
+
+
+class Refused(Exception):
+    """Input that is not accepted; the message is safe to show and names the mend."""
+
+
+class Vault(Protocol):
+    """Personal values, encrypted, by deterministic tokens."""
+
+    def tokenise(self, tenant: str, subject: str, values: Sequence[str]) -> list[str]:
+        """The token of each value: the same value of a tenant has the same token for ever; an e-mail's token
+        keeps its domain (`tok_...@acme.com`). Durable when the next publish of this process is."""
+        ...
+
+    def reveal(self, tenant: str, token: str, actor: str, reason: str) -> str | None: ...
+
+    def erase(self, tenant: str, subject: str) -> int: ...
+
+
+class Secrets(Protocol):
+    def get(self, name: str) -> str | None: ...
+
+    def put(self, name: str, value: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One station of a journey. Times are unix nanoseconds. parent: a span id or None. Kept in the store inside the
+    documents it belongs to, and exported."""
+
+    trace_id: str
+    span_id: str
+    parent: str | None
+    name: str
+    start: int
+    end: int
+    kind: Literal["server", "producer", "consumer", "internal", "client"] = "internal"
+    attributes: Body = field(default_factory=dict)
+    ok: bool = True
+
+
+class Tracer(Protocol):
+    def export(self, spans: Sequence[Span]) -> None:
+        """Hand finished spans to the exporters; never blocks for long, never raises."""
+        ...
