@@ -24,7 +24,7 @@ _ALL = (
     # body: {"event": cloudevent, "decision": trace, ...}; see rules.trace
     Kind(
         "event",
-        fields=("type", "created", "recorded", "correlation", "customer", "fired", "origin"),
+        fields=("type", "created", "recorded", "correlation", "trace", "customer", "fired", "origin"),
         lists=("keys",),
         queries=(
             ("created",),
@@ -35,6 +35,7 @@ _ALL = (
             ("keys", "created"),
             ("keys", "type", "created"),
             ("correlation", "created"),
+            ("trace", "created"),  # from a W3C trace id in somebody's log back to the transaction
         ),
     ),
     Kind("memory"),
