@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from app.rulesets import RuleSets
 from app.settings import Settings
-from rules.fields import Catalogue
 from rules.ports import ActionExecutor, Bus, Clock, Inbox, Secrets, Store, Tracer, Vault, Verifier
+
+if TYPE_CHECKING:
+    from app.rulesets import RuleSets
+    from rules.fields import Catalogue
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +28,15 @@ class Services:
     connectors: Mapping[str, ActionExecutor]  # by action name, `stripe.change_plan`
     catalogue: Catalogue
     rulesets: RuleSets
+
+
+def catalogue() -> Catalogue:
+    """The field catalogue of the installed Stripe SDK."""
+    from rules.fields import Catalogue
+
+    return Catalogue.load()
+
+
+def connectors(settings: Settings, secrets: Secrets, vault: Vault) -> Mapping[str, ActionExecutor]:
+    """Every action this installation offers, by name."""
+    return {}

@@ -2,26 +2,130 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
+from urllib.parse import urlsplit
+
+Backend = Literal["sqlite", "google", "memory"]
+Environment = Literal["development", "production"]
+MatcherChoice = Literal["durable", "python", "auto"]
+Traces = Literal["auto", "otlp", "gcp", "off"]
+
+
+class SettingsError(Exception):
+    """The environment cannot be used. `problems` holds all of it, one sentence each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the environment says (DESIGN §8); secrets are read by name through Secrets, never kept here in the clear
-    beyond what start-up needs."""
+    beyond what start-up needs, and never part of the repr."""
 
     port: int = 8080
     host: str = "127.0.0.1"
-    backend: Literal["sqlite", "google", "memory"] = "sqlite"
+    backend: Backend = "sqlite"
     data: Path = Path("data")
-    environment: Literal["development", "production"] = "development"
-    stripe_api_key: str = ""
-    stripe_webhook_secrets: tuple[str, ...] = ()
+    environment: Environment = "development"
+    stripe_api_key: str = field(default="", repr=False)
+    stripe_webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
     stripe_api_base: str = "https://api.stripe.com"
     google_project: str = ""
     otlp_endpoint: str = ""
-    admin_token: str = ""
+    admin_token: str = field(default="", repr=False)
     sample: bool = False
-    matcher: Literal["durable", "python", "auto"] = "auto"
+    matcher: MatcherChoice = "auto"
+    traces: Traces = "auto"
+
+    @property
+    def development(self) -> bool:
+        return self.environment == "development"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Read the environment; raises SettingsError with every problem. Unset and empty mean the default."""
+        read = _Reader(environ)
+        environment = cast(Environment, read.choice("SIGNALBOX_ENV", "development", "production"))
+        settings = cls(
+            port=read.port("PORT", 8080),
+            # Production listens on every interface because Cloud Run requires it; a laptop only on loopback.
+            host=read.text("SIGNALBOX_HOST", "127.0.0.1" if environment == "development" else "0.0.0.0"),
+            backend=cast(Backend, read.choice("SIGNALBOX_BACKEND", "sqlite", "google", "memory")),
+            data=Path(read.text("SIGNALBOX_DATA", "data")),
+            environment=environment,
+            stripe_api_key=read.text("STRIPE_API_KEY"),
+            stripe_webhook_secrets=read.several("STRIPE_WEBHOOK_SECRET"),
+            stripe_api_base=read.url("STRIPE_API_BASE", "https://api.stripe.com"),
+            google_project=read.text("GOOGLE_CLOUD_PROJECT"),
+            otlp_endpoint=read.url("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
+            admin_token=read.text("SIGNALBOX_ADMIN_TOKEN"),
+            sample=read.flag("SAMPLE"),
+            matcher=cast(MatcherChoice, read.choice("SIGNALBOX_MATCHER", "auto", "durable", "python")),
+            traces=cast(Traces, read.choice("SIGNALBOX_TRACES", "auto", "otlp", "gcp", "off")),
+        )
+        problems = [*read.problems, *_contradictions(settings)]
+        if problems:
+            raise SettingsError(problems)
+        return settings
+
+
+class _Reader:
+    """Reads one variable at a time and keeps what was wrong with it; never quotes a value that may be secret."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.problems: list[str] = []
+
+    def text(self, name: str, default: str = "") -> str:
+        return self._environ.get(name, "").strip() or default
+
+    def several(self, name: str) -> tuple[str, ...]:
+        return tuple(part.strip() for part in self.text(name).split(",") if part.strip())
+
+    def flag(self, name: str) -> bool:
+        value = self.text(name, "0").lower()
+        if value not in ("0", "1", "true", "false", "yes", "no"):
+            self.problems.append(f"{name} is {value!r}; write 1 or 0")
+        return value in ("1", "true", "yes")
+
+    def choice(self, name: str, default: str, *others: str) -> str:
+        value = self.text(name, default)
+        if value in (default, *others):
+            return value
+        self.problems.append(f"{name} is {value!r}; choose one of {', '.join((default, *others))}")
+        return default
+
+    def port(self, name: str, default: int) -> int:
+        value = self.text(name, str(default))
+        if value.isascii() and value.isdigit() and 0 <= int(value) <= 65535:
+            return int(value)
+        self.problems.append(f"{name} is {value!r}; write a number from 0 to 65535 (0 takes any free port)")
+        return default
+
+    def url(self, name: str, default: str) -> str:
+        value = self.text(name, default)
+        if not value:
+            return value
+        parts = urlsplit(value)
+        if parts.scheme in ("http", "https") and parts.hostname:
+            return value.rstrip("/")
+        self.problems.append(f"{name} is no http or https address")
+        return default
+
+
+def _contradictions(settings: Settings) -> list[str]:
+    problems = []
+    if settings.backend == "google" and not settings.google_project:
+        problems.append("SIGNALBOX_BACKEND=google needs GOOGLE_CLOUD_PROJECT")
+    if settings.environment == "production" and not settings.admin_token:
+        problems.append("SIGNALBOX_ENV=production needs SIGNALBOX_ADMIN_TOKEN, the first administrator's token")
+    if settings.environment == "production" and settings.sample:
+        problems.append("SAMPLE=1 plays a made-up business and is for SIGNALBOX_ENV=development only")
+    if settings.sample and settings.backend == "google":
+        problems.append("SAMPLE=1 needs SIGNALBOX_BACKEND=sqlite")
+    return problems
