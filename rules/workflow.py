@@ -22,10 +22,15 @@ def run_id(tenant: str, rule_id: str, key: str, trigger: str) -> str:
 class Run:
     """A run as a document of kind `run`; every instant is iso text.
 
-    key: the subject key it is for (`sub:sub_1`). subjects: every key of the trigger, by prefix, for stops and pages.
-    events: the ids that made the match, trigger last. position: path of step indexes that says where it is.
-    steps: by step name `{"state": "done|waiting|due|branch|skipped|...", "at", "message", "data", "command"}`.
+    key: the subject key it is for (`sub:sub_1`). subjects: the trigger's bare ids by prefix, `{"sub": "sub_1",
+    "cus": "cus_1", ...}`, for stops, actions and pages.
+    events: the ids that made the match, trigger last. position: path of step indexes that says where it is:
+    `(2, 0, 1)` is step 2 (an `if`), its `then` (0; `else` is 1), step 1 in there; `(-1,)` waits for an absence.
+    steps: by step name `{"state": "due|waiting|done|branch|failed|person|skipped|would", "at", "message", "data",
+    "command", "until", "ended_by", "generation"}`; the last five only where they mean something.
     story: sentences with their times, `{"at", "text"}`, oldest first. money: minor units by currency.
+    facts: the part of the trigger's envelope that the rule's steps read. heard: events for its waits that came before
+    a wait began, `{"event", "type", "created", "keys"}`. contradicted_by: the late event that took the match back.
     """
 
     id: str
@@ -51,13 +56,15 @@ class Run:
     story: tuple[JSON, ...] = ()
     money: JSON = field(default_factory=dict)
     contradicted_by: str | None = None
+    facts: JSON = field(default_factory=dict)
+    heard: tuple[JSON, ...] = ()
 
     def body(self) -> dict[str, Any]:
         return _body(self)
 
     @classmethod
     def from_body(cls, body: JSON) -> Run:
-        return cls(**_known(cls, body, ("events", "position", "story")))
+        return cls(**_known(cls, body, ("events", "position", "story", "heard")))
 
 
 @dataclass(frozen=True, slots=True)
