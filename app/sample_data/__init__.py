@@ -1,1 +1,1 @@
-"""The sample business: a few dozen customers and three months of their Stripe events, with times relative to its end."""
+"""The sample business: a few dozen customers, three months of their Stripe events, times relative to the end."""

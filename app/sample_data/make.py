@@ -42,12 +42,12 @@ NEAR_MISS = {"cus_S1ycHMWy9dWqET": 6 * DAY, "cus_RDZ4KvkbEk7bTF": 6 * DAY}  # se
 TROUBLE = ("invoice.payment_failed", "charge.dispute.created", "charge.refunded", "customer.subscription.deleted")
 
 
-def main(folder: str) -> None:
+def main(folder: str, target: Path = TARGET) -> None:
     with lzma.open(Path(folder) / "story.jsonl.xz", "rt", encoding="utf-8") as file:
         story = [json.loads(line) for line in file]
     with gzip.open(Path(folder) / "deliveries.jsonl.gz", "rt", encoding="utf-8") as file:
         deliveries = [json.loads(line) for line in file]
-    TARGET.write_bytes(gzip.compress(b"".join(business(story, deliveries)), 9, mtime=0))
+    target.write_bytes(gzip.compress(b"".join(business(story, deliveries)), 9, mtime=0))
 
 
 def business(story: Sequence[JSON], deliveries: Sequence[JSON]) -> Iterator[bytes]:
@@ -167,4 +167,4 @@ def line(value: JSON) -> bytes:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1])
