@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from pathlib import Path
 
 from flask import Flask
 
 import app.web
 from app.services import Services
+from app.web import access, pages, show
+
+ROOT = Path(__file__).parents[2]
 
 
 def create_app(services: Services) -> Flask:
     """The web application. Every module of this package that has a `blueprint` is registered."""
-    flask = Flask("signalbox", root_path=".", template_folder="templates", static_folder="static")
+    flask = Flask(
+        "signalbox", root_path=str(ROOT), template_folder="templates", static_folder="static", static_url_path="/static"
+    )
     flask.extensions["services"] = services
+    flask.jinja_env.trim_blocks = flask.jinja_env.lstrip_blocks = True
+    access.install(flask, services)
+    pages.install(flask)
+    show.install(flask)
     for found in sorted(pkgutil.iter_modules(app.web.__path__), key=lambda module: module.name):
         module = importlib.import_module(f"app.web.{found.name}")
         if hasattr(module, "blueprint"):
