@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +10,18 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from app.adapters.delivery import given_up, next_try, settle
+from app.adapters.documents import (
+    check_commit,
+    check_id,
+    check_query,
+    cursor_after,
+    decode,
+    encode,
+    read_cursor,
+    searched,
+    searched_list,
+)
 from rules.event import Event, iso
 from rules.kinds import CLAIMABLE, KINDS
 from rules.ports import (
@@ -24,14 +35,10 @@ from rules.ports import (
     Document,
     Page,
     Put,
-    RefusedQuery,
     Span,
     Where,
     Write,
 )
-
-BACK_OFF = (1, 5, 30, 120, 600)  # seconds after the 1st, 2nd, ... failed attempt
-MAX_ATTEMPTS = 6
 
 
 class ManualClock:
@@ -51,36 +58,31 @@ class ManualClock:
         return self._now
 
 
-def check_query(kind: str, where: Sequence[Where], order: str | None) -> None:
-    """Raise RefusedQuery unless rules.kinds declares a query that serves this one."""
-    if kind not in KINDS:
-        raise RefusedQuery(f"no kind {kind!r}")
-    field_ = (order or "").lstrip("-")
-    equal = [name for name, op, _ in where if op in ("==", "has")]
-    ranged = {name for name, op, _ in where if op not in ("==", "has")}
-    if not equal and not ranged and not field_:
-        return
-    for query in KINDS[kind].queries:
-        *leading, last = query
-        if sorted(equal) == sorted(leading) and ranged <= {last} and field_ in ("", last):
-            return
-        if sorted(equal) == sorted(query) and not ranged and not field_:
-            return
-    raise RefusedQuery(f"{kind}: no declared index serves where {list(where)} order {order}")
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A document as kept: its bytes, from which every reader gets a copy of its own, and a body to search in."""
+
+    stored: bytes
+    body: Mapping[str, Any]
+    version: int
+
+
+_Key = tuple[str, str, str]  # tenant, kind, id
 
 
 class MemoryStore:
-    """Store in a dict. Reads and writes copy, so no caller can change what is stored."""
+    """Store in a dict. Bodies are kept as bytes, so no caller can change what is stored, nor store what is not JSON."""
 
     def __init__(self) -> None:
-        self._documents: dict[tuple[str, str, str], tuple[Any, int]] = {}
+        self._documents: dict[tuple[str, str], dict[str, _Stored]] = {}
         self._lock = threading.RLock()
         self._sequence = 0
+        self._undo: list[tuple[_Key, _Stored | None]] | None = None  # what an open batch has overwritten
 
     def get(self, tenant: str, kind: str, id: str) -> Document | None:
         with self._lock:
-            found = self._documents.get((tenant, kind, id))
-            return None if found is None else self._document(tenant, kind, id, found)
+            found = self._kind(tenant, kind).get(id)
+            return None if found is None else _document(tenant, kind, id, found)
 
     def find(
         self,
@@ -91,17 +93,17 @@ class MemoryStore:
         after: str | None = None,
         limit: int = 100,
     ) -> Page:
-        check_query(kind, where, order)
+        query = check_query(kind, where, order)
+        name = query.order
         with self._lock:
             found = self._matching(tenant, kind, where)
-        name = (order or "").lstrip("-")
-        if name:
-            found = [doc for doc in found if doc.body.get(name) is not None]
-        found.sort(key=lambda doc: (doc.body[name] if name else "", doc.id), reverse=bool(order and order[0] == "-"))
-        start = int(after or 0)
-        items = tuple(found[start : start + limit])
-        more = start + limit < len(found)
-        return Page(items, str(start + limit) if more else None)
+            keyed = [(stored.body.get(name) if name else None, id) for id, stored in found.items()]
+            keyed = sorted((key for key in keyed if not name or key[0] is not None), reverse=query.descending)
+            if after is not None:
+                last = read_cursor(query, after)
+                keyed = [key for key in keyed if (key < last if query.descending else key > last)]
+            items = tuple(_document(tenant, kind, id, found[id]) for _, id in keyed[:limit])
+        return Page(items, cursor_after(query, *keyed[limit - 1]) if items and len(keyed) > limit else None)
 
     def count(self, tenant: str, kind: str, where: Sequence[Where] = ()) -> int:
         check_query(kind, where, None)
@@ -111,79 +113,109 @@ class MemoryStore:
     def window(self, tenant: str, key: str, types: Sequence[str], since: int, until: int) -> list[Event]:
         with self._lock:
             found = [
-                Event.from_cloudevent(copy.deepcopy(body["event"]))
-                for (owner, kind, _), (body, _) in self._documents.items()
-                if owner == tenant
-                and kind == "event"
-                and key in body["keys"]
-                and body["type"] in types
-                and since <= body["created"] <= until
+                Event.from_cloudevent(decode(stored.stored)["event"])
+                for stored in self._kind(tenant, "event").values()
+                if key in stored.body["keys"]
+                and stored.body["type"] in types
+                and since <= stored.body["created"] <= until
             ]
         return sorted(found, key=lambda event: (event.created, event.id))
 
     def commit(self, tenant: str, event: Put | None, writes: Sequence[Write]) -> None:
-        if len(writes) > 100:
-            raise ValueError(f"a commit has at most 100 writes, not {len(writes)}")
+        check_commit(event, writes)
+        both: list[Write] = [*([event] if event else []), *writes]
+        prepared = [_prepare(write) for write in both]
         with self._lock:
-            if event is not None and (tenant, "event", event.id) in self._documents:
+            if event is not None and event.id in self._kind(tenant, "event"):
                 raise AlreadyProcessed(event.id)
             for write in writes:
                 self._check(tenant, write)
-            for write in [*([event] if event else []), *writes]:
-                self._apply(tenant, write)
+            for write, stored in zip(both, prepared, strict=True):
+                self._apply((tenant, write.kind, write.id), stored)
 
     def claim(self, kind: str, now: datetime, lease: timedelta, limit: int) -> list[Document]:
         if kind not in CLAIMABLE:
             raise ValueError(f"{kind!r} is not claimable")
         with self._lock:
             due = sorted(
-                (body["due_at"], tenant, id)
-                for (tenant, k, id), (body, _) in self._documents.items()
-                if k == kind and body.get("due_at") is not None and body["due_at"] <= iso(now)
+                (stored.body["due_at"], tenant, id)
+                for (tenant, k), documents in self._documents.items()
+                for id, stored in documents.items()
+                if k == kind and stored.body.get("due_at") is not None and stored.body["due_at"] <= iso(now)
             )
-            claimed = []
-            for _, tenant, id in due[:limit]:
-                body, _ = self._documents[tenant, kind, id]
-                self._apply(tenant, Put(kind, id, {**body, "due_at": iso(now + lease)}))
-                claimed.append(self._document(tenant, kind, id, self._documents[tenant, kind, id]))
-            return claimed
+            return [self._lease((tenant, kind, id), iso(now + lease)) for _, tenant, id in due[:limit]]
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        yield
+        with self._lock:
+            if self._undo is not None:
+                raise RuntimeError("a batch is not re-entrant")
+            self._undo = []
+            try:
+                yield
+            except BaseException:
+                for (tenant, kind, id), before in reversed(self._undo):
+                    self._set(tenant, kind, id, before)
+                raise
+            finally:
+                self._undo = None
 
     def wipe(self, tenant: str) -> None:
         with self._lock:
             for key in [key for key in self._documents if key[0] == tenant]:
                 del self._documents[key]
 
-    def _matching(self, tenant: str, kind: str, where: Sequence[Where]) -> list[Document]:
-        return [
-            self._document(tenant, kind, id, found)
-            for (owner, k, id), found in self._documents.items()
-            if owner == tenant and k == kind and all(_holds(found[0], test) for test in where)
-        ]
+    def _kind(self, tenant: str, kind: str) -> dict[str, _Stored]:
+        return self._documents.get((tenant, kind), {})
+
+    def _matching(self, tenant: str, kind: str, where: Sequence[Where]) -> dict[str, _Stored]:
+        return {
+            id: stored
+            for id, stored in self._kind(tenant, kind).items()
+            if all(_holds(stored.body, test) for test in where)
+        }
 
     def _check(self, tenant: str, write: Write) -> None:
-        found = self._documents.get((tenant, write.kind, write.id))
+        found = self._kind(tenant, write.kind).get(write.id)
         if write.expect == ANY:
             return
         if write.expect == ABSENT and found is None:
             return
-        if found is None or write.expect != str(found[1]):
+        if found is None or write.expect != str(found.version):
             raise Conflict(f"{write.kind} {write.id}")
 
-    def _apply(self, tenant: str, write: Write) -> None:
-        key = (tenant, write.kind, write.id)
-        if isinstance(write, Put):
-            self._sequence += 1
-            self._documents[key] = (copy.deepcopy(dict(write.body)), self._sequence)
-        else:
-            self._documents.pop(key, None)
+    def _apply(self, key: _Key, stored: bytes | None) -> None:
+        tenant, kind, id = key
+        if self._undo is not None:
+            self._undo.append((key, self._kind(tenant, kind).get(id)))
+        self._sequence += 1
+        self._set(tenant, kind, id, None if stored is None else _Stored(stored, decode(stored), self._sequence))
 
-    @staticmethod
-    def _document(tenant: str, kind: str, id: str, found: tuple[Any, int]) -> Document:
-        return Document(tenant, kind, id, copy.deepcopy(found[0]), str(found[1]))
+    def _set(self, tenant: str, kind: str, id: str, stored: _Stored | None) -> None:
+        documents = self._documents.setdefault((tenant, kind), {})
+        documents.pop(id, None)
+        if stored is not None:
+            documents[id] = stored
+
+    def _lease(self, key: _Key, until: str) -> Document:
+        tenant, kind, id = key
+        self._apply(key, encode({**self._kind(tenant, kind)[id].body, "due_at": until}))
+        return _document(tenant, kind, id, self._kind(tenant, kind)[id])
+
+
+def _prepare(write: Write) -> bytes | None:
+    """The bytes to store, or None for a delete; refuses what any backend would."""
+    check_id(write.kind, write.id)
+    if not isinstance(write, Put):
+        return None
+    searched(KINDS[write.kind], write.body)
+    for name in KINDS[write.kind].lists:
+        searched_list(KINDS[write.kind], name, write.body)
+    return encode(write.body)
+
+
+def _document(tenant: str, kind: str, id: str, found: _Stored) -> Document:
+    return Document(tenant, kind, id, decode(found.stored), str(found.version))
 
 
 def _holds(body: Mapping[str, Any], test: Where) -> bool:
@@ -205,6 +237,7 @@ class _Queued:
     attempts: int = 0
     due: datetime | None = None
     dead: str | None = None
+    died: datetime | None = None
 
 
 class MemoryBus:
@@ -234,7 +267,7 @@ class MemoryBus:
 
     def dead(self, limit: int = 100) -> list[DeadDelivery]:
         return [
-            DeadDelivery(id, q.event.tenant, q.event.id, q.event.type, q.dead, q.attempts, q.published)
+            DeadDelivery(id, q.event.tenant, q.event.id, q.event.type, q.dead, q.attempts, q.died or q.published)
             for id, q in self._queue.items()
             if q.dead is not None
         ][:limit]
@@ -252,23 +285,9 @@ class MemoryBus:
                 del self._queue[delivery.id]
                 return
             queued.attempts += 1
-            queued.due = now + timedelta(seconds=BACK_OFF[min(queued.attempts, len(BACK_OFF)) - 1])
-            if disposition.kind == "dead" or queued.attempts >= MAX_ATTEMPTS:
-                queued.dead = disposition.reason
-
-
-def settle(
-    handler: Callable[[Sequence[Delivery]], Sequence[Disposition]], batch: Sequence[Delivery]
-) -> list[Disposition]:
-    """The dispositions of a batch; when the batch raises, each delivery is tried alone, so one bad one harms no other."""
-    if not batch:
-        return []
-    try:
-        return list(handler(batch))
-    except Exception as error:  # a handler's surprise must not lose the rest
-        if len(batch) == 1:
-            return [Disposition("retry", f"{type(error).__name__}: {error}")]
-        return [settle(handler, [delivery])[0] for delivery in batch]
+            queued.due = next_try(queued.attempts, now)
+            if given_up(disposition, queued.attempts):
+                queued.dead, queued.died = disposition.reason, now
 
 
 class MemoryVault:

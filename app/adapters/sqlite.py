@@ -1,0 +1,98 @@
+"""SQLite connections as this project uses them: WAL, an honest fsync on each commit, errors named for the caller."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rules.ports import Unavailable
+
+BUSY_SECONDS = 10.0  # another process's batch or checkpoint holds the file this long at most
+
+
+class NewerData(Exception):
+    """The data folder was written by a newer Signalbox; the message says which file."""
+
+
+def connect(path: Path, durable: bool = True, busy: float = BUSY_SECONDS) -> sqlite3.Connection:
+    """A connection in autocommit mode, usable from any one thread at a time.
+    durable: a commit survives a power cut (FULL), else only the death of the process (NORMAL)."""
+    connection = sqlite3.connect(
+        path, timeout=busy, isolation_level=None, check_same_thread=False, cached_statements=512
+    )
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+    connection.execute("PRAGMA fullfsync=ON")  # macOS: fsync alone does not reach the platter
+    connection.execute("PRAGMA temp_store=MEMORY")
+    connection.execute("PRAGMA journal_size_limit=67108864")
+    return connection
+
+
+@contextmanager
+def unavailable(what: str) -> Iterator[None]:
+    """Turn SQLite's operational errors (busy, full, read-only, I/O, damaged) into Unavailable."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise named(what, error) from error
+
+
+def named(what: str, error: sqlite3.DatabaseError) -> Exception:
+    """Unavailable for what the machine did to us, the error itself for what our own SQL did."""
+    ours = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.NotSupportedError)
+    return error if isinstance(error, ours) else Unavailable(f"{what}: {error}")
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """One write transaction: committed at the end, undone on any exception."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        roll_back(connection)
+        raise
+
+
+def roll_back(connection: sqlite3.Connection) -> None:
+    """Undo what is open; SQLite may have done so by itself after a full disk or an I/O error."""
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+def check_format(connection: sqlite3.Connection, path: Path, known: int) -> None:
+    """Raise NewerData when the file's format (`user_version`) is beyond what this code knows."""
+    found = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if found > known:
+        raise NewerData(f"{path} has format {found}; this Signalbox knows up to {known}: run the newer one")
+
+
+class Readers:
+    """One read connection for each thread, closed when its thread ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._local = threading.local()
+
+    def connection(self) -> sqlite3.Connection:
+        holder: _Holder | None = getattr(self._local, "holder", None)
+        if holder is None:
+            holder = self._local.holder = _Holder(connect(self._path))
+            holder.connection.execute("PRAGMA query_only=ON")
+        return holder.connection
+
+    def close(self) -> None:
+        """Close this thread's; the others' close with their threads or with this object."""
+        self._local = threading.local()
+
+
+class _Holder:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def __del__(self) -> None:
+        self.connection.close()

@@ -1,0 +1,322 @@
+"""The Store on one SQLite file: documents, event log and leases; many commits may share one fsync.
+
+One connection writes, under a lock; each thread reads on its own. Other processes may write too: every transaction
+takes SQLite's write lock first, so what it checks cannot change under it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from app.adapters.documents import (
+    Query,
+    check_commit,
+    check_id,
+    check_query,
+    cursor_after,
+    decode,
+    encode,
+    read_cursor,
+    searched,
+)
+from app.adapters.sqlite import Readers, check_format, connect, named, roll_back, unavailable
+from app.adapters.sqlite_schema import FORMAT, TABLES, ListTable, Table, marks, prepare, quoted
+from rules.event import Event, iso
+from rules.kinds import CLAIMABLE
+from rules.ports import ABSENT, ANY, AlreadyProcessed, Conflict, Document, Page, Put, Unavailable, Where, Write
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A write, checked and encoded before any lock is taken. stored: None for a delete."""
+
+    table: Table
+    id: str
+    expect: str
+    values: list[Any]
+    stored: bytes | None
+    body: Mapping[str, Any]
+
+
+class SqliteStore:
+    """Store in `path`. Safe from any thread and from several processes."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with unavailable(f"opening {path}"):
+            self._writer = connect(path)
+            check_format(self._writer, path, FORMAT)
+            prepare(self._writer)
+        self._readers = Readers(path)
+        self._lock = threading.Lock()
+        self._owner: int | None = None  # the thread whose batch is open
+        self._broken: Unavailable | None = None  # what ended the open batch before its time
+        self._sequence = 0  # the last version handed out; never reused, so what was deleted cannot come back as itself
+
+    def close(self) -> None:
+        with self._lock:
+            self._readers.close()
+            self._writer.close()
+
+    # ---- reading ----------------------------------------------------------------------------------------------------
+    def get(self, tenant: str, kind: str, id: str) -> Document | None:
+        table = TABLES[kind]
+        rows = self._read(table.get, (tenant, id))
+        return _document(tenant, table, rows[0]) if rows else None
+
+    def find(
+        self,
+        tenant: str,
+        kind: str,
+        where: Sequence[Where] = (),
+        order: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> Page:
+        query = check_query(kind, where, order)
+        sql, parameters = _select(tenant, query, after)
+        table = TABLES[kind]
+        rows = self._read(sql, (*parameters, limit + 1))
+        items = tuple(_document(tenant, table, row) for row in rows[:limit])
+        if len(rows) <= limit or not items:
+            return Page(items)
+        last = items[-1]
+        return Page(items, cursor_after(query, last.body[query.order] if query.order else None, last.id))
+
+    def count(self, tenant: str, kind: str, where: Sequence[Where] = ()) -> int:
+        query = check_query(kind, where, None)
+        source, conditions, parameters = _source(tenant, query)
+        return int(self._read(f"SELECT count(*) FROM {source} WHERE {conditions}", parameters)[0][0])
+
+    def window(self, tenant: str, key: str, types: Sequence[str], since: int, until: int) -> list[Event]:
+        if not types:
+            return []
+        rows = self._read(
+            "SELECT event.body FROM event_keys AS k JOIN event ON event.seq = k.doc WHERE k.tenant = ? AND k.keys = ?"
+            f" AND k.type IN ({marks(len(types))}) AND k.created BETWEEN ? AND ? ORDER BY k.created, k.id",
+            (tenant, key, *types, since, until),
+        )
+        return [Event.from_cloudevent(decode(row[0])["event"]) for row in rows]
+
+    def _read(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """All rows at once: a cursor left open would hold back the checkpoint."""
+        try:
+            connection = self._writer if self._owner == threading.get_ident() else self._readers.connection()
+            return connection.execute(sql, parameters).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise named("reading the store", error) from error
+
+    # ---- writing ----------------------------------------------------------------------------------------------------
+    def commit(self, tenant: str, event: Put | None, writes: Sequence[Write]) -> None:
+        check_commit(event, writes)
+        first = _row(event) if event is not None else None
+        rows = [_row(write) for write in writes]
+        if self._owner == threading.get_ident():
+            return self._commit_in_batch(tenant, first, rows)
+        with self._lock, self._transaction():
+            self._apply(tenant, first, rows)
+        return None
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """One transaction, one fsync; a savepoint for each commit inside."""
+        if self._owner == threading.get_ident():
+            raise RuntimeError("a batch is not re-entrant")
+        with self._lock, self._transaction():
+            self._owner, self._broken = threading.get_ident(), None
+            try:
+                yield
+                if self._broken:
+                    raise self._broken
+            finally:
+                self._owner = None
+
+    def claim(self, kind: str, now: datetime, lease: timedelta, limit: int) -> list[Document]:
+        if kind not in CLAIMABLE:
+            raise ValueError(f"{kind!r} is not claimable")
+        table = TABLES[kind]
+        if not self._read(f"SELECT 1 FROM {table.name} WHERE due_at <= ? LIMIT 1", (iso(now),)):
+            return []  # the usual idle poll takes no write lock
+        inside = self._owner == threading.get_ident()
+        with nullcontext() if inside else self._lock, nullcontext() if inside else self._transaction():
+            return self._lease(table, iso(now), iso(now + lease), limit)
+
+    def wipe(self, tenant: str) -> None:
+        with self._lock, self._transaction():
+            for table in TABLES.values():
+                for name in table.creates():
+                    self._writer.execute(f"DELETE FROM {quoted(name)} WHERE tenant = ?", (tenant,))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """BEGIN IMMEDIATE .. COMMIT around the caller's writes; the caller holds the lock."""
+        writer = self._writer
+        try:
+            with unavailable("the store cannot be written"):
+                writer.execute("BEGIN IMMEDIATE")
+                self._sequence = writer.execute("SELECT value FROM meta WHERE name = 'sequence'").fetchone()[0]
+            before = self._sequence
+            try:
+                yield
+            except sqlite3.DatabaseError as error:
+                raise named("the store cannot be written", error) from error
+            with unavailable("the store cannot be written"):
+                if self._sequence != before:
+                    writer.execute("UPDATE meta SET value = ? WHERE name = 'sequence'", (self._sequence,))
+                writer.execute("COMMIT")
+        except BaseException:
+            roll_back(writer)
+            raise
+
+    def _commit_in_batch(self, tenant: str, event: _Row | None, rows: Sequence[_Row]) -> None:
+        if self._broken:
+            raise self._broken
+        writer = self._writer
+        try:
+            writer.execute("SAVEPOINT one")
+            try:
+                self._apply(tenant, event, rows)
+            except Exception:
+                writer.execute("ROLLBACK TO one")
+                writer.execute("RELEASE one")
+                raise
+            writer.execute("RELEASE one")
+        except sqlite3.DatabaseError as error:
+            # SQLite may have undone the whole transaction by itself; nothing of this batch may count as done
+            self._broken = Unavailable(f"the store cannot be written: {error}")
+            raise self._broken from error
+
+    def _apply(self, tenant: str, event: _Row | None, rows: Sequence[_Row]) -> None:
+        if event is not None and not self._insert(tenant, event):
+            raise AlreadyProcessed(event.id)
+        for row in rows:
+            if not self._write(tenant, row):
+                raise Conflict(f"{row.table.kind.name} {row.id}")
+
+    def _insert(self, tenant: str, row: _Row) -> bool:
+        """Create a document; false when it exists."""
+        self._sequence += 1
+        cursor = self._writer.execute(row.table.create_new, (tenant, row.id, self._sequence, *row.values, row.stored))
+        if not cursor.rowcount:
+            return False
+        if row.table.lists:
+            self._insert_lists(tenant, row, cursor.lastrowid)
+        return True
+
+    def _insert_lists(self, tenant: str, row: _Row, seq: int | None) -> None:
+        for beside in row.table.lists:
+            self._writer.executemany(beside.insert, beside.rows(tenant, row.id, seq or 0, row.body))
+
+    def _write(self, tenant: str, row: _Row) -> bool:
+        """Make one write true; false when the document is not as expected."""
+        if row.expect == ABSENT:
+            return self._insert(tenant, row) if row.stored is not None else not self._exists(tenant, row)
+        if row.expect != ANY and not row.expect.isdecimal():
+            return False
+        if row.table.lists:
+            return self._rewrite(tenant, row)
+        if row.stored is None:
+            return self._delete(tenant, row)
+        self._sequence += 1
+        if row.expect == ANY:
+            self._writer.execute(row.table.put_any, (tenant, row.id, self._sequence, *row.values, row.stored))
+            return True
+        changed = (self._sequence, *row.values, row.stored, tenant, row.id, int(row.expect))
+        return self._writer.execute(row.table.update, changed).rowcount == 1
+
+    def _exists(self, tenant: str, row: _Row) -> bool:
+        return self._writer.execute(row.table.row, (tenant, row.id)).fetchone() is not None
+
+    def _delete(self, tenant: str, row: _Row) -> bool:
+        if row.expect == ANY:
+            self._writer.execute(row.table.delete_any, (tenant, row.id))
+            return True
+        return self._writer.execute(row.table.delete, (tenant, row.id, int(row.expect))).rowcount == 1
+
+    def _rewrite(self, tenant: str, row: _Row) -> bool:
+        """Overwrite or delete a document that has searched lists: their old rows go, found by the old body."""
+        found = self._writer.execute(row.table.row, (tenant, row.id)).fetchone()
+        if found is None:
+            return row.expect == ANY and (row.stored is None or self._insert(tenant, row))
+        seq, version, stored = found
+        if row.expect not in (ANY, str(version)):
+            return False
+        for beside in row.table.lists:
+            self._writer.executemany(beside.delete, _texts(beside, tenant, seq, stored))
+        if row.stored is None:
+            return self._delete(tenant, row)
+        self._sequence += 1
+        changed = (self._sequence, *row.values, row.stored, tenant, row.id, version)
+        self._writer.execute(row.table.update, changed)
+        self._insert_lists(tenant, row, seq)
+        return True
+
+    def _lease(self, table: Table, now: str, until: str, limit: int) -> list[Document]:
+        rows = self._writer.execute(
+            f"SELECT seq, tenant, id, body FROM {table.name} WHERE due_at <= ? ORDER BY due_at, tenant, id LIMIT ?",
+            (now, limit),
+        ).fetchall()
+        self._sequence += 1
+        self._writer.executemany(
+            f"UPDATE {table.name} SET due_at = ?, version = ? WHERE seq = ?",
+            [(until, self._sequence, row[0]) for row in rows],
+        )
+        return [_document(tenant, table, (id, self._sequence, body, until)) for _, tenant, id, body in rows]
+
+
+def _row(write: Write) -> _Row:
+    check_id(write.kind, write.id)
+    table = TABLES[write.kind]
+    if not isinstance(write, Put):
+        return _Row(table, write.id, write.expect, [], None, {})
+    return _Row(table, write.id, write.expect, searched(table.kind, write.body), encode(write.body), write.body)
+
+
+def _document(tenant: str, table: Table, row: Sequence[Any]) -> Document:
+    body = decode(row[2])
+    if table.claimable and (row[3] is not None or "due_at" in body):
+        body["due_at"] = row[3]  # a claim moves the column only
+    return Document(tenant, table.kind.name, row[0], body, str(row[1]))
+
+
+def _texts(beside: ListTable, tenant: str, seq: int, stored: bytes) -> list[tuple[str, str, int]]:
+    return [(tenant, text, seq) for text in dict.fromkeys(decode(stored).get(beside.name) or ())]
+
+
+def _select(tenant: str, query: Query, after: str | None) -> tuple[str, list[Any]]:
+    """The SELECT of a page without its limit: by the order field and the id, from the cursor on."""
+    source, conditions, parameters = _source(tenant, query)
+    prefix = "k" if query.has else "d"
+    keys = [f"{prefix}.{quoted(name)}" for name in ([query.order] if query.order else []) + ["id"]]
+    if query.order:
+        conditions += f" AND {keys[0]} IS NOT NULL"
+    if after is not None:
+        value, id = read_cursor(query, after)
+        conditions += f" AND ({', '.join(keys)}) {'<' if query.descending else '>'} ({marks(len(keys))})"
+        parameters += [value, id] if query.order else [id]
+    down = " DESC" if query.descending else ""
+    answer = ", ".join(f"d.{quoted(name)}" for name in TABLES[query.kind.name].answer)
+    by = ", ".join(key + down for key in keys)
+    return f"SELECT {answer} FROM {source} WHERE {conditions} ORDER BY {by} LIMIT ?", parameters
+
+
+def _source(tenant: str, query: Query) -> tuple[str, str, list[Any]]:
+    """FROM and WHERE of a query; `has` starts from the list's own table, which holds all that the query needs."""
+    table = TABLES[query.kind.name]
+    prefix, source = "d", f"{table.name} AS d"
+    tests: list[tuple[str, str, Any]] = [("tenant", "=", tenant)]
+    if query.has:
+        beside = next(found for found in table.lists if found.name == query.has[0])
+        prefix, source = "k", f"{quoted(beside.table)} AS k JOIN {table.name} AS d ON d.seq = k.doc"
+        tests.append((query.has[0], "=", query.has[1]))
+    tests += [(name, "=", value) for name, value in query.equal]
+    tests += [(name, op, value) for name, op, value in query.ranges]
+    conditions = " AND ".join(f"{prefix}.{quoted(name)} {op} ?" for name, op, _ in tests)
+    return source, conditions, [value for _, _, value in tests]
