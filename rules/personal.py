@@ -1,0 +1,192 @@
+"""Where personal values stand in Stripe's objects, and how they are replaced; what a token is belongs to the vault.
+
+Personal is what names, reaches or locates a person, and every secret that opens something (client secrets, card
+numbers, sign-in links). Deliberately kept in the clear, because rules and pages need them and they name nobody:
+Stripe's ids, country and state, card brand, last four digits, fingerprint and expiry, bank names and routing numbers,
+amounts, and the hosted pages of an invoice or receipt (a rule's message must be able to carry the link to pay).
+Free text is not declared; instead an e-mail address is found wherever else it stands, in metadata and notes alike.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from rules.personal_paths import CAREFUL, CLASSES, EMBEDDED, METADATA_KEY, OBJECT, PERSONAL, Node
+
+Replace = Callable[[Sequence[str]], Sequence[str]]
+Place = tuple[Any, Any]  # (container, key or index): container[key] holds a personal value
+
+# Both parts are bounded, so that no text takes more than linear time.
+EMAIL: Final = re.compile(r"[^\s@<>\"'(),;:\[\]\\/=]{1,64}@\w(?:[\w.-]{0,252}\w)?")
+TOKEN: Final = re.compile(r"tok_[0-9A-Za-z_-]{16,}(?:@[^\s@]+)?")
+
+
+# ---- asking ---------------------------------------------------------------------------------------------------------
+def is_personal(object_class: str, path: str | Sequence[str]) -> bool:
+    """Whether the field at this path of the object is personal. path: dotted or keys, from the object or from the
+    envelope (`data.object.customer_email`); list marks `[]` and indexes may be left in."""
+    keys = [key.removesuffix("[]") for key in (path.split(".") if isinstance(path, str) else path)]
+    if keys[:2] in (["data", "object"], ["data", "previous_attributes"]):
+        keys = keys[2:]
+    node: Node | None = CLASSES.get(object_class, CAREFUL)
+    for key in keys:
+        if node == PERSONAL:
+            return True
+        if key == "" or key.isdigit() or (key == "data" and isinstance(node, Mapping) and "data" not in node):
+            continue
+        node = _below(node, key)
+        if node == OBJECT:
+            node = CLASSES.get(EMBEDDED.get(key, key), CAREFUL)
+    return node == PERSONAL
+
+
+def _below(node: Node | None, key: str) -> Node | None:
+    if not isinstance(node, Mapping):
+        return None
+    found: Node | None = node.get(key, node.get("*"))
+    return found
+
+
+# ---- finding --------------------------------------------------------------------------------------------------------
+def places(envelope: Mapping[str, Any]) -> list[Place]:
+    """Every declared place of a Stripe event that holds a value; walks declared paths only."""
+    found: list[Place] = []
+    data = envelope.get("data")
+    if isinstance(data, dict):
+        current = data.get("object")
+        if isinstance(current, dict):
+            node = CLASSES.get(current.get("object", ""), CAREFUL)
+            _walk(current, node, found)
+            previous = data.get("previous_attributes")
+            if isinstance(previous, dict):
+                _walk(previous, node, found)
+    return found
+
+
+def object_places(document: Any) -> list[Place]:
+    """The same for one API object or a list of them, such as a response's body."""
+    found: list[Place] = []
+    _enter(document, found)
+    return found
+
+
+def _walk(container: Any, node: Node, found: list[Place]) -> None:
+    """Collect the places below a container of JSON that its node declares."""
+    if isinstance(container, list):
+        for item in container:
+            _walk(item, node, found)
+        return
+    if not isinstance(container, dict) or not isinstance(node, Mapping):
+        return
+    if container.get("object") == "list" and "data" not in node:
+        _walk(container.get("data"), node, found)
+        return
+    metadata = container.get("metadata")
+    if metadata:
+        _metadata(metadata, found)
+    names: Iterable[str] = container if "*" in node else container.keys() & node.keys()
+    for name in names:
+        value = container[name]
+        if value is None or value == "" or value is True or value is False or name == "metadata":
+            continue
+        below = node[name] if name in node else node.get("*")
+        if below is PERSONAL:
+            _leaf(container, name, value, found)
+        elif below is OBJECT:
+            _enter(value, found)
+        elif below is not None:
+            _walk(value, below, found)
+
+
+def _enter(value: Any, found: list[Place]) -> None:
+    """Walk an embedded object, or a list of them, by its own class."""
+    if isinstance(value, list):
+        for item in value:
+            _enter(item, found)
+    elif isinstance(value, dict):
+        if value.get("object") == "list":
+            _enter(value.get("data"), found)
+        else:
+            _walk(value, CLASSES.get(value.get("object", ""), CAREFUL), found)
+
+
+def _leaf(container: Any, key: Any, value: Any, found: list[Place]) -> None:
+    """A personal value, or every value inside a personal container."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _leaf(value, name, inner, found)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _leaf(value, index, inner, found)
+    elif isinstance(value, bool) or value is None or value == "":
+        return
+    elif not (isinstance(value, str) and TOKEN.fullmatch(value)):
+        found.append((container, key))
+
+
+def _metadata(metadata: Any, found: list[Place]) -> None:
+    if isinstance(metadata, dict):
+        for key, value in metadata.items():
+            if isinstance(value, str) and METADATA_KEY.search(key):
+                _leaf(metadata, key, value, found)
+
+
+# ---- replacing ------------------------------------------------------------------------------------------------------
+def replace(found: Sequence[Place], replacing: Replace) -> None:
+    """Put a token at every place, in place. replacing: texts to their tokens, in order (the vault's tokenise)."""
+    if found:
+        texts = [value if isinstance(value, str) else str(value) for value in (at[key] for at, key in found)]
+        for (container, key), token in zip(found, replacing(texts), strict=True):
+            container[key] = token
+
+
+def replace_emails(document: Any, replacing: Replace) -> None:
+    """Put a token in the place of every e-mail address in any text or key below; the rest of the text stays."""
+    addresses = sorted({address for text in _texts(document) for address in _addresses(text)})
+    if addresses:
+        _rewrite(document, dict(zip(addresses, replacing(addresses), strict=True)))
+
+
+def cleanse(envelope: dict[str, Any], replacing: Replace, at_signs: int | None = None) -> None:
+    """Replace every personal value of an event, in place. at_signs: how many `@` its raw text holds, if counted: when
+    the declared places account for all of them the search for strays, a walk of the whole event, is spared."""
+    found = places(envelope)
+    accounted = sum(at[key].count("@") for at, key in found if isinstance(at[key], str))
+    replace(found, replacing)
+    if at_signs is None or at_signs > accounted:
+        replace_emails(envelope, replacing)
+
+
+def scrub(document: Any, replacing: Replace) -> None:
+    """The same for any recorded request or response: a Stripe object, a list of them, or any JSON."""
+    replace(object_places(document), replacing)
+    replace_emails(document, replacing)
+
+
+def _addresses(text: str) -> Iterable[str]:
+    return (found for found in EMAIL.findall(text) if not TOKEN.fullmatch(found)) if "@" in text else ()
+
+
+def _texts(document: Any) -> Iterator[str]:
+    if isinstance(document, str):
+        yield document
+    elif isinstance(document, dict):
+        for key, value in document.items():
+            yield key
+            yield from _texts(value)
+    elif isinstance(document, list):
+        for value in document:
+            yield from _texts(value)
+
+
+def _rewrite(document: Any, tokens: Mapping[str, str]) -> None:
+    """Replace the addresses below, in place; a key that holds one is renamed."""
+    for key, value in list(document.items() if isinstance(document, dict) else enumerate(document)):
+        if isinstance(value, (dict, list)):
+            _rewrite(value, tokens)
+        elif isinstance(value, str) and "@" in value:
+            document[key] = EMAIL.sub(lambda match: tokens.get(match[0], match[0]), value)
+        if isinstance(key, str) and "@" in key:
+            document[EMAIL.sub(lambda match: tokens.get(match[0], match[0]), key)] = document.pop(key)
