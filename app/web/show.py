@@ -11,8 +11,8 @@ from flask import Flask
 from markupsafe import Markup, escape
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
-WITHOUT_CENTS = frozenset("bif clp djf gnf jpy kmf krw mga pyg rwf ugx vnd vuv xaf xof xpf".split())
-WITH_MILLS = frozenset("bhd jod kwd omr tnd".split())
+WITHOUT_CENTS = " bif clp djf gnf jpy kmf krw mga pyg rwf ugx vnd vuv xaf xof xpf "
+WITH_MILLS = " bhd jod kwd omr tnd "
 SIGNS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥", "inr": "₹", "krw": "₩"}
 PAGES = (  # by the id's prefix; every other id goes through find
     ("evt_", "/events/"),
@@ -31,7 +31,7 @@ def install(flask: Flask) -> None:
 # ---- money and numbers ----------------------------------------------------------------------------------------------
 def exponent(currency: str) -> int:
     """How many decimal places the currency's minor unit has at Stripe."""
-    low = currency.lower()
+    low = f" {currency.lower()} "
     return 0 if low in WITHOUT_CENTS else 3 if low in WITH_MILLS else 2
 
 
