@@ -1,7 +1,7 @@
 """A Matcher says which rules' conditions hold for an event, and which counts reach their bound; nothing else.
 
-What must be counted, when, and what follows from a match is decided elsewhere (rules.window, rules.decide). This module
-holds the protocol, the plain-Python matcher (the oracle of the property tests) and the choice between it and durable-rules.
+What must be counted, when, and what follows from a match is decided elsewhere (rules.window, rules.decide). Here are
+the protocol, the plain-Python matcher (the oracle of the property tests) and the choice between it and durable-rules.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ RuleId = str
 Number = int | float
 Predicate = Callable[[JSON], bool]
 Report = Callable[[str], object]
+_log = logging.getLogger("signalbox")
 
 OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     "greater or equal to": ge,
@@ -144,7 +145,7 @@ class PythonMatcher:
         return PythonProgram(rules)
 
 
-def choose_matcher(setting: str = "auto", report: Report = logging.getLogger("signalbox").warning) -> Matcher:
+def choose_matcher(setting: str = "auto", report: Report = _log.warning) -> Matcher:
     """The matcher of this setting: `durable`, `python`, or `auto` (durable-rules where its extension can be loaded).
     Says in one line when `auto` falls back; raises ValueError for another word, ImportError for an explicit `durable`
     that cannot be had."""

@@ -1,121 +1,260 @@
-"""A Run is what we do about a match; `advance` moves it: pure, the same for handle, tick and backtest."""
+"""The way of a run: how it begins, and what time, answers and events do to it. Pure, and the same for handle, tick,
+operator and backtest.
+
+Every function takes the run as it was read and answers an Advance: the run as it is now, and the commands now due.
+Nothing is done here: rules.decide begins runs, app.perform does what they ask.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from rules import english
+from rules.event import Event, instant, iso, seconds
+from rules.fields import MISSING, read
+from rules.model import Approve, Do, Rule, RuleVersion, Step, Wait
+from rules.operating import Verb, operate
+from rules.paths import split
+from rules.ports import Outcome
+from rules.run import OPEN, Command, CommandState, Run, RunState, run_id
+from rules.steps import (
+    ABSENCE,
+    Advance,
+    NotPossible,
+    bare,
+    begin,
+    current_step,
+    ended,
+    ends,
+    go,
+    moved,
+    recorded,
+    run_key,
+    subjects_of,
+    told,
+    wait_ended_by,
+)
+from rules.texts import facts_of
+
+__all__ = [
+    "ABSENCE",
+    "OPEN",
+    "Advance",
+    "Command",
+    "CommandState",
+    "NotPossible",
+    "Run",
+    "RunState",
+    "Verb",
+    "acted",
+    "admit",
+    "contradicted",
+    "current_step",
+    "heard",
+    "money_of",
+    "operate",
+    "run_id",
+    "run_key",
+    "settled",
+    "start",
+    "stopped",
+    "woke",
+]
 
 JSON = Mapping[str, Any]
-RunState = Literal["pending", "waiting", "acting", "needs_person", "parked", "done", "stopped", "failed", "cancelled"]
-OPEN: frozenset[str] = frozenset({"pending", "waiting", "acting", "needs_person", "parked"})
-CommandState = Literal["due", "done", "person", "dead", "cancelled"]
+_HEARD = 50  # more events than this are not remembered for waits to come
+_STEP_STATE = {"done": "done", "branch": "branch", "person": "person", "dead": "failed"}
+# what a run is about in money, unless the rule says: by object class, minor units beside `currency`
+_MONEY = {
+    "invoice": "amount_remaining",
+    "charge": "amount",
+    "payment_intent": "amount",
+    "dispute": "amount",
+    "refund": "amount",
+    "payout": "amount",
+    "credit_note": "amount",
+    "quote": "amount_total",
+}
 
 
-def run_id(tenant: str, rule_id: str, key: str, trigger: str) -> str:
-    """Derived, so that editing, publishing or redelivering never doubles a run (RULE.md 5)."""
-    return "run_" + hashlib.sha256(f"{tenant}\n{rule_id}\n{key}\n{trigger}".encode()).hexdigest()[:24]
+# ---- beginning ------------------------------------------------------------------------------------------------------
+def start(
+    version: RuleVersion,
+    event: Event,
+    key: str,
+    evidence: Sequence[str],
+    now: datetime,
+    because: str = "",
+    later: Sequence[Event] = (),
+) -> Advance:
+    """Begin the run of this match. event: the trigger. evidence: the event ids that made the match, trigger last.
+    because: the match in a sentence. later: recorded events since the trigger that a wait of this rule listens to."""
+    rule = version.rule
+    run = Run(
+        id=run_id(version.tenant, rule.id, key, event.id),
+        tenant=version.tenant,
+        rule_id=rule.id,
+        rule_name=rule.name,
+        version=version.number,
+        mode="watch" if version.mode == "watch" else "live",
+        state="acting",
+        key=key,
+        customer=bare(event.key("cus")),
+        trigger=event.id,
+        triggered=event.created,
+        correlation=event.correlation,
+        created_at=iso(now),
+        updated_at=iso(now),
+        subjects=subjects_of(event),
+        events=tuple(evidence),
+        money=money_of(rule, event.data),
+        facts=facts_of(rule, event.data),
+        heard=tuple(_remembered(one) for one in later[:_HEARD]),
+    )
+    opening = f"{because or 'The rule matched.'} Run started on version {version.number}"
+    run = told(run, now, opening + (" (watch only: nothing is sent)." if run.mode == "watch" else "."))
+    return _await_absence(run, rule, now) if rule.when.and_not else begin(run, rule, now)
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A run as a document of kind `run`; every instant is iso text.
-
-    key: the subject key it is for (`sub:sub_1`). subjects: the trigger's bare ids by prefix, `{"sub": "sub_1",
-    "cus": "cus_1", ...}`, for stops, actions and pages.
-    events: the ids that made the match, trigger last. position: path of step indexes that says where it is:
-    `(2, 0, 1)` is step 2 (an `if`), its `then` (0; `else` is 1), step 1 in there; `(-1,)` waits for an absence.
-    steps: by step name `{"state": "due|waiting|done|branch|failed|person|skipped|would", "at", "message", "data",
-    "command", "until", "ended_by", "generation"}`; the last five only where they mean something.
-    story: sentences with their times, `{"at", "text"}`, oldest first. money: minor units by currency.
-    facts: the part of the trigger's envelope that the rule's steps read. heard: events for its waits that came before
-    a wait began, `{"event", "type", "created", "keys"}`. contradicted_by: the late event that took the match back.
-    """
-
-    id: str
-    tenant: str
-    rule_id: str
-    rule_name: str
-    version: int
-    mode: Literal["live", "watch"]
-    state: RunState
-    key: str
-    customer: str | None
-    trigger: str
-    triggered: int
-    correlation: str
-    created_at: str
-    updated_at: str
-    due_at: str | None = None
-    reason: str = ""
-    subjects: JSON = field(default_factory=dict)
-    events: tuple[str, ...] = ()
-    position: tuple[int, ...] = (0,)
-    steps: JSON = field(default_factory=dict)
-    story: tuple[JSON, ...] = ()
-    money: JSON = field(default_factory=dict)
-    contradicted_by: str | None = None
-    facts: JSON = field(default_factory=dict)
-    heard: tuple[JSON, ...] = ()
-
-    def body(self) -> dict[str, Any]:
-        return _body(self)
-
-    @classmethod
-    def from_body(cls, body: JSON) -> Run:
-        return cls(**_known(cls, body, ("events", "position", "story", "heard")))
+def admit(run: Run, rule: Rule, now: datetime) -> Advance:
+    """A pending or parked run goes ahead. Raises NotPossible in any other state."""
+    if run.state not in ("pending", "parked"):
+        raise NotPossible(f"the run is {run.state}, so it cannot be admitted")
+    return go(replace(run, state="acting", due_at=None, reason=""), rule, now)
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One outside effect to be made true: a document of kind `command`, the transactional outbox's row.
-
-    id = `run/step`, for ever; it is the receiver's `webhook-id`. generation rises only after a replayed stored 500 or
-    an operator's "run again". attempts: oldest first, `{"at", "ended_at", "outcome", "message", "request",
-    "response", "span"}`. context: what texts may hold (the trigger's envelope ids, never personal values).
-    """
-
-    id: str
-    tenant: str
-    run_id: str
-    step: str
-    rule_id: str
-    version: int
-    action: str
-    connection: str
-    params: JSON
-    state: CommandState
-    customer: str | None
-    correlation: str
-    created_at: str
-    due_at: str | None
-    trigger: str = ""
-    subjects: JSON = field(default_factory=dict)
-    generation: int = 0
-    attempts: tuple[JSON, ...] = ()
-    outcome: JSON = field(default_factory=dict)
-
-    @property
-    def idempotency_key(self) -> str:
-        """Stripe's Idempotency-Key (RULE.md 5)."""
-        return f"{self.id}/{self.generation}"
-
-    def body(self) -> dict[str, Any]:
-        return _body(self)
-
-    @classmethod
-    def from_body(cls, body: JSON) -> Command:
-        return cls(**_known(cls, body, ("attempts",)))
+def money_of(rule: Rule, envelope: JSON) -> dict[str, int]:
+    """What the match is about in money, minor units by currency; empty where nothing says."""
+    thing = read(envelope, ("data", "object"))
+    if not isinstance(thing, Mapping):
+        return {}
+    path = split(rule.money) if rule.money else ("data", "object", _MONEY.get(str(thing.get("object")), ""))
+    amount, currency = read(envelope, path), thing.get("currency")
+    if amount is MISSING or isinstance(amount, bool) or not isinstance(amount, int) or not isinstance(currency, str):
+        return {}
+    return {currency: amount}
 
 
-def _body(value: Run | Command) -> dict[str, Any]:
-    return asdict(value)
+def _await_absence(run: Run, rule: Rule, now: datetime) -> Advance:
+    due = _absence_due(run, rule)
+    if due <= now:
+        return _absence_over(run, rule, now)
+    assert rule.when.and_not is not None
+    text = f"Waiting until {english.moment(due)} to see whether {' or '.join(rule.when.and_not.types)} comes."
+    return Advance(told(replace(run, state="waiting", position=ABSENCE, due_at=iso(due)), now, text))
 
 
-def _known(cls: type, body: JSON, tuples: tuple[str, ...]) -> dict[str, Any]:
-    names = {f.name for f in fields(cls)}
-    known = {name: value for name, value in body.items() if name in names}
-    for name in tuples:
-        known[name] = tuple(known.get(name, ()))
-    return known
+def _absence_due(run: Run, rule: Rule) -> datetime:
+    """The first second at which B can no longer come in time: both ends are inclusive."""
+    assert rule.when.and_not is not None
+    return seconds(run.triggered + rule.when.and_not.within + 1)
+
+
+def _absence_over(run: Run, rule: Rule, now: datetime) -> Advance:
+    assert rule.when.and_not is not None
+    span = english.span_text(rule.when.and_not.within)
+    return begin(told(run, now, f"No {' or '.join(rule.when.and_not.types)} came within {span}."), rule, now)
+
+
+# ---- time and answers -----------------------------------------------------------------------------------------------
+def woke(run: Run, rule: Rule, now: datetime) -> Advance:
+    """The run's time has come: end its wait, or its approval's time-out. Too early: the same run, due when it should
+    be. A run that waits for nothing is no longer due."""
+    if run.state == "waiting" and run.position == ABSENCE:
+        due = _absence_due(run, rule)
+        return _absence_over(run, rule, now) if due <= now else Advance(replace(run, due_at=iso(due)))
+    step = current_step(run, rule)
+    until = run.steps.get(step.name, {}).get("until") if step else None
+    if step is None or until is None or run.state not in ("waiting", "needs_person"):
+        return Advance(run if run.state == "pending" else replace(run, due_at=None))
+    if instant(until) > now:
+        return Advance(replace(run, due_at=until))
+    return _timed_out(run, rule, step, now)
+
+
+def _timed_out(run: Run, rule: Rule, step: Step, now: datetime) -> Advance:
+    asked = isinstance(step, Approve)
+    listening = isinstance(step, Wait) and bool(step.for_event)
+    text = "nobody answered in time" if asked else "nothing came in time" if listening else "the wait is over"
+    ended_by = "timeout" if asked or listening else "time"
+    run = told(run, now, f"{step.name}: {text}.")
+    run = recorded(run, step.name, now, state="skipped" if asked else "done", message=text, ended_by=ended_by)
+    if isinstance(step, Approve) and step.on_timeout == "stop":
+        return Advance(ended(run, "stopped", f"{step.name}: {text}", now))
+    return _onward(run, rule, now)
+
+
+def settled(run: Run, rule: Rule, step: str, outcome: Outcome, now: datetime) -> Advance:
+    """A command came to its end (`retry` is none). A run that was ended meanwhile stays so, and tells what was done."""
+    if outcome.kind == "retry":
+        return Advance(run)
+    run = told(run, now, f"{step}: {outcome.message}")
+    state = _STEP_STATE[outcome.kind]
+    run = recorded(run, step, now, state=state, message=outcome.message, data=dict(outcome.data))
+    here = current_step(run, rule)
+    if run.state != "acting" or here is None or here.name != step:
+        return Advance(replace(run, updated_at=iso(now)))
+    if outcome.kind in ("done", "branch"):
+        return _onward(run, rule, now)
+    return _failed(run, rule, here, outcome, now)
+
+
+def _failed(run: Run, rule: Rule, step: Step, outcome: Outcome, now: datetime) -> Advance:
+    choice = step.on_failure if isinstance(step, Do) and outcome.kind == "dead" else "person"
+    reason = f"{step.name}: {outcome.message}"
+    if choice == "continue":
+        return _onward(run, rule, now)
+    if choice == "stop":
+        return Advance(ended(run, "failed", reason, now))
+    return Advance(replace(run, state="needs_person", due_at=None, reason=reason, updated_at=iso(now)))
+
+
+def _onward(run: Run, rule: Rule, now: datetime) -> Advance:
+    return go(moved(replace(run, state="acting", due_at=None, reason=""), rule), rule, now)
+
+
+# ---- events ---------------------------------------------------------------------------------------------------------
+def stopped(run: Run, reason: str, now: datetime, event_id: str | None = None) -> Advance:
+    """End an open run; one that has ended stays as it is. Its due commands are refused when they are claimed."""
+    if run.state not in OPEN:
+        return Advance(run)
+    by = f" ({event_id})" if event_id else ""
+    return Advance(ended(told(run, now, f"Stopped: {reason}{by}."), "stopped", reason, now))
+
+
+def heard(run: Run, rule: Rule, event: Event, now: datetime) -> Advance:
+    """An event that a wait of the run listens to: it ends the wait, or is remembered for a wait to come."""
+    if run.state not in OPEN or event.created < run.triggered or event.id in run.events:
+        return Advance(run)
+    step = current_step(run, rule)
+    if run.state == "waiting" and isinstance(step, Wait) and ends(step, run, event.type, event.keys):
+        return go(wait_ended_by(run, rule, step, event.id, event.type, now), rule, now)
+    if len(run.heard) >= _HEARD or any(known["event"] == event.id for known in run.heard):
+        return Advance(run)
+    return Advance(replace(run, heard=(*run.heard, _remembered(event)), updated_at=iso(now)))
+
+
+def contradicted(run: Run, event: Event, now: datetime) -> Advance:
+    """A late event took the match back: a run that has not acted stops, one that has says so."""
+    if run.contradicted_by:
+        return Advance(run)
+    why = f"{event.type} of {english.moment(seconds(event.created))} came late and takes the match back"
+    marked = replace(run, contradicted_by=event.id, updated_at=iso(now))
+    if run.state in OPEN and not acted(run):
+        return stopped(marked, why, now, event.id)
+    return Advance(told(marked, now, f"Contradicted by {event.id}: {why}."))
+
+
+def acted(run: Run) -> bool:
+    """Whether a step of the run has reached the outside."""
+    return any(
+        record.get("command") and record.get("state") in ("done", "branch", "person", "failed")
+        for record in run.steps.values()
+    )
+
+
+def _remembered(event: Event) -> JSON:
+    return {"event": event.id, "type": event.type, "created": event.created, "keys": list(event.keys)}

@@ -1,0 +1,64 @@
+"""What a person asks of a run: cancel, skip, retry, again, approve, decline. Pure; auditing is app.operate's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Literal
+
+from rules.model import Approve, Do, Rule
+from rules.run import OPEN, Run
+from rules.steps import ABSENCE, Advance, NotPossible, begin, current_step, ended, go, issue, moved, recorded, told
+
+Verb = Literal["cancel", "skip", "retry", "approve", "decline", "again"]
+
+
+def operate(run: Run, rule: Rule, verb: Verb, actor: str, reason: str, now: datetime) -> Advance:
+    """The run after what a person asked. Raises NotPossible when its state does not allow it.
+
+    cancel: end it. skip: leave out the step it stands at. retry: the failed step once more under the same key.
+    again: the step as a new effect, the next generation of its key. approve, decline: answer an approval.
+    """
+    said = f"{actor}: {verb}" + (f" ({reason})" if reason else "")
+    if verb in ("retry", "again"):
+        return _repeat(run, rule, verb, said, now)
+    if run.state not in OPEN:
+        raise NotPossible(f"the run is {run.state}; there is nothing to {verb}")
+    run = told(run, now, said + ".")
+    if verb == "cancel":
+        return Advance(ended(run, "cancelled", reason or f"cancelled by {actor}", now))
+    if verb == "skip":
+        return _skip(run, rule, said, now)
+    return _answer(run, rule, verb, said, now)
+
+
+def _skip(run: Run, rule: Rule, said: str, now: datetime) -> Advance:
+    if run.position == ABSENCE:
+        return begin(run, rule, now)
+    step = current_step(run, rule)
+    if step is None or run.state in ("pending", "parked"):
+        raise NotPossible(f"the run is {run.state}; it stands at no step")
+    return _onward(recorded(run, step.name, now, state="skipped", message=said), rule, now)
+
+
+def _answer(run: Run, rule: Rule, verb: Verb, said: str, now: datetime) -> Advance:
+    step = current_step(run, rule)
+    if not isinstance(step, Approve) or run.state != "needs_person":
+        raise NotPossible(f"the run is {run.state} and waits for no approval")
+    if verb == "decline":
+        run = recorded(run, step.name, now, state="skipped", message=said, ended_by="declined")
+        return Advance(ended(run, "stopped", said, now))
+    return _onward(recorded(run, step.name, now, state="done", message=said, ended_by="approved"), rule, now)
+
+
+def _repeat(run: Run, rule: Rule, verb: Verb, said: str, now: datetime) -> Advance:
+    step = current_step(run, rule)
+    if not isinstance(step, Do) or run.state not in ("needs_person", "failed") or run.mode == "watch":
+        raise NotPossible(f"the run is {run.state}; it stands at no failed action")
+    generation = int(run.steps.get(step.name, {}).get("generation", 0)) + (1 if verb == "again" else 0)
+    run = replace(told(run, now, said + "."), state="acting", due_at=None, reason="")
+    return issue(run, step, now, generation)
+
+
+def _onward(run: Run, rule: Rule, now: datetime) -> Advance:
+    return go(moved(replace(run, state="acting", due_at=None, reason=""), rule), rule, now)

@@ -1,0 +1,124 @@
+"""A Run is what we do about a match and a Command one outside effect of it: the two documents and their names.
+
+rules.workflow moves them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+JSON = Mapping[str, Any]
+RunState = Literal["pending", "waiting", "acting", "needs_person", "parked", "done", "stopped", "failed", "cancelled"]
+OPEN: frozenset[str] = frozenset({"pending", "waiting", "acting", "needs_person", "parked"})
+CommandState = Literal["due", "done", "person", "dead", "cancelled"]
+
+
+def run_id(tenant: str, rule_id: str, key: str, trigger: str) -> str:
+    """Derived, so that editing, publishing or redelivering never doubles a run (RULE.md 5)."""
+    return "run_" + hashlib.sha256(f"{tenant}\n{rule_id}\n{key}\n{trigger}".encode()).hexdigest()[:24]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as a document of kind `run`; every instant is iso text.
+
+    key: the subject key it is for (`sub:sub_1`). subjects: the trigger's bare ids by prefix, `{"sub": "sub_1",
+    "cus": "cus_1", ...}`, for stops, actions and pages.
+    events: the ids that made the match, trigger last. position: path of step indexes that says where it is:
+    `(2, 0, 1)` is step 2 (an `if`), its `then` (0; `else` is 1), step 1 in there; `(-1,)` waits for an absence.
+    steps: by step name `{"state": "due|waiting|done|branch|failed|person|skipped|would", "at", "message", "data",
+    "command", "until", "ended_by", "generation"}`; the last five only where they mean something.
+    story: sentences with their times, `{"at", "text"}`, oldest first. money: minor units by currency.
+    facts: the part of the trigger's envelope that the rule's steps read. heard: events for its waits that came before
+    a wait began, `{"event", "type", "created", "keys"}`. contradicted_by: the late event that took the match back.
+    """
+
+    id: str
+    tenant: str
+    rule_id: str
+    rule_name: str
+    version: int
+    mode: Literal["live", "watch"]
+    state: RunState
+    key: str
+    customer: str | None
+    trigger: str
+    triggered: int
+    correlation: str
+    created_at: str
+    updated_at: str
+    due_at: str | None = None
+    reason: str = ""
+    subjects: JSON = field(default_factory=dict)
+    events: tuple[str, ...] = ()
+    position: tuple[int, ...] = (0,)
+    steps: JSON = field(default_factory=dict)
+    story: tuple[JSON, ...] = ()
+    money: JSON = field(default_factory=dict)
+    contradicted_by: str | None = None
+    facts: JSON = field(default_factory=dict)
+    heard: tuple[JSON, ...] = ()
+
+    def body(self) -> dict[str, Any]:
+        return _body(self)
+
+    @classmethod
+    def from_body(cls, body: JSON) -> Run:
+        return cls(**_known(cls, body, ("events", "position", "story", "heard")))
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One outside effect to be made true: a document of kind `command`, the transactional outbox's row.
+
+    id = `run/step`, for ever; it is the receiver's `webhook-id`. generation rises only after a replayed stored 500 or
+    an operator's "run again". attempts: oldest first, `{"at", "ended_at", "outcome", "message", "request",
+    "response", "span"}`. context: what texts may hold (the trigger's envelope ids, never personal values).
+    """
+
+    id: str
+    tenant: str
+    run_id: str
+    step: str
+    rule_id: str
+    version: int
+    action: str
+    connection: str
+    params: JSON
+    state: CommandState
+    customer: str | None
+    correlation: str
+    created_at: str
+    due_at: str | None
+    trigger: str = ""
+    subjects: JSON = field(default_factory=dict)
+    generation: int = 0
+    attempts: tuple[JSON, ...] = ()
+    outcome: JSON = field(default_factory=dict)
+
+    @property
+    def idempotency_key(self) -> str:
+        """Stripe's Idempotency-Key (RULE.md 5)."""
+        return f"{self.id}/{self.generation}"
+
+    def body(self) -> dict[str, Any]:
+        return _body(self)
+
+    @classmethod
+    def from_body(cls, body: JSON) -> Command:
+        return cls(**_known(cls, body, ("attempts",)))
+
+
+def _body(value: Run | Command) -> dict[str, Any]:
+    return asdict(value)
+
+
+def _known(cls: type, body: JSON, tuples: tuple[str, ...]) -> dict[str, Any]:
+    names = {f.name for f in fields(cls)}
+    known = {name: value for name, value in body.items() if name in names}
+    for name in tuples:
+        known[name] = tuple(known.get(name, ()))
+    return known

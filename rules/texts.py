@@ -1,0 +1,126 @@
+"""Texts and facts of a run: `{{ path }}` in a step's parameters, and the part of the trigger that a rule's steps read.
+
+A run acts days after its trigger, perhaps in another process, so it carries what its steps will read and no more.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rules import paths
+from rules.fields import MISSING, read
+from rules.model import All, Any_, Approve, Condition, Do, If, Not, Rule, Step, Test, Wait
+
+JSON = Mapping[str, Any]
+Path = tuple[str, ...]
+_HOLE = re.compile(r"\{\{\s*(.+?)\s*\}\}")
+_ALWAYS: tuple[Path, ...] = (
+    ("id",),
+    ("type",),
+    ("created",),
+    ("livemode",),
+    ("account",),
+    ("api_version",),
+    ("data", "object", "id"),
+    ("data", "object", "object"),
+    ("data", "object", "currency"),
+)
+
+
+def facts_of(rule: Rule, envelope: JSON) -> dict[str, Any]:
+    """The envelope pruned to what the steps of this rule read, each value at the path that the rule names."""
+    facts: dict[str, Any] = {}
+    wanted = {*_ALWAYS, *(path for step in walk(rule.steps) for path in _read_by(step))}
+    for path in sorted(wanted, key=lambda path: (-len(path), path)):
+        _copy(envelope, path, facts)
+    return facts
+
+
+def render(value: Any, facts: JSON) -> Any:
+    """Parameters with every `{{ path }}` filled in. A text of one hole keeps the value's type."""
+    if isinstance(value, str):
+        return _fill(value, facts)
+    if isinstance(value, Mapping):
+        return {key: render(part, facts) for key, part in value.items()}
+    if isinstance(value, list):
+        return [render(part, facts) for part in value]
+    return value
+
+
+def walk(steps: tuple[Step, ...]) -> Iterator[Step]:
+    """Every step, those inside an `if` too."""
+    for step in steps:
+        yield step
+        if isinstance(step, If):
+            yield from walk(step.then)
+            yield from walk(step.otherwise)
+
+
+def holes(value: Any) -> Iterator[Path]:
+    """The paths that texts in this value name."""
+    if isinstance(value, str):
+        for text in _HOLE.findall(value):
+            yield paths.split(text)
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from holes(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from holes(part)
+
+
+def condition_paths(condition: Condition) -> Iterator[Path]:
+    """The paths that a condition reads in the envelope (paths inside list items aside)."""
+    match condition:
+        case Test():
+            yield condition.path
+            if condition.other:
+                yield condition.other.path
+            if condition.operator.startswith("changed"):
+                yield ("data", "previous_attributes", *condition.path[2:])
+        case All() | Any_():
+            for part in condition.parts:
+                yield from condition_paths(part)
+        case Not():
+            yield from condition_paths(condition.part)
+
+
+def _read_by(step: Step) -> Iterator[Path]:
+    match step:
+        case Do():
+            yield from holes(step.params)
+        case If():
+            yield from condition_paths(step.condition)
+        case Approve() if step.condition:
+            yield from condition_paths(step.condition)
+        case Wait() if step.until and not step.until[:1].isdigit():
+            yield paths.split(step.until)
+
+
+def _copy(envelope: JSON, path: Path, facts: dict[str, Any]) -> None:
+    value = read(envelope, path)
+    if value is MISSING or path[0] == "step":
+        return
+    into = facts
+    for key in path[:-1]:
+        into = into.setdefault(key, {})
+        if not isinstance(into, dict):
+            return  # a longer part of the same value is there already
+    there = into.get(path[-1])
+    into[path[-1]] = {**value, **there} if isinstance(value, dict) and isinstance(there, dict) else value
+
+
+def _fill(text: str, facts: JSON) -> Any:
+    whole = _HOLE.fullmatch(text)
+    if whole and "}}" not in whole[1]:
+        value = read(facts, paths.split(whole[1]))
+        return "" if value is MISSING or value is None else value
+    return _HOLE.sub(lambda hole: _text(read(facts, paths.split(hole[1]))), text)
+
+
+def _text(value: Any) -> str:
+    if value is MISSING or value is None:
+        return ""
+    return ("true" if value else "false") if isinstance(value, bool) else str(value)
