@@ -239,14 +239,19 @@ class Clock(Protocol):
     def now(self) -> datetime: ...
 
 
-class Verifier(Protocol):
-    def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> None:
-        """Return if the signature is good; raise Refused otherwise, never anything else."""
-        ...
-
-
 class Refused(Exception):
     """Input that is not accepted; the message is safe to show and names the mend."""
+
+
+class Unconfigured(Refused):
+    """Nothing can be accepted before a setting is made; the message names it."""
+
+
+class Verifier(Protocol):
+    def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> str:
+        """The account that the matching signing secret was set for (`default`). Raises Refused (Unconfigured when
+        there is no secret at all), never anything else."""
+        ...
 
 
 class Vault(Protocol):
