@@ -257,7 +257,9 @@ class MemoryBus:
     ) -> int:
         with self._lock:
             due = [(id, q) for id, q in self._queue.items() if q.dead is None and (q.due is None or q.due <= now)]
-            batch = [Delivery(id, q.event, q.attempts + 1) for id, q in due[:limit]]
+            fresh = [(id, q) for id, q in due if not q.attempts]
+            retries = [(id, q) for id, q in due if q.attempts][: max(limit - len(fresh), limit // 2, 1)]
+            batch = [Delivery(id, q.event, q.attempts + 1) for id, q in (retries + fresh)[:limit]]
         for delivery, disposition in zip(batch, settle(handler, batch), strict=True):
             self._settle(delivery, disposition, now)
         return len(batch)

@@ -1,0 +1,227 @@
+"""The Bus on one SQLite file, inbox.db: what many receivers publish at one moment becomes durable in one fsync.
+
+Callers queue a row and wait; one thread writes all that is queued in one transaction and lets them go. Measured on
+this design: group commit keeps 92 % of the throughput of no fsync at all, one commit each keeps 15 % (bench/).
+The vault's new values travel in the same transaction, so an event is never durable before what its tokens stand for.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import orjson
+
+from app.adapters.doorbell import Doorbell
+from app.adapters.sqlite import check_format, connect, transaction, unavailable
+from app.adapters.sqlite_trim import Trimmer
+from rules.event import Event, iso
+from rules.ports import Unavailable
+
+FORMAT = 1
+MOST_WAITING = 2_000  # rows; past it a receiver is told to come again
+LONGEST_WAIT = 1.0  # seconds the oldest row may have waited before new ones are turned away
+PATIENCE = 10.0  # seconds one caller waits for its commit
+BUSY = 5.0  # seconds that another process may hold the file
+TRIM_EVERY = 500  # rows
+
+InboxRow = tuple[str, str, bytes]  # tenant, event id, CloudEvent JSON
+VaultRow = tuple[str, str, str, str, bytes]  # tenant, token, subject, key id, sealed value
+
+_TABLES = (
+    # AUTOINCREMENT: a number is never used again, so the worker's cursor cannot pass over a new row
+    "CREATE TABLE IF NOT EXISTS inbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, tenant TEXT NOT NULL, id TEXT NOT NULL,"
+    " published TEXT NOT NULL, payload BLOB NOT NULL, UNIQUE (tenant, id))",
+    "CREATE TABLE IF NOT EXISTS vault (tenant TEXT, token TEXT, subject TEXT, key_id TEXT NOT NULL,"
+    " value BLOB NOT NULL, PRIMARY KEY (tenant, token, subject)) WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS vault_subject ON vault (tenant, subject)",
+    "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
+)
+_INSERT = "INSERT INTO inbox (tenant, id, published, payload) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_KEEP = "INSERT INTO vault VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+
+
+def prepare_inbox(path: Path) -> None:
+    """Make inbox.db, or see that this code may use it. Its name in `meta` tells a worker when it was replaced."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with unavailable(f"opening {path}"):
+        connection = connect(path)
+        try:
+            check_format(connection, path, FORMAT)
+            with transaction(connection):
+                for sql in _TABLES:
+                    connection.execute(sql)
+                connection.execute("INSERT INTO meta VALUES ('name', ?) ON CONFLICT DO NOTHING", (uuid.uuid4().hex,))
+                connection.execute(f"PRAGMA user_version = {FORMAT}")
+        finally:
+            connection.close()
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A caller that waits for its row; `done` is a lock that the writer releases."""
+
+    row: InboxRow | None
+    since: float
+    done: threading.Lock = field(default_factory=threading.Lock)
+    error: Unavailable | None = None
+
+
+class SqliteBus:
+    """Bus in the data folder's inbox.db. now: the clock that stamps when a row was published.
+
+    The writing thread starts with the first row, so an object made before a fork is safe to use after it.
+    """
+
+    def __init__(self, folder: Path, now: Callable[[], datetime], monotonic: Callable[[], float] = time.monotonic):
+        self._path = folder / "inbox.db"
+        prepare_inbox(self._path)
+        self._now = now
+        self._monotonic = monotonic
+        self._bell = Doorbell(folder / "worker.sock")
+        self._trimmer = Trimmer(folder / "consumer.db")
+        self._changed = threading.Condition()
+        self._waiting: list[_Waiting] = []
+        self._values: list[VaultRow] = []  # the vault's, waiting for the next commit
+        self._since: float | None = None  # since when the oldest row being written has waited
+        self._writing = 0  # how many callers wait for the commit that is being made
+        self._closed = False
+        self._thread: threading.Thread | None = None
+        self._connection: sqlite3.Connection | None = None
+
+    def publish(self, event: Event) -> None:
+        self.publish_bytes(event.id, event.tenant, orjson.dumps(event.to_cloudevent()))
+
+    def publish_bytes(self, id: str, tenant: str, payload: bytes, vault_rows: Sequence[VaultRow] = ()) -> None:
+        """Return when the event is durable, and the vault's rows with it. payload: the event's CloudEvent JSON."""
+        self._write((tenant, id, payload), vault_rows)
+
+    def keep(self, rows: Iterable[VaultRow]) -> None:
+        """Take the vault's rows along with the next commit; does not wait."""
+        with self._changed:
+            self._values.extend(rows)
+
+    def flush(self) -> None:
+        """Return when everything kept so far is durable."""
+        with self._changed:
+            idle = not self._values and not self._waiting and self._since is None
+        if not idle:
+            self._write(None, ())
+
+    def waiting(self) -> int:
+        """How many callers wait for their row's commit."""
+        with self._changed:
+            return len(self._waiting) + self._writing
+
+    def close(self) -> None:
+        """Write what waits, then stop."""
+        with self._changed:
+            thread, self._closed = self._thread, True
+            self._changed.notify()
+        if thread is not None:
+            thread.join()
+        elif self._values:
+            self._commit([])
+        if self._connection is not None:
+            self._connection.close()
+        self._bell.close()
+
+    # ---- the callers' side ------------------------------------------------------------------------------------------
+    def _write(self, row: InboxRow | None, values: Sequence[VaultRow]) -> None:
+        waiting = _Waiting(row, self._monotonic())
+        waiting.done.acquire()
+        with self._changed:
+            self._refuse_when_late(waiting.since)
+            self._values.extend(values)
+            self._waiting.append(waiting)
+            if len(self._waiting) == 1:
+                self._changed.notify()
+            if self._thread is None or not self._thread.is_alive():
+                self._start()
+        if not waiting.done.acquire(timeout=PATIENCE):
+            raise Unavailable(f"the queue was not durable within {PATIENCE:.0f} s")
+        if waiting.error is not None:
+            raise waiting.error
+
+    def _refuse_when_late(self, now: float) -> None:
+        if self._closed:
+            raise Unavailable("the queue is closed")
+        if len(self._waiting) >= MOST_WAITING:
+            raise Unavailable(f"{MOST_WAITING} events wait to be written already")
+        oldest = self._since if self._since is not None else self._waiting[0].since if self._waiting else now
+        if now - oldest > LONGEST_WAIT:
+            raise Unavailable(f"the queue has not been durable for {now - oldest:.1f} s")
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="inbox-writer", daemon=True)
+        self._thread.start()
+
+    # ---- the writing thread -----------------------------------------------------------------------------------------
+    def _run(self) -> None:
+        untrimmed = TRIM_EVERY
+        while (batch := self._take()) is not None:
+            if batch:
+                self._answer(batch, self._commit(batch))
+                untrimmed += len(batch)
+            if not batch or untrimmed >= TRIM_EVERY:
+                self._trim()
+                untrimmed = 0
+
+    def _take(self) -> list[_Waiting] | None:
+        """All that waits; nothing after some idle seconds; None when closed and done."""
+        with self._changed:
+            if not self._waiting and not self._closed:
+                self._changed.wait(timeout=5.0)
+            if not self._waiting:
+                return None if self._closed else []
+            batch, self._waiting = self._waiting, []
+            self._since, self._writing = batch[0].since, len(batch)
+            return batch
+
+    def _answer(self, batch: Sequence[_Waiting], error: Unavailable | None) -> None:
+        self._since, self._writing = None, 0
+        for waiting in batch:
+            waiting.error = error
+            waiting.done.release()
+        if error is None:
+            self._bell.ring()
+
+    def _commit(self, batch: Sequence[_Waiting]) -> Unavailable | None:
+        """Make a batch durable; the error that all of it shares. The vault's rows stay for the next try."""
+        with self._changed:
+            values, self._values = self._values, []
+        try:
+            published = iso(self._now())
+            rows = [(w.row[0], w.row[1], published, w.row[2]) for w in batch if w.row is not None]
+            with unavailable("the queue cannot be written"), transaction(self._opened()):
+                self._opened().executemany(_KEEP, values)
+                self._opened().executemany(_INSERT, rows)
+        except Exception as error:
+            with self._changed:
+                self._values = values + self._values
+            self._reopen()
+            return error if isinstance(error, Unavailable) else Unavailable(f"the queue cannot be written: {error!r}")
+        return None
+
+    def _trim(self) -> None:
+        try:
+            self._trimmer.trim(self._opened())
+        except (sqlite3.DatabaseError, Unavailable):  # a full disk: the next publish says so to whom it concerns
+            self._reopen()
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = connect(self._path, busy=BUSY)
+        return self._connection
+
+    def _reopen(self) -> None:
+        """After an error start from a fresh connection: the file may have been mended or replaced."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
