@@ -153,7 +153,11 @@ def _invoice(created: int) -> dict[str, Any]:
         "hosted_invoice_url": f"https://invoice.stripe.com/i/acct_made_up/test_{MARK}",
         "invoice_pdf": f"https://pay.stripe.com/invoice/acct_made_up/test_{MARK}/pdf",
         "issuer": {"type": "self"},
-        "lines": {"object": "list", "data": [line, {**line, "id": f"il_other{MARK}", "metadata": {}}], "has_more": False},
+        "lines": {
+            "object": "list",
+            "data": [line, {**line, "id": f"il_other{MARK}", "metadata": {}}],
+            "has_more": False,
+        },
         "livemode": False,
         "metadata": {},
         "next_payment_attempt": created + 259_200,

@@ -14,7 +14,6 @@ from bench import events, signalbox
 from bench.harness import BENCH, NODE_RED, Missing, Process, answers, folder, free_port, peers_python, running
 
 GUNICORN = ("-m", "gunicorn", "-k", "gthread", "-w", "1", "--threads", "32", "--backlog", "512", "--log-level", "error")
-GRANIAN = ("-m", "granian", "--interface", "wsgi", "--workers", "1", "--blocking-threads", "32", "--no-access-log")
 
 
 @dataclass(frozen=True)
@@ -42,10 +41,11 @@ def gunicorn(app: str, env: Mapping[str, str] | None = None, table: str = "") ->
 
 
 @contextlib.contextmanager
-def granian(app: str, env: Mapping[str, str] | None = None, table: str = "") -> Iterator[Running]:
+def module(name: str, env: Mapping[str, str] | None = None, table: str = "") -> Iterator[Running]:
+    """A peer on the same server as Signalbox, in Signalbox's own environment."""
     with folder() as data:
         port = free_port()
-        command = [sys.executable, *GRANIAN, "--port", str(port), f"bench.peers.{app}"]
+        command = [sys.executable, "-m", f"bench.peers.{name}", str(port)]
         with running(command, lambda: answers(port), {"BENCH_DATA": str(data), **(env or {})}) as process:
             yield Running(port, (process,), lambda: rows(data, table))
 
@@ -91,8 +91,7 @@ def node_red(env: Mapping[str, str]) -> Iterator[Running]:
 @contextlib.contextmanager
 def ours(env: Mapping[str, str] | None = None, receiver: int = 0, worker: bool = True) -> Iterator[Running]:
     """Signalbox as `make run` starts it, or its web process alone; with a receiver also the twenty rules."""
-    with folder() as data:
-        with signalbox.started(data, env or {}, worker) as (port, process):
-            if receiver:
-                signalbox.prepare(port, receiver, events.rules())
-            yield Running(port, (process,), lambda: signalbox.stored(data))
+    with folder() as data, signalbox.started(data, env or {}, worker) as (port, process):
+        if receiver:
+            signalbox.prepare(port, receiver, events.rules())
+        yield Running(port, (process,), lambda: signalbox.stored(data))
