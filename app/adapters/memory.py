@@ -22,6 +22,7 @@ from app.adapters.documents import (
     searched,
     searched_list,
 )
+from app.adapters.keys import token_text
 from rules.event import Event, iso
 from rules.kinds import CLAIMABLE, KINDS
 from rules.ports import (
@@ -35,6 +36,7 @@ from rules.ports import (
     Document,
     Page,
     Put,
+    Refused,
     Span,
     Where,
     Write,
@@ -293,32 +295,29 @@ class MemoryBus:
 
 
 class MemoryVault:
-    """Tokens are hashes, values sit in a dict."""
+    """Tokens are hashes, values sit in a dict: (tenant, token) to the value of each subject that has it."""
 
     def __init__(self) -> None:
-        self._values: dict[tuple[str, str], tuple[str, str]] = {}
+        self._values: dict[tuple[str, str], dict[str, str]] = {}
         self.looks: list[tuple[str, str, str]] = []
 
     def tokenise(self, tenant: str, subject: str, values: Sequence[str]) -> list[str]:
         tokens = []
         for value in values:
-            token = "tok_" + hashlib.sha256(f"{tenant}\n{value}".encode()).hexdigest()[:24]
-            if "@" in value:
-                token += "@" + value.rsplit("@", 1)[1]
-            self._values.setdefault((tenant, token), (subject, value))
+            token = token_text(hashlib.sha256(f"{tenant}\n{value}".encode()).hexdigest(), value)
+            self._values.setdefault((tenant, token), {})[subject] = value
             tokens.append(token)
         return tokens
 
     def reveal(self, tenant: str, token: str, actor: str, reason: str) -> str | None:
+        if not actor.strip() or not reason.strip():
+            raise Refused("Say who looks at a personal value, and why.")
         self.looks.append((token, actor, reason))
-        found = self._values.get((tenant, token))
-        return found[1] if found else None
+        return next(iter(self._values.get((tenant, token), {}).values()), None)
 
     def erase(self, tenant: str, subject: str) -> int:
-        gone = [key for key, (owner, _) in self._values.items() if key[0] == tenant and owner == subject]
-        for key in gone:
-            del self._values[key]
-        return len(gone)
+        found = [values for (owner, _), values in self._values.items() if owner == tenant]
+        return sum(values.pop(subject, None) is not None for values in found)
 
 
 class MemorySecrets:

@@ -103,9 +103,10 @@ class SqliteBus:
         self._write((tenant, id, payload), vault_rows)
 
     def keep(self, rows: Iterable[VaultRow]) -> None:
-        """Take the vault's rows along with the next commit; does not wait."""
+        """Take the vault's rows along with the next commit, some seconds off at most; does not wait."""
         with self._changed:
             self._values.extend(rows)
+            self._start()
 
     def flush(self) -> None:
         """Return when everything kept so far is durable."""
@@ -126,8 +127,6 @@ class SqliteBus:
             self._changed.notify()
         if thread is not None:
             thread.join()
-        elif self._values:
-            self._commit([])
         if self._connection is not None:
             self._connection.close()
         self._bell.close()
@@ -142,8 +141,7 @@ class SqliteBus:
             self._waiting.append(waiting)
             if len(self._waiting) == 1:
                 self._changed.notify()
-            if self._thread is None or not self._thread.is_alive():
-                self._start()
+            self._start()
         if not waiting.done.acquire(timeout=PATIENCE):
             raise Unavailable(f"the queue was not durable within {PATIENCE:.0f} s")
         if waiting.error is not None:
@@ -159,6 +157,8 @@ class SqliteBus:
             raise Unavailable(f"the queue has not been durable for {now - oldest:.1f} s")
 
     def _start(self) -> None:
+        if self._thread is not None and self._thread.is_alive():
+            return
         self._thread = threading.Thread(target=self._run, name="inbox-writer", daemon=True)
         self._thread.start()
 
@@ -166,12 +166,14 @@ class SqliteBus:
     def _run(self) -> None:
         untrimmed = TRIM_EVERY
         while (batch := self._take()) is not None:
-            if batch:
+            if batch or self._values:
                 self._answer(batch, self._commit(batch))
                 untrimmed += len(batch)
             if not batch or untrimmed >= TRIM_EVERY:
                 self._trim()
                 untrimmed = 0
+        if self._values:
+            self._commit([])
 
     def _take(self) -> list[_Waiting] | None:
         """All that waits; nothing after some idle seconds; None when closed and done."""
