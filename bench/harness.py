@@ -1,4 +1,4 @@
-"""Processes under measurement: start, wait until ready, CPU and memory of the whole group, stop; and plain statistics."""
+"""Processes under measurement: start, wait until ready, CPU and memory of the group, stop; and plain statistics."""
 
 from __future__ import annotations
 

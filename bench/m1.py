@@ -74,9 +74,7 @@ def compare(
     figures = {name: Figures() for name in chosen}
     with folder() as place:
         sender = Sender(place, distinct=int(seconds * 60_000) + 5_000)
-        report.note(
-            "sender: " + ("wrk" if sender.wrk else "our own, in Python; with wrk installed the no-op is faster")
-        )
+        report.note("sender: " + ("wrk" if sender.wrk else "our own, in Python; wrk would leave more to the no-op"))
         for _ in range(rounds):
             for name in list(figures):
                 try:

@@ -26,9 +26,7 @@ class Report:
         load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
         self._write(f"{now} · Python {platform.python_version()} · {platform.system()} {platform.machine()} · "
                     f"{os.cpu_count()} cores · {cpu_model()} · load before {load}")  # fmt: skip
-        self._write(
-            "Figures are medians of the rounds with their range in parentheses; ratios are taken round by round."
-        )
+        self._write("Figures are medians of the rounds, with their range; ratios are taken round by round.")
 
     def title(self, text: str) -> None:
         self._section = text.split()[0]

@@ -1,4 +1,4 @@
-"""The systems that are compared, each as a context: started with an empty data folder, ready, and stopped at the end."""
+"""The systems that are compared, each as a context: started with an empty data folder, ready, stopped at the end."""
 
 from __future__ import annotations
 

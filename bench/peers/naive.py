@@ -1,4 +1,4 @@
-"""The naive reference: Flask, `stripe.Webhook.construct_event`, one durable commit for each event (gunicorn gthread)."""
+"""The naive reference: Flask, `stripe.Webhook.construct_event`, one durable commit an event (gunicorn gthread)."""
 
 from __future__ import annotations
 
