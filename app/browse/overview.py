@@ -1,0 +1,177 @@
+"""The first page's questions: is it healthy, what happened today, and what waits for a person."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from app.browse.deliveries import connections, day_start, dead_letters
+from app.browse.rows import JSON, Row, command_row, run_row
+from app.browse.runs import version_of
+from app.browse.steps import verbs
+from rules.event import iso
+from rules.ports import Inbox, Store, Where
+
+LATE, VERY_LATE = timedelta(seconds=30), timedelta(minutes=5)  # age of the oldest event that is not handled yet
+RULES = 50  # rules whose firings the first page counts
+LISTED = 25  # of each sort on the page of what needs a person
+RUN_STATES = ("pending", "waiting", "acting", "needs_person", "parked", "done", "stopped", "failed", "cancelled")
+
+
+def overview(store: Store, inbox: Inbox, tenant: str, now: datetime) -> Row:
+    """Health, today's counts (UTC), firings of the last 7 days by rule, the latest runs, and what needs a person."""
+    needs = needs_you(store, inbox, tenant, now)
+    latest = store.find(tenant, "run", order="-created_at", limit=8)
+    return {
+        "at": iso(now),
+        "health": health(store, inbox, tenant, now),
+        "today": today(store, tenant, now),
+        "rules": firings(store, tenant, now),
+        "latest": [run_row(document.body) for document in latest.items],
+        "needs": {"count": needs["count"], "groups": [_count_only(group) for group in needs["groups"]]},
+        "empty": not latest.items and not store.find(tenant, "event", order="-recorded", limit=1).items,
+    }
+
+
+# ---- health ---------------------------------------------------------------------------------------------------------
+def health(store: Store, inbox: Inbox, tenant: str, now: datetime) -> list[Row]:
+    """Each part of the way with a state (good, warn, bad), one sentence, and the page that says more."""
+    return [_intake(inbox, now), _handled(inbox, tenant), _sending(store, tenant, now), _connected(store, tenant)]
+
+
+def _intake(inbox: Inbox, now: datetime) -> Row:
+    oldest = inbox.oldest()
+    age = now - oldest if oldest else timedelta(0)
+    state = "bad" if age > VERY_LATE else "warn" if age > LATE else "good"
+    text = "Every event has been handled." if oldest is None else "Events are waiting to be handled."
+    return _part("Events", state, text, "/events", age.total_seconds() or None)
+
+
+def _handled(inbox: Inbox, tenant: str) -> Row:
+    dead = sum(1 for found in inbox.dead() if found.tenant == tenant)
+    text = "None was given up." if not dead else f"{_many(dead, 'event')} could not be handled."
+    return _part("Dead letters", "bad" if dead else "good", text, "/needs-you")
+
+
+def _sending(store: Store, tenant: str, now: datetime) -> Row:
+    dead = store.count(tenant, "command", [("state", "==", "dead")])
+    due = store.find(tenant, "command", [("due_at", "<=", iso(now - LATE))], order="due_at", limit=1).items
+    if dead:
+        return _part("Actions", "bad", f"{_many(dead, 'action')} gave up.", "/deliveries?state=dead")
+    if due:
+        waited = (now - datetime.fromisoformat(due[0].body["due_at"])).total_seconds()
+        return _part("Actions", "warn", "Actions are late: is the worker running?", "/deliveries?state=due", waited)
+    return _part("Actions", "good", "Every action that was due has been tried.", "/deliveries")
+
+
+def _connected(store: Store, tenant: str) -> Row:
+    found = connections(store, tenant)
+    failing = [c["name"] for c in found if c.get("state") == "failing"]
+    if failing:
+        return _part("Connections", "bad", f"Failing: {', '.join(failing)}.", "/deliveries")
+    if not found:
+        return _part("Connections", "none", "None yet: notices need one.", "/settings")
+    return _part("Connections", "good", f"{_many(len(found), 'connection')}, none failing.", "/deliveries")
+
+
+def _part(name: str, state: str, text: str, to: str, seconds: float | None = None) -> Row:
+    return {"name": name, "state": state, "text": text, "seconds": seconds, "to": to}
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+# ---- today and this week --------------------------------------------------------------------------------------------
+def today(store: Store, tenant: str, now: datetime) -> Row:
+    """Counts since midnight UTC, each on an index."""
+    since = day_start(now)
+    runs = {state: store.count(tenant, "run", [("state", "==", state), *_since(since)]) for state in RUN_STATES}
+    done = store.count(tenant, "command", [("state", "==", "done"), *_since(since)])
+    return {
+        "since": since,
+        "events": store.count(tenant, "event", [("recorded", ">=", since)]),
+        "fired": sum(runs.values()),
+        "runs": {state: count for state, count in runs.items() if count},
+        "actions": store.count(tenant, "command", _since(since)),
+        "actions_done": done,
+    }
+
+
+def firings(store: Store, tenant: str, now: datetime) -> list[Row]:
+    """The rules last changed, with their runs of the last 7 days; the busiest first."""
+    since = iso(now - timedelta(days=7))
+    found = store.find(tenant, "rule", order="-updated_at", limit=RULES)
+    rows = [
+        {
+            "id": document.id,
+            "name": document.body["name"],
+            "state": document.body["state"],
+            "version": document.body.get("number"),
+            "week": store.count(tenant, "run", [("rule_id", "==", document.id), *_since(since)]),
+        }
+        for document in found.items
+        if document.body["state"] != "archived"
+    ]
+    return sorted(rows, key=lambda row: -row["week"])
+
+
+def _since(since: str) -> list[Where]:
+    return [("created_at", ">=", since)]
+
+
+# ---- what needs a person --------------------------------------------------------------------------------------------
+def needs_you(store: Store, inbox: Inbox, tenant: str, now: datetime) -> Row:
+    """Everything that waits for a decision, in groups: the total of each, and the newest ones with what can be done."""
+    groups = [
+        _runs(store, tenant, "parked", "Held back by a limit"),
+        _runs(store, tenant, "needs_person", "Asking for a person"),
+        _commands(store, tenant, "person", "Actions with an unclear outcome"),
+        _given_up(store, inbox, tenant),
+        _failing(store, tenant),
+    ]
+    shown = [group for group in groups if group["count"]]
+    return {"at": iso(now), "count": sum(group["count"] for group in shown), "groups": shown}
+
+
+def _runs(store: Store, tenant: str, state: str, title: str) -> Row:
+    where: list[Where] = [("state", "==", state)]
+    found = store.find(tenant, "run", where, order="-created_at", limit=LISTED)
+    versions: dict[str, JSON] = {}
+    items = []
+    for document in found.items:
+        name = f"{document.body['rule_id']}@{document.body['version']}"
+        if name not in versions:
+            versions[name] = version_of(store, tenant, document.body)
+        items.append({**run_row(document.body), "can": verbs(versions[name], document.body)})
+    return _group(state, title, _total(store, tenant, "run", where, len(items)), items)
+
+
+def _commands(store: Store, tenant: str, state: str, title: str) -> Row:
+    where: list[Where] = [("state", "==", state)]
+    found = store.find(tenant, "command", where, order="-created_at", limit=LISTED)
+    items = [command_row(document.body) for document in found.items]
+    return _group(state, title, _total(store, tenant, "command", where, len(items)), items)
+
+
+def _given_up(store: Store, inbox: Inbox, tenant: str) -> Row:
+    letters = dead_letters(store, inbox, tenant, limit=LISTED)["items"]
+    received = sum(1 for letter in letters if letter["kind"] == "event")
+    sent = _total(store, tenant, "command", [("state", "==", "dead")], len(letters) - received)
+    return _group("dead", "Gave up", received + sent, letters)
+
+
+def _failing(store: Store, tenant: str) -> Row:
+    failing = [row for row in connections(store, tenant) if row.get("state") == "failing"]
+    return _group("failing", "Connections that fail", len(failing), failing)
+
+
+def _total(store: Store, tenant: str, kind: str, where: list[Where], listed: int) -> int:
+    return listed if listed < LISTED else store.count(tenant, kind, where)
+
+
+def _group(kind: str, title: str, count: int, items: list[Row]) -> Row:
+    return {"kind": kind, "title": title, "count": count, "items": items}
+
+
+def _count_only(group: JSON) -> Row:
+    return {name: group[name] for name in ("kind", "title", "count")}
