@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import secrets as random
+import threading
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app.settings import Settings
+from app.settings import Settings, SettingsError
 from rules.ports import ActionExecutor, Bus, Clock, Inbox, Secrets, Store, Tracer, Vault, Verifier
 
 if TYPE_CHECKING:
     from app.rulesets import RuleSets
     from rules.fields import Catalogue
+
+LOCAL_SECRET = "stripe/webhook/local"  # signs what this machine posts to itself in development (the sample)
+STORED_SECRETS = "stripe/webhook"  # set in the pages; comma-separated, like STRIPE_WEBHOOK_SECRET
+FRESH = 2.0  # seconds that a look at the stored webhook secrets stays good
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,61 @@ class Services:
     connectors: Mapping[str, ActionExecutor]  # by action name, `stripe.change_plan`
     catalogue: Catalogue
     rulesets: RuleSets
+    closers: tuple[Callable[[], None], ...] = ()
+
+    def close(self) -> None:
+        """Let go of files and threads, what waits first."""
+        for close in self.closers:
+            close()
+
+
+def build(settings: Settings, process: str = "web") -> Services:
+    """Everything for one process. process: its name in traces. Raises SettingsError, and what opening the data folder
+    raises (Unavailable, NewerData, WrongKeys), with messages for a person."""
+    if settings.backend == "sqlite":
+        return _on_sqlite(settings, process)
+    raise SettingsError([f"SIGNALBOX_BACKEND={settings.backend} cannot be served by this version; use sqlite"])
+
+
+def _on_sqlite(settings: Settings, process: str) -> Services:
+    from app.adapters.clock import SystemClock
+    from app.adapters.keys import load_keys
+    from app.adapters.sqlite_bus import SqliteBus
+    from app.adapters.sqlite_inbox import SqliteInbox
+    from app.adapters.sqlite_store import SqliteStore
+    from app.adapters.sqlite_vault import SqliteSecrets, SqliteVault
+    from app.adapters.stripe_verifier import StripeVerifier
+    from app.audit import entry
+    from app.rulesets import RuleSets
+    from rules.matcher import choose_matcher
+
+    clock = SystemClock()
+    keys = load_keys(settings.data / "keys.json")
+    store = SqliteStore(settings.data / "store.db")
+    bus = SqliteBus(settings.data, clock.now)
+    inbox = SqliteInbox(settings.data)
+    secrets = SqliteSecrets(settings.data, keys)
+
+    def looked(tenant: str, token: str, actor: str, reason: str) -> None:
+        store.commit(tenant, None, [entry(clock.now(), actor, "looked at", token, why=reason)])
+
+    vault = SqliteVault(settings.data, keys, bus, looked)
+    tracer, stop_tracing = _tracer(settings, process)
+    return Services(
+        settings=settings,
+        clock=clock,
+        store=store,
+        bus=bus,
+        inbox=inbox,
+        vault=vault,
+        secrets=secrets,
+        verifier=StripeVerifier(webhook_secrets(settings, secrets)),
+        tracer=tracer,
+        connectors=connectors(settings, secrets, vault),
+        catalogue=catalogue(),
+        rulesets=RuleSets(choose_matcher(settings.matcher)),
+        closers=(bus.close, inbox.close, vault.close, secrets.close, store.close, stop_tracing),
+    )
 
 
 def catalogue() -> Catalogue:
@@ -39,4 +101,69 @@ def catalogue() -> Catalogue:
 
 def connectors(settings: Settings, secrets: Secrets, vault: Vault) -> Mapping[str, ActionExecutor]:
     """Every action this installation offers, by name."""
-    return {}
+    from app.connectors import actions
+
+    return actions(
+        settings.stripe_api_key,
+        settings.stripe_api_base,
+        secrets,
+        vault,
+        development=settings.development,
+        public_url=settings.public_url,
+    )
+
+
+def _tracer(settings: Settings, process: str) -> tuple[Tracer, Callable[[], None]]:
+    """Exporters are imported only where one is set: OpenTelemetry's take a third of a second."""
+    chosen = settings.traces
+    if chosen == "auto":
+        chosen = "otlp" if settings.otlp_endpoint else "off"
+    if chosen == "off":
+        from app.adapters.untraced import NoTracer
+
+        return NoTracer(), lambda: None
+    from app.adapters import otel
+
+    exporter = otel.cloud_trace(settings.google_project) if chosen == "gcp" else otel.otlp(settings.otlp_endpoint)
+    tracer = otel.OtelTracer(exporter, process)
+    return tracer, tracer.close
+
+
+# ---- the secrets that sign webhooks ---------------------------------------------------------------------------------
+def local_secret(secrets: Secrets) -> str:
+    """The secret with which this machine signs what it posts to itself; made when there is none. Two processes that
+    make one at the same moment end with the same, because the verifier reads what was stored last."""
+    found = secrets.get(LOCAL_SECRET)
+    if found is None:
+        secrets.put(LOCAL_SECRET, f"whsec_local_{random.token_hex(24)}")
+        found = secrets.get(LOCAL_SECRET)
+    return found or ""
+
+
+def webhook_secrets(
+    settings: Settings, secrets: Secrets, monotonic: Callable[[], float] = time.monotonic
+) -> Callable[[], Mapping[str, tuple[str, ...]]]:
+    """The signing secrets of each account: the environment's, the stored ones, and in development the local one."""
+    lock = threading.Lock()
+    known: dict[str, tuple[str, ...]] = {"default": settings.stripe_webhook_secrets}
+    looked_at = float("-inf")
+
+    def stored() -> tuple[str, ...]:
+        text = secrets.get(STORED_SECRETS) or ""
+        own = (secrets.get(LOCAL_SECRET) or "",) if settings.development else ()
+        return tuple(part.strip() for part in (*text.split(","), *own) if part.strip())
+
+    def current() -> Mapping[str, tuple[str, ...]]:
+        nonlocal looked_at
+        with lock:
+            if monotonic() - looked_at > FRESH:
+                known["default"] = tuple(dict.fromkeys((*settings.stripe_webhook_secrets, *stored())))
+                looked_at = monotonic()
+        return known
+
+    return current
+
+
+def key_tenant(api_key: str) -> str:
+    """The tenant that a Stripe API key belongs to; the key's prefix says its mode."""
+    return "default/live" if api_key.startswith(("sk_live_", "rk_live_")) else "default/test"

@@ -12,6 +12,7 @@ Backend = Literal["sqlite", "google", "memory"]
 Environment = Literal["development", "production"]
 MatcherChoice = Literal["durable", "python", "auto"]
 Traces = Literal["auto", "otlp", "gcp", "off"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 class SettingsError(Exception):
@@ -41,6 +42,9 @@ class Settings:
     sample: bool = False
     matcher: MatcherChoice = "auto"
     traces: Traces = "auto"
+    public_url: str = ""  # where these pages are for others; links in notices begin with it
+    stand_in: bool = False  # STRIPE_API_BASE is the built-in stand-in for Stripe, not Stripe
+    log: LogLevel = "warning"
 
     @property
     def development(self) -> bool:
@@ -51,6 +55,7 @@ class Settings:
         """Read the environment; raises SettingsError with every problem. Unset and empty mean the default."""
         read = _Reader(environ)
         environment = cast(Environment, read.choice("SIGNALBOX_ENV", "development", "production"))
+        quiet = "warning" if environment == "development" else "info"
         settings = cls(
             port=read.port("PORT", 8080),
             # Production listens on every interface because Cloud Run requires it; a laptop only on loopback.
@@ -67,6 +72,9 @@ class Settings:
             sample=read.flag("SAMPLE"),
             matcher=cast(MatcherChoice, read.choice("SIGNALBOX_MATCHER", "auto", "durable", "python")),
             traces=cast(Traces, read.choice("SIGNALBOX_TRACES", "auto", "otlp", "gcp", "off")),
+            public_url=read.url("SIGNALBOX_PUBLIC_URL", ""),
+            stand_in=read.flag("SIGNALBOX_STAND_IN"),
+            log=cast(LogLevel, read.choice("SIGNALBOX_LOG", quiet, "debug", "info", "warning", "error")),
         )
         problems = [*read.problems, *_contradictions(settings)]
         if problems:

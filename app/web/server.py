@@ -43,7 +43,7 @@ class Server(MTServer):
 
     def stop(self) -> None:
         """From any thread or signal handler."""
-        self.signal_handler_interrupt()
+        self.signal_handler_interrupt()  # type: ignore[no-untyped-call]
 
     def _check_gil(self) -> None:
         """One worker with threads works with the GIL; see the module's docstring."""

@@ -24,13 +24,13 @@ Wsgi = Callable[[Environ, StartResponse], Iterable[bytes]]
 PATH = "/webhooks/stripe"
 
 
-def in_front_of(flask: Wsgi, services: Services, ring: Callable[[], None] = lambda: None) -> Wsgi:
-    """The WSGI application: webhooks and health checks here, the rest by Flask. ring: wakes the worker."""
+def in_front_of(flask: Wsgi, services: Services) -> Wsgi:
+    """The WSGI application: webhooks and health checks here, the rest by Flask."""
 
     def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if path == PATH:
-            return _answer(start_response, *_stripe(environ, services, ring))
+            return _answer(start_response, *_stripe(environ, services))
         if path == "/healthz":
             return _answer(start_response, 200, {"status": "ok"}, {})
         if path == "/readyz":
@@ -41,7 +41,7 @@ def in_front_of(flask: Wsgi, services: Services, ring: Callable[[], None] = lamb
 
 
 # ---- stripe ---------------------------------------------------------------------------------------------------------
-def _stripe(environ: Environ, services: Services, ring: Callable[[], None]) -> tuple[int, Any, Mapping[str, str]]:
+def _stripe(environ: Environ, services: Services) -> tuple[int, Any, Mapping[str, str]]:
     if environ["REQUEST_METHOD"] != "POST":
         return *_problem(405, "Stripe posts its events here; other methods are not answered."), {"Allow": "POST"}
     now = services.clock.now()
@@ -56,7 +56,6 @@ def _stripe(environ: Environ, services: Services, ring: Callable[[], None]) -> t
         logs.failed("event.failed", error)
         return *_problem(500, "A fault on this side; it was written to the log. Send the event again."), {}
     if receipt.status == 200:
-        ring()
         return 200, {"received": True, "id": receipt.event_id}, {}
     more = {"Retry-After": str(receipt.retry_after)} if receipt.retry_after else {}
     return *_problem(receipt.status, receipt.problem or ""), more
