@@ -1,0 +1,42 @@
+"""Connectors: how an action reaches the outside. One module per target; `actions` hands out every action by name.
+
+To add an action
+  1. Write a frozen class with `name` ("target.verb"), `title` (plain words), `fields` (rules.ports.Field: what the
+     editor asks for and the checker demands), `preview(params)` (the exact call, sending nothing) and
+     `execute(task, now)`. crm_webhook.Notify is the smallest to copy.
+  2. In execute, read the state outside first: what is so already is `Outcome.done("Already ...")`, because every step
+     may be tried again. Send `task["idempotency_key"]` or `task["id"]` with what you do.
+  3. Turn every answer into an Outcome (done, retry, branch, person, dead) and put into `data` what later steps and an
+     undo need. `pause_connection=True` when nothing over this connection can work until a person mends it. Raise
+     Unconfigured when a setting is missing: the action waits and no try is counted. Let surprises rise.
+  4. Keep secrets and personal values out of `request` and `response`; keep the time-out under 30 seconds.
+  5. Add it to `actions` below, a fake of its target to tests/fakes, and a test for every kind of answer.
+
+A task is the command's body with `idempotency_key`, `attempt` (counts from 1), `traceparent`, `connection_document`
+(None for Stripe's until it was once paused), `run` (the run's body) and `rule` (`id, name, number, why`) beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from app.connectors.crm_webhook import Notify
+from app.connectors.delivery import Courier
+from app.connectors.stripe import stripe_actions
+from app.connectors.stripe_answers import StripeAccess
+from rules.ports import ActionExecutor, Secrets, Vault
+
+
+def actions(
+    stripe_api_key: str,
+    stripe_api_base: str,
+    secrets: Secrets,
+    vault: Vault,
+    development: bool = False,
+    public_url: str = "",
+    courier: Courier | None = None,
+) -> Mapping[str, ActionExecutor]:
+    """Every action by name. public_url: where this installation's pages are, for links in notices ("" = paths only)."""
+    access = StripeAccess(stripe_api_key, stripe_api_base)
+    notify = Notify(courier or Courier(development), secrets, vault, public_url.rstrip("/"))
+    return {action.name: action for action in (*stripe_actions(access), notify)}
