@@ -95,11 +95,15 @@ def read_cursor(query: Query, cursor: str) -> tuple[Any, str]:
     """The order value and the id in a cursor; raises RefusedQuery when it is no cursor of this query."""
     try:
         name, value, id = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except ValueError:
+    except (ValueError, TypeError):
         raise RefusedQuery("this is no cursor: start at the first page") from None
-    if name != query.cursor_name or not isinstance(id, str) or (value is None) != (query.order == ""):
+    if name != query.cursor_name or not isinstance(id, str) or not _fits(query, value):
         raise RefusedQuery("this cursor belongs to another list: start at the first page")
     return value, id
+
+
+def _fits(query: Query, value: Any) -> bool:
+    return isinstance(value, (str, int, float)) if query.order else value is None
 
 
 # ---- writes ---------------------------------------------------------------------------------------------------------
