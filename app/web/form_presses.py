@@ -1,0 +1,164 @@
+"""The buttons of the rule form that change its shape: each press is `verb:place`, and gives the next form. Pure.
+
+`add:test`, `add:or-1`, `add:event`, `add:start`, `add:stop`, `add:step-stripe.change_plan`, `remove:only_if-1-0`,
+`remove:steps-2`, `up:steps-2`, ... A press that means nothing changes nothing. Taking a suggestion works on the
+document: `use` sets the value at a problem's path, `rename` the key.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from typing import Any
+
+from app.web.form_values import BARE
+from app.web.forms import Form
+from rules.operators import OPERATORS
+
+BLANK_ROW = {
+    "was": None,
+    "field": "",
+    "is": "equal to",
+    "value": "",
+    "second": "",
+    "unit": "",
+    "kind": "text",
+    "of": "",
+}
+NEW_STEPS = {
+    "wait": {"kind": "wait", "name": "wait", "n": "48", "unit": "hours"},
+    "stop": {"kind": "stop", "name": "stop", "reason": ""},
+}
+
+
+def press(form: Form, button: str) -> Form:
+    """The form after the press. The given form stays as it was."""
+    verb, _, place = button.partition(":")
+    form = copy.deepcopy(form)
+    if verb == "add":
+        _add(form, place)
+    elif verb == "remove":
+        _remove(form, place)
+    elif verb in ("up", "down"):
+        _move(form, place, -1 if verb == "up" else 1)
+    return form
+
+
+def _add(form: Form, what: str) -> None:
+    kind, _, name = what.partition("-")
+    if kind == "test":
+        form["only_if"].append([copy.deepcopy(BLANK_ROW)])
+    elif kind == "or" and name.isdigit() and int(name) < len(form["only_if"]):
+        form["only_if"][int(name)].append(copy.deepcopy(BLANK_ROW))
+    elif kind == "event":
+        form["when"]["event"].append("")
+    elif kind == "start":
+        form["when"]["start_again_after"].append("")
+    elif kind == "stop" and form["stop_when"] is not None:
+        last = form["stop_when"][-1]["same"] if form["stop_when"] else form["when"]["same"] or "customer"
+        form["stop_when"].append({"event": "", "same": last})
+    elif kind == "step":
+        form["steps"].append(_new_step(form, name))
+
+
+def _new_step(form: Form, what: str) -> Form:
+    step: Form = {"was": None, **NEW_STEPS.get(what, {"kind": "do", "name": _step_name(what), "do": what, "with": {}})}
+    if step["kind"] == "do":
+        step["on_failure"] = "person"
+    step["name"] = _free_name(step["name"], {one["name"] for one in form["steps"]})
+    return step
+
+
+def _step_name(action: str) -> str:
+    """`stripe.change_plan` makes `change-plan`."""
+    return re.sub(r"[^a-z0-9]+", "-", action.rpartition(".")[2].lower()).strip("-") or "step"
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    if name not in taken:
+        return name
+    return next(f"{name}-{number}" for number in range(2, 1000) if f"{name}-{number}" not in taken)
+
+
+def _remove(form: Form, place: str) -> None:
+    group = re.fullmatch(r"only_if-(\d+)-(\d+)", place)
+    if group:
+        groups, at, row = form["only_if"], int(group[1]), int(group[2])
+        if at < len(groups) and row < len(groups[at]):
+            del groups[at][row]
+            form["only_if"] = [rows for rows in groups if rows]
+        return
+    found = _listed(form, place)
+    if found:
+        del found[0][found[1]]
+
+
+def _move(form: Form, place: str, by: int) -> None:
+    found = _listed(form, place)
+    if found and 0 <= found[1] + by < len(found[0]):
+        items, at = found
+        items[at], items[at + by] = items[at + by], items[at]
+
+
+def _listed(form: Form, place: str) -> tuple[list[Any], int] | None:
+    """(the list, the index) that a place such as `steps-2` names, if there is one."""
+    name, _, index = place.rpartition("-")
+    lists = {
+        "steps": form["steps"],
+        "stop_when": form["stop_when"] or [],
+        "event": form["when"]["event"],
+        "start": form["when"]["start_again_after"],
+    }
+    items = lists.get(name)
+    return (items, int(index)) if items is not None and index.isdigit() and int(index) < len(items) else None
+
+
+# ---- taking a suggestion --------------------------------------------------------------------------------------------
+def use(document: dict[str, Any], path: str, suggestion: str) -> dict[str, Any]:
+    """The document with the suggestion taken at the path of its problem; unchanged when the path leads nowhere."""
+    document = copy.deepcopy(document)
+    holder, key = _holder(document, path)
+    if isinstance(holder, dict) and key == "value" and suggestion in OPERATORS:
+        key = "is"  # "nothing is equal to nothing; test 'is absent' instead"
+    if isinstance(holder, dict) and isinstance(key, str):
+        holder[key] = _as_json(suggestion) if key == "value" or "value[" in path else suggestion
+        if key == "is" and suggestion in BARE:
+            holder.pop("value", None)
+    elif isinstance(holder, list) and isinstance(key, int) and key < len(holder):
+        holder[key] = _as_json(suggestion) if "value[" in path else suggestion
+    return document
+
+
+def _as_json(text: str) -> Any:
+    """Suggested values are written as JSON where they are no plain text: `500`, `true`, `"5"`, `[1, 2]`."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def rename(document: dict[str, Any], path: str, name: str) -> dict[str, Any]:
+    """The document with the key at the path called otherwise, in the same place."""
+    document = copy.deepcopy(document)
+    holder, key = _holder(document, path)
+    if isinstance(holder, dict) and key in holder and name not in holder:
+        entries = [(name if one == key else one, value) for one, value in holder.items()]
+        holder.clear()
+        holder.update(entries)
+    return document
+
+
+def _holder(document: Any, path: str) -> tuple[Any, str | int | None]:
+    keys: list[str | int] = [
+        int(index) if index else name for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path)
+    ]
+    for key in keys[:-1]:
+        document = _into(document, key)
+    return document, keys[-1] if keys else None
+
+
+def _into(value: Any, key: str | int) -> Any:
+    if isinstance(value, dict):
+        return value.get(key) if isinstance(key, str) else None
+    return value[key] if isinstance(value, list) and isinstance(key, int) and key < len(value) else None
