@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from rules import english, paths
+from rules import paths
 from rules.event import Event, instant, iso, seconds
 from rules.expr import compile_condition
 from rules.fields import read
 from rules.model import Approve, Do, If, Rule, Step, Stop, StopStep, Wait
 from rules.run import Command, Run, RunState
 from rules.subjects import PREFIX
-from rules.texts import render
+from rules.texts import moment, render
 
 JSON = Mapping[str, Any]
 ABSENCE = (-1,)  # the position of a run that waits to see that something does not come
@@ -192,14 +192,14 @@ def _wait(run: Run, rule: Rule, step: Wait, now: datetime) -> Run:
         run = recorded(told(run, now, text + "."), step.name, now, state="person", message=text)
         return replace(run, state="needs_person", reason=text, due_at=None)
     if until is not None and until <= now and not step.for_event:
-        text = f"{step.name}: {english.moment(until)} has passed, so there was no wait."
+        text = f"{step.name}: {moment(until)} has passed, so there was no wait."
         return moved(recorded(told(run, now, text), step.name, now, state="done", message=text, ended_by="time"), rule)
     return _sleep(run, step, until, now)
 
 
 def _sleep(run: Run, step: Wait, until: datetime | None, now: datetime) -> Run:
     what = " or ".join(" or ".join(stop.types) for stop in step.for_event)
-    text = "Waiting" + (f" for {what}" if what else "") + (f" until {english.moment(until)}" if until else "")
+    text = "Waiting" + (f" for {what}" if what else "") + (f" until {moment(until)}" if until else "")
     due = iso(until) if until else None
     run = recorded(
         told(run, now, f"{step.name}: {text.lower()}."), step.name, now, state="waiting", message=text, until=due

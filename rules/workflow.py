@@ -12,7 +12,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from rules import english
 from rules.event import Event, instant, iso, seconds
 from rules.fields import MISSING, read
 from rules.model import Approve, Do, Rule, RuleVersion, Step, Wait
@@ -37,7 +36,8 @@ from rules.steps import (
     told,
     wait_ended_by,
 )
-from rules.texts import facts_of
+from rules.texts import facts_of, moment
+from rules.words import span_text
 
 __all__ = [
     "ABSENCE",
@@ -65,6 +65,7 @@ __all__ = [
 ]
 
 JSON = Mapping[str, Any]
+_LATEST = 253402300799  # the last second of the year 9999
 _HEARD = 50  # more events than this are not remembered for waits to come
 _STEP_STATE = {"done": "done", "branch": "branch", "person": "person", "dead": "failed"}
 # what a run is about in money, unless the rule says: by object class, minor units beside `currency`
@@ -143,19 +144,19 @@ def _await_absence(run: Run, rule: Rule, now: datetime) -> Advance:
     if due <= now:
         return _absence_over(run, rule, now)
     assert rule.when.and_not is not None
-    text = f"Waiting until {english.moment(due)} to see whether {' or '.join(rule.when.and_not.types)} comes."
+    text = f"Waiting until {moment(due)} to see whether {' or '.join(rule.when.and_not.types)} comes."
     return Advance(told(replace(run, state="waiting", position=ABSENCE, due_at=iso(due)), now, text))
 
 
 def _absence_due(run: Run, rule: Rule) -> datetime:
     """The first second at which B can no longer come in time: both ends are inclusive."""
     assert rule.when.and_not is not None
-    return seconds(run.triggered + rule.when.and_not.within + 1)
+    return seconds(min(_LATEST, run.triggered + rule.when.and_not.within + 1))
 
 
 def _absence_over(run: Run, rule: Rule, now: datetime) -> Advance:
     assert rule.when.and_not is not None
-    span = english.span_text(rule.when.and_not.within)
+    span = span_text(rule.when.and_not.within)
     return begin(told(run, now, f"No {' or '.join(rule.when.and_not.types)} came within {span}."), rule, now)
 
 
@@ -241,7 +242,7 @@ def contradicted(run: Run, event: Event, now: datetime) -> Advance:
     """A late event took the match back: a run that has not acted stops, one that has says so."""
     if run.contradicted_by:
         return Advance(run)
-    why = f"{event.type} of {english.moment(seconds(event.created))} came late and takes the match back"
+    why = f"{event.type} of {moment(seconds(event.created))} came late and takes the match back"
     marked = replace(run, contradicted_by=event.id, updated_at=iso(now))
     if run.state in OPEN and not acted(run):
         return stopped(marked, why, now, event.id)

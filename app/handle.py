@@ -1,0 +1,207 @@
+"""Handle: read what an event's decision needs, decide (pure), and make the decision true in one commit.
+
+Deliveries come at least once and in any order. `AlreadyProcessed` is a duplicate: acknowledge. `Conflict` says that
+something read has changed meanwhile: read again and decide again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from app import logs
+from app.rulesets import RuleSets
+from rules.decide import Decision, decide, documents, reads
+from rules.event import Event, iso, span_id
+from rules.kinds import SYSTEM
+from rules.memory import DocumentOf, Members, Memory, NotRead, Question, Read, RuleOf, RunOf, Window
+from rules.ports import (
+    ABSENT,
+    DONE,
+    AlreadyProcessed,
+    Clock,
+    Conflict,
+    Delivery,
+    Disposition,
+    Put,
+    Span,
+    Store,
+    Tracer,
+    Unavailable,
+)
+from rules.ruleset import RuleSet
+from rules.run import Run
+from rules.subjects import key_for
+
+TRIES = 8  # a customer's events rarely meet; this many conflicts in a row and the delivery waits its turn
+_ROUNDS = 12  # questions of one decision come in a few rounds at most
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def handle(
+    batch: Sequence[Delivery],
+    store: Store,
+    rulesets: RuleSets,
+    tracer: Tracer,
+    now: datetime,
+    clock: Clock | None = None,
+) -> list[Disposition]:
+    """Handle a batch of deliveries; a disposition for each. clock: tells how long a span took, where that is wanted.
+    Raises what the store raises when the batch as a whole could not be made durable."""
+    handling = _Handling(store, rulesets, now, clock)
+    with store.batch():
+        dispositions = [handling.one(delivery) for delivery in batch]
+    tracer.export(handling.spans)
+    return dispositions
+
+
+class _Handling:
+    """One batch: what is read once for all of it, and the spans to export when it is durable."""
+
+    def __init__(self, store: Store, rulesets: RuleSets, now: datetime, clock: Clock | None) -> None:
+        self.store = store
+        self.rulesets = rulesets
+        self.now = now
+        self.clock = clock
+        self.spans: list[Span] = []
+        self.tenants: dict[str, RuleSet] = {}
+
+    def one(self, delivery: Delivery) -> Disposition:
+        event = delivery.event
+        try:
+            for _ in range(TRIES):
+                try:
+                    return self.attempt(event)
+                except Conflict:
+                    continue
+        except AlreadyProcessed:
+            logs.line("event.duplicate", logging.DEBUG, correlationid=event.correlation, event=event.id)
+            return DONE
+        except Unavailable as error:
+            return Disposition("retry", f"the store could not take it: {error}")
+        return Disposition("retry", f"{TRIES} conflicts in a row with other events of {event.partition}")
+
+    def attempt(self, event: Event) -> Disposition:
+        started = self.instant()
+        ruleset = self.ruleset(event.tenant)
+        event = keyed(event, ruleset)
+        decision = self.decide(event, ruleset)
+        spans = spans_of(event, decision, started, self.instant())
+        self.store.commit(event.tenant, Put("event", event.id, body_of(event, decision, spans)), decision.writes)
+        self.spans.extend(spans)
+        report(event, decision)
+        return DONE
+
+    def decide(self, event: Event, ruleset: RuleSet) -> Decision:
+        known = {id: self.document(event.tenant, id) for id in documents(event, ruleset)}
+        plan = reads(event, ruleset, known)
+        memory = Memory(documents=known, candidates=plan.candidates)
+        questions: Sequence[Question] = plan.questions
+        for _ in range(_ROUNDS):
+            if questions:
+                memory = memory.answered({question: self.answer(event.tenant, question) for question in questions})
+            try:
+                return decide(event, ruleset, memory, self.now)
+            except NotRead as missing:
+                questions = missing.questions
+        raise RuntimeError(f"the decision about {event.id} still asks after {_ROUNDS} rounds: {questions}")
+
+    def answer(self, tenant: str, question: Question) -> Any:
+        match question:
+            case Window(key, types, since, until):
+                return self.store.window(tenant, key, sorted(types), since, until)
+            case RunOf(id):
+                found = self.store.get(tenant, "run", id)
+                return (Run.from_body(found.body), found.version) if found else None
+            case Members(name):
+                members = self.store.get(tenant, "list", name)
+                return frozenset(members.body["members"]) if members else frozenset()
+            case RuleOf(id, number):
+                return self.rulesets.rule(self.store, tenant, id, number)
+            case DocumentOf(id):
+                return self.document(tenant, id)
+
+    def document(self, tenant: str, id: str) -> Read:
+        found = self.store.get(tenant, "memory", id)
+        return Read(found.body, found.version) if found else Read({}, ABSENT)
+
+    def ruleset(self, tenant: str) -> RuleSet:
+        """The rules in force, the same for the whole batch; a tenant that is new is written down first."""
+        if tenant not in self.tenants:
+            if self.store.get(SYSTEM, "tenant", tenant) is None:
+                self.welcome(tenant)
+            self.tenants[tenant] = self.rulesets.current(self.store, tenant, self.now)
+        return self.tenants[tenant]
+
+    def welcome(self, tenant: str) -> None:
+        body = {"id": tenant, "created_at": iso(self.now)}
+        try:
+            self.store.commit(SYSTEM, None, [Put("tenant", tenant, body, ABSENT)])
+        except Conflict:
+            return  # somebody else was quicker
+
+    def instant(self) -> datetime:
+        return self.clock.now() if self.clock else self.now
+
+
+def keyed(event: Event, ruleset: RuleSet) -> Event:
+    """The event with the keys of declared paths that rules in force count by, so that windows find it."""
+    more = [key for path in ruleset.paths if (key := key_for(event, path)) and key not in event.keys]
+    return replace(event, keys=(*event.keys, *more)) if more else event
+
+
+def body_of(event: Event, decision: Decision, spans: Sequence[Span]) -> dict[str, Any]:
+    """The document of kind `event`."""
+    customer = event.key("cus")
+    return {
+        "event": event.to_cloudevent(),
+        "type": event.type,
+        "created": event.created,
+        "recorded": iso(event.recorded),
+        "correlation": event.correlation,
+        "customer": customer.partition(":")[2] if customer else None,
+        "origin": event.source,
+        "keys": list(event.keys),
+        "trace": event.trace_id,
+        "fired": decision.fired,
+        "decision": None if event.source == "import" else decision.trace,
+        "spans": [asdict(span) for span in spans],
+    }
+
+
+def spans_of(event: Event, decision: Decision, start: datetime, end: datetime) -> list[Span]:
+    """The reception, as it was recorded, and this handling of the event."""
+    trace = event.trace_id
+    facts = {"event.id": event.id, "event.type": event.type, "tenant": event.tenant}
+    spans: list[Span] = []
+    received: Mapping[str, Any] = event.received or {}
+    if "span_id" in received:
+        name = "receive " + event.type
+        spans.append(Span(trace, received["span_id"], None, name, received["start"], received["end"], "server", facts))
+    parent = received.get("span_id")
+    told = {**facts, "rules": len(decision.trace["rules"]), "runs": sum(1 for match in decision.matches if match.run)}
+    id = span_id(event.tenant, event.id, "handle")
+    name = "handle " + event.type
+    spans.append(Span(trace, id, parent, name, _nanoseconds(start), _nanoseconds(end), "consumer", told))
+    return spans
+
+
+def report(event: Event, decision: Decision) -> None:
+    """The station's wide line."""
+    logs.line(
+        "rule.decided",
+        correlationid=event.correlation,
+        event=event.id,
+        type=event.type,
+        tenant=event.tenant,
+        rules=len(decision.trace["rules"]),
+        fired=[match.rule_id for match in decision.matches if match.run] or None,
+    )
+
+
+def _nanoseconds(instant: datetime) -> int:
+    return (instant - _EPOCH) // _MICROSECOND * 1000

@@ -1,0 +1,110 @@
+"""RuleSets holds what is in force for each tenant, compiled, and swaps it when the tenant's revision pointer moves.
+
+Rule sets are immutable: a decision that has begun ends on the set it began with. Published versions never change, so
+their parsed form is kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from app import logs
+from rules.matcher import Matcher
+from rules.model import Rule, RuleError, RuleVersion
+from rules.ports import Document, Store
+from rules.rule import parse
+from rules.ruleset import RuleSet, build
+
+IN_FORCE: Final[Mapping[str, Any]] = {"live": "live", "watch": "watch", "paused": "paused"}
+FRESH = timedelta(seconds=1)  # a published rule is in force within this time
+_PARSED = 5000  # versions kept in memory
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    revision: int
+    ruleset: RuleSet
+    read_at: datetime | None
+
+
+class RuleSets:
+    """Thread-safe. One for each process."""
+
+    def __init__(self, matcher: Matcher) -> None:
+        self.matcher = matcher
+        self._known: dict[str, _Known] = {}
+        self._parsed: OrderedDict[tuple[str, str, int], Rule] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def current(self, store: Store, tenant: str, now: datetime | None = None) -> RuleSet:
+        """What is in force. now: when given, the revision pointer is read again only after a second."""
+        known = self._known.get(tenant)
+        if known and now and known.read_at and timedelta(0) <= now - known.read_at < FRESH:
+            return known.ruleset
+        with self._lock:
+            return self._refreshed(store, tenant, now)
+
+    def rule(self, store: Store, tenant: str, rule_id: str, number: int) -> Rule:
+        """A published version's rule, in force or not. Raises LookupError when there is no such version."""
+        key = (tenant, rule_id, number)
+        found = self._parsed.get(key)
+        if found is None:
+            document = store.get(tenant, "rule_version", f"{rule_id}@{number}")
+            if document is None:
+                raise LookupError(f"rule {rule_id} has no version {number}")
+            found = parse(document.body["document"])
+            self._parsed[key] = found
+            while len(self._parsed) > _PARSED:
+                self._parsed.popitem(last=False)
+        return found
+
+    def close(self) -> None:
+        with self._lock:
+            for known in self._known.values():
+                known.ruleset.close()
+            self._known.clear()
+
+    def _refreshed(self, store: Store, tenant: str, now: datetime | None) -> RuleSet:
+        pointer = store.get(tenant, "ruleset", "current")
+        revision = int(pointer.body["revision"]) if pointer else 0
+        known = self._known.get(tenant)
+        if known and known.revision == revision:
+            self._known[tenant] = _Known(revision, known.ruleset, now)
+            return known.ruleset
+        ruleset = build(tenant, list(self._versions(store, tenant)), self.matcher)
+        self._known[tenant] = _Known(revision, ruleset, now)
+        if known:
+            known.ruleset.close()
+            logs.line("rules.swapped", tenant=tenant, revision=revision, rules=len(ruleset.versions))
+        return ruleset
+
+    def _versions(self, store: Store, tenant: str) -> Iterator[RuleVersion]:
+        for document in _in_force(store, tenant):
+            body = document.body
+            number = body.get("number")
+            if number is None:
+                continue
+            try:
+                rule = self.rule(store, tenant, document.id, int(number))
+            except (RuleError, LookupError) as error:  # one that an older release took must not stop the others
+                logs.line("rules.unreadable", logging.ERROR, tenant=tenant, rule=document.id, error=str(error))
+                continue
+            mode = IN_FORCE[body["state"]]
+            yield RuleVersion(tenant, rule, int(number), mode, body.get("live_from") or "")
+
+
+def _in_force(store: Store, tenant: str) -> Iterator[Document]:
+    for state in IN_FORCE:
+        after = None
+        while True:
+            page = store.find(tenant, "rule", [("state", "==", state)], "updated_at", after, 500)
+            yield from page.items
+            after = page.next
+            if after is None:
+                break

@@ -1,0 +1,199 @@
+"""Memory is what a decision reads beside the event: documents with their versions, windows, runs, lists.
+
+`decide` asks it and never waits: what is not there yet raises NotRead with the question, and the caller reads it and
+decides again. The memory document of a customer has the body
+
+    {"open": {run id: {"rule", "number", "mode", "key", "trigger", "created", "stops", "waits"}},
+     "last": {"rule|key" or "rule|key|watch": [[trigger's created, run id], ...]}}
+
+where stops and waits are lists of `[types, key]`. It is bounded: ended runs leave `open`, and `last` is trimmed to the
+longest time that the rule's re-entry looks back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rules.event import Event
+from rules.model import Rule
+from rules.run import Run
+
+JSON = Mapping[str, Any]
+_GRACE = 40 * 86400  # an event may come this late and still be compared with older runs
+_KEPT = 50  # triggers kept for one rule and key
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Recorded events of these types that carry this key, `since <= created <= until`."""
+
+    key: str
+    types: frozenset[str]
+    since: int
+    until: int
+
+    def covers(self, other: Window) -> bool:
+        inside = self.since <= other.since and other.until <= self.until
+        return inside and self.key == other.key and other.types <= self.types
+
+    def merged(self, other: Window) -> Window:
+        since, until = min(self.since, other.since), max(self.until, other.until)
+        return Window(self.key, self.types | other.types, since, until)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOf:
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The members of a suppression list."""
+
+    list: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuleOf:
+    id: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentOf:
+    """A memory document; the answer is a Read."""
+
+    id: str
+
+
+Question = Window | RunOf | Members | RuleOf | DocumentOf
+
+
+class NotRead(Exception):
+    """The decision needs these answers too."""
+
+    def __init__(self, *questions: Question) -> None:
+        super().__init__(questions)
+        self.questions = questions
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A document as it was read: its body and the version to send with the overwrite (`absent` when there was none)."""
+
+    body: JSON
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """documents: memory documents by id. The rest: answers to questions, by question. candidates: what the program
+    said when the reading was planned, so that conditions are not evaluated twice."""
+
+    documents: Mapping[str, Read] = field(default_factory=dict)
+    windows: Mapping[Window, Sequence[Event]] = field(default_factory=dict)
+    runs: Mapping[str, tuple[Run, str] | None] = field(default_factory=dict)
+    lists: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    rules: Mapping[tuple[str, int], Rule] = field(default_factory=dict)
+    candidates: frozenset[str] | None = None
+
+    def window(self, wanted: Window) -> list[Event]:
+        """The events of a window, by (created, id)."""
+        for known, events in self.windows.items():
+            if known.covers(wanted):
+                return [
+                    event
+                    for event in events
+                    if event.type in wanted.types and wanted.since <= event.created <= wanted.until
+                ]
+        raise NotRead(wanted)
+
+    def run(self, id: str) -> tuple[Run, str] | None:
+        """A run and the version it was read at."""
+        if id not in self.runs:
+            raise NotRead(RunOf(id))
+        return self.runs[id]
+
+    def members(self, name: str) -> frozenset[str]:
+        if name not in self.lists:
+            raise NotRead(Members(name))
+        return self.lists[name]
+
+    def rule(self, id: str, number: int) -> Rule:
+        if (id, number) not in self.rules:
+            raise NotRead(RuleOf(id, number))
+        return self.rules[id, number]
+
+    def answered(self, answers: Mapping[Question, Any]) -> Memory:
+        """The memory with more answers: events, (run, version) or None, members, a rule, a Read."""
+        windows, runs, lists, rules = dict(self.windows), dict(self.runs), dict(self.lists), dict(self.rules)
+        documents = dict(self.documents)
+        for question, answer in answers.items():
+            match question:
+                case Window():
+                    windows[question] = answer
+                case RunOf(id):
+                    runs[id] = answer
+                case Members(name):
+                    lists[name] = frozenset(answer)
+                case RuleOf(id, number):
+                    rules[id, number] = answer
+                case DocumentOf(id):
+                    documents[id] = answer
+        return replace(self, documents=documents, windows=windows, runs=runs, lists=lists, rules=rules)
+
+
+# ---- the body of a memory document ----------------------------------------------------------------------------------
+def slot(rule_id: str, key: str, mode: str) -> str:
+    """Where the re-entry memory of a rule and key stands; what watching remembers never holds back a live run."""
+    return f"{rule_id}|{key}" + ("|watch" if mode == "watch" else "")
+
+
+def open_runs(body: JSON, rule_id: str, key: str, mode: str) -> list[str]:
+    return [
+        id
+        for id, entry in body.get("open", {}).items()
+        if entry["rule"] == rule_id and entry["key"] == key and entry["mode"] == mode
+    ]
+
+
+def listening(body: JSON, event_type: str, keys: Iterable[str], what: str) -> list[str]:
+    """Open runs with a stop or a wait (`what`: stops | waits) that this event is."""
+    carried = frozenset(keys)
+    return [
+        id
+        for id, entry in body.get("open", {}).items()
+        if any(event_type in types and key in carried for types, key in entry[what])
+    ]
+
+
+def past_triggers(body: JSON, where: str) -> list[tuple[int, str]]:
+    return [(created, id) for created, id in body.get("last", {}).get(where, [])]
+
+
+def remembered(body: JSON, where: str, created: int, run_id: str, look_back: int | None) -> dict[str, Any]:
+    """The body with one more trigger in its re-entry memory. look_back: seconds that matter, None = for ever."""
+    kept = sorted([*((at, id) for at, id in past_triggers(body, where) if id != run_id), (created, run_id)])
+    if look_back is not None:
+        newest = kept[-1][0]
+        kept = [(at, id) for at, id in kept if at >= newest - look_back - _GRACE]
+    kept = kept[:1] + kept[max(1, len(kept) - _KEPT + 1) :]
+    return {**body, "last": {**body.get("last", {}), where: [list(one) for one in kept]}}
+
+
+def forgotten(body: JSON, run_id: str) -> dict[str, Any]:
+    """The body as if this run had never been: its match was taken back before it acted."""
+    last = {where: [one for one in found if one[1] != run_id] for where, found in body.get("last", {}).items()}
+    return {**closed(body, [run_id]), "last": {where: found for where, found in last.items() if found}}
+
+
+def closed(body: JSON, run_ids: Iterable[str]) -> dict[str, Any]:
+    """The body without these runs among the open ones."""
+    gone = frozenset(run_ids)
+    return {**body, "open": {id: entry for id, entry in body.get("open", {}).items() if id not in gone}}
+
+
+def opened(body: JSON, run_id: str, entry: JSON) -> dict[str, Any]:
+    return {**body, "open": {**body.get("open", {}), run_id: entry}}

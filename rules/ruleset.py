@@ -1,0 +1,155 @@
+"""A RuleSet is what is in force for one tenant, compiled: who listens to which event type, and where memory is kept.
+
+Memory lives in one document per customer. What crosses customers (cards, accounts, declared paths) and what Stripe
+sends without a customer (disputes, refunds, ...) has a document of its own key, so that two events that belong together
+always meet in one document and its version (promise P3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rules.event import Event
+from rules.expr import compile_condition
+from rules.matcher import Matcher, Predicate, Program
+from rules.model import All, Rule, RuleVersion, Stop, Wait
+from rules.subjects import PREFIX, key_for
+from rules.texts import walk
+from rules.window import takes_part
+from rules.words import condition_text
+
+# objects of these events carry no `customer` (the SDK's types), though what they belong to has one
+_CUSTOMERLESS = (
+    "charge.dispute.",
+    "charge.refund.",
+    "invoice_payment.",
+    "payout.",
+    "price.",
+    "product.",
+    "radar.",
+    "refund.",
+    "review.",
+)
+_ALONE = frozenset({"card", "account"})
+Home = tuple[str, bool]  # `same`, and whether its memory stands alone
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One top-level part of an `only_if`, to say which one failed."""
+
+    holds: Predicate
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where a rule's own memory is kept, its stops and waits with where theirs is, and the types its waits end with."""
+
+    home: Home
+    stops: tuple[tuple[Stop, Home], ...]
+    waits: tuple[Stop, ...]
+    wait_types: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """by_type: versions whose matches an event of the type can change. homes: by type, where memory is kept for it;
+    stop_homes: the same for stops and waits alone. parts, conditions, listening: by rule id."""
+
+    tenant: str
+    versions: tuple[RuleVersion, ...]
+    program: Program
+    revision: str
+    by_type: Mapping[str, tuple[RuleVersion, ...]]
+    homes: Mapping[str, tuple[Home, ...]]
+    stop_homes: Mapping[str, tuple[Home, ...]]
+    parts: Mapping[str, tuple[Part, ...]]
+    conditions: Mapping[str, Predicate]
+    listening: Mapping[str, Listening]
+    paths: tuple[str, ...]  # declared paths that windows are keyed by
+
+    def close(self) -> None:
+        self.program.close()
+
+
+def build(tenant: str, versions: Sequence[RuleVersion], matcher: Matcher) -> RuleSet:
+    """Compile the versions in force; highest priority first, then by id, which is the order of traces and runs."""
+    ordered = tuple(sorted(versions, key=lambda version: (-version.rule.priority, version.rule.id)))
+    program = matcher.compile([version.rule for version in ordered])
+    by_type: dict[str, list[RuleVersion]] = {}
+    homes: dict[str, dict[Home, None]] = {}
+    stop_homes: dict[str, dict[Home, None]] = {}
+    listening = {version.rule.id: listens(version.rule) for version in ordered}
+    for version in ordered:
+        for event_type in sorted(takes_part(version.rule.when)):
+            by_type.setdefault(event_type, []).append(version)
+            homes.setdefault(event_type, {})[listening[version.rule.id].home] = None
+        for stop, home in listening[version.rule.id].stops:
+            for event_type in stop.types:
+                homes.setdefault(event_type, {})[home] = None
+                stop_homes.setdefault(event_type, {})[home] = None
+    return RuleSet(
+        tenant=tenant,
+        versions=ordered,
+        program=program,
+        revision=program.revision,
+        by_type={event_type: tuple(found) for event_type, found in by_type.items()},
+        homes={event_type: tuple(found) for event_type, found in homes.items()},
+        stop_homes={event_type: tuple(found) for event_type, found in stop_homes.items()},
+        parts={version.rule.id: _parts(version.rule) for version in ordered},
+        conditions={version.rule.id: compile_condition(version.rule.only_if) for version in ordered},
+        listening=listening,
+        paths=tuple(sorted({same for v in ordered if (same := same_of(v.rule)) not in PREFIX})),
+    )
+
+
+def same_of(rule: Rule) -> str:
+    """What the rule's matches are kept apart by; a rule that does not say means each customer."""
+    return rule.when.same or "customer"
+
+
+def listens(rule: Rule) -> Listening:
+    """Everything the rule listens to, and where the memory of each is kept."""
+    triggers = takes_part(rule.when)
+    waits = tuple(stop for step in walk(rule.steps) if isinstance(step, Wait) for stop in step.for_event)
+    return Listening(
+        home=home_of(Stop(tuple(sorted(triggers)), same_of(rule)), triggers),
+        stops=tuple((stop, home_of(stop, triggers)) for stop in (*rule.stop_when, *waits)),
+        waits=waits,
+        wait_types=frozenset(event_type for stop in waits for event_type in stop.types),
+    )
+
+
+def home_of(stop: Stop, triggers: Iterable[str]) -> Home:
+    if stop.same == "customer":
+        return stop.same, False
+    alone = stop.same in _ALONE or stop.same not in PREFIX
+    return stop.same, alone or any(one.startswith(_CUSTOMERLESS) for one in (*stop.types, *triggers))
+
+
+def document_of(event: Event, home: Home) -> str | None:
+    """The id of the memory document that keeps this home for this event; None when the event has no such key."""
+    same, alone = home
+    if not alone and event.partition.startswith("cus:"):
+        return event.partition
+    return key_for(event, same)
+
+
+def documents(event: Event, ruleset: RuleSet) -> tuple[str, ...]:
+    """The memory documents to read for an event: its partition's, and those that rules in force keep for its type.
+    An event without a customer may be a stop by any of its keys."""
+    found = {event.partition: None}
+    for home in ruleset.homes.get(event.type, ()):
+        if document := document_of(event, home):
+            found[document] = None
+    if not event.partition.startswith("cus:"):
+        found.update((key, None) for key in event.keys if not key.startswith(("acct:", "card:", "path:")))
+    return tuple(found)
+
+
+def _parts(rule: Rule) -> tuple[Part, ...]:
+    condition = rule.only_if
+    parts = condition.parts if isinstance(condition, All) else (condition,)
+    return tuple(Part(compile_condition(part), condition_text(part)) for part in parts)

@@ -1,0 +1,229 @@
+"""Windows: which recorded events of one key count for a trigger, and which matches an event makes or takes back.
+
+Everything is by Stripe's `created` in whole seconds, both ends inclusive, on distinct event ids. A match is a function
+of the set of events alone, so a late event is looked at from both sides: it may complete windows of later events.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rules import paths
+from rules.event import Event
+from rules.fields import MISSING, read
+from rules.model import When
+
+Number = int | float
+Passes = Callable[[Event], bool]
+Reached = Callable[[Number], bool]
+EVER = 1 << 40  # seconds; later than any event
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What stands at a trigger. number: the count or aggregate, None when there is none. counted: the events that
+    made it, the trigger last."""
+
+    trigger: Event
+    number: Number | None
+    counted: tuple[Event, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What one event does to the matches of one rule and key. here: what stands at the event itself, None when it is
+    no trigger. made: matches that are there since this event. gone: triggers that no longer match because of it."""
+
+    here: Found | None
+    made: tuple[Found, ...]
+    gone: tuple[Event, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """What must be read to know an event's changes: these types of one key, `since <= created <= until`."""
+
+    types: frozenset[str]
+    since: int
+    until: int
+
+
+def takes_part(when: When) -> frozenset[str]:
+    """Every event type that can change the matches of this `when`."""
+    found = {*when.types, *when.start_again_after}
+    for span in (when.then, when.and_not):
+        found.update(span.types if span else ())
+    return frozenset(found)
+
+
+def span_of(when: When) -> int | None:
+    """Seconds over which events of this `when` reach each other; None for "each time", EVER for "first"."""
+    if when.first:
+        return EVER
+    if when.then or when.and_not:
+        return max(span.within for span in (when.then, when.and_not) if span)
+    if when.at_least is None and when.aggregate is None:
+        return None
+    return EVER if when.within is None else when.within
+
+
+def range_of(when: When, created: int) -> Range | None:
+    """What to read for an event of this time; None when nothing is counted."""
+    span = span_of(when)
+    if span is None:
+        return None
+    return Range(takes_part(when), max(0, created - span), min(EVER, created + span))
+
+
+def order_sensitive(when: When) -> bool:
+    """Whether a late event can take back a match: absence, resets, first, average, and bounds from above."""
+    aggregate = when.aggregate
+    from_above = aggregate is not None and (
+        aggregate.of in ("average", "min", "sum") or aggregate.operator not in ("greater than", "greater or equal to")
+    )
+    return bool(when.and_not or when.first or when.start_again_after or from_above)
+
+
+def trigger_types(when: When) -> tuple[str, ...]:
+    return when.then.types if when.then else when.types
+
+
+class Ledger:
+    """The events of one rule and key that count, in order, ready to be asked about any trigger.
+
+    passes: whether an event of `when.types` passes the rule's `only_if`.
+    """
+
+    def __init__(self, when: When, events: Iterable[Event], passes: Passes) -> None:
+        self.when = when
+        unique = sorted({event.id: event for event in events}.values(), key=_order)
+        mine = [event for event in unique if not (when.ignore_own and event.causation)]
+        self.counted = [event for event in mine if event.type in when.types and self._counts(event, passes)]
+        self.seen = [event for event in mine if event.type in when.types]
+        self.resets = [event.created for event in unique if event.type in when.start_again_after]
+        self.second = [event for event in mine if when.then and event.type in when.then.types]
+        self.against = [event for event in unique if when.and_not and event.type in when.and_not.types]
+        self._times = [event.created for event in self.counted]
+
+    def triggers(self, since: int, until: int) -> list[Event]:
+        found = self.second if self.when.then else self.counted
+        return [event for event in found if since <= event.created <= until]
+
+    def at(self, trigger: Event) -> Found:
+        """What stands at this trigger, which must be one of `triggers`."""
+        when = self.when
+        if when.first:
+            earlier = [event for event in self.seen if _order(event) < _order(trigger)]
+            return Found(trigger, len(earlier), (trigger,))
+        if when.and_not:
+            return Found(trigger, len(self._spoilers(trigger)), (trigger,))
+        window = self._window(trigger)
+        counted = (*(event for event in window if event.id != trigger.id), trigger)
+        if when.then:
+            return Found(trigger, len(counted) - 1, counted)
+        return Found(trigger, self._number(window), counted)
+
+    def last_reset(self, until: int) -> int:
+        """When counting last started again, seen from this second; -1 if never."""
+        index = bisect_right(self.resets, until)
+        return self.resets[index - 1] if index else -1
+
+    def _window(self, trigger: Event) -> list[Event]:
+        """Counted events in the window that ends at the trigger, after the last reset (which wins its second)."""
+        span = self.when.then.within if self.when.then else self.when.within
+        since = 0 if span is None else trigger.created - span
+        since = max(since, self.last_reset(trigger.created) + 1)
+        found = self.counted[bisect_left(self._times, since) : bisect_right(self._times, trigger.created)]
+        return [event for event in found if event.id != trigger.id] if self.when.then else found
+
+    def _spoilers(self, trigger: Event) -> list[Event]:
+        assert self.when.and_not is not None
+        until = trigger.created + self.when.and_not.within
+        return [e for e in self.against if trigger.created <= e.created <= until and e.id != trigger.id]
+
+    def _number(self, window: Sequence[Event]) -> Number | None:
+        when = self.when
+        if when.aggregate:
+            return aggregated(when.aggregate.of, [value_of(event, when.aggregate.path) for event in window])
+        if when.counting != "events":
+            return len({_distinct(value_of(event, paths.split(when.counting))) for event in window})
+        return len(window)
+
+    def _counts(self, event: Event, passes: Passes) -> bool:
+        return has_value(self.when, event) and passes(event)
+
+
+def changes(when: When, event: Event, events: Iterable[Event], passes: Passes, reached: Reached) -> Changes:
+    """What the event does to the matches of this `when` for one key. events: the recorded ones of the key in
+    `range_of`, with or without the event itself. reached: whether a number reaches the rule's bound."""
+    others = [other for other in events if other.id != event.id]
+    after = Ledger(when, [*others, event], passes)
+    span = span_of(when) or 0
+    near = after.triggers(event.created - (span if when.and_not else 0), event.created + span)
+    here = after.at(event) if any(one.id == event.id for one in near) else None
+    made, gone = [], []
+    before = Ledger(when, others, passes) if len(near) > (here is not None) else None
+    for trigger in near:
+        now = here if here is not None and trigger.id == event.id else after.at(trigger)
+        was = before is not None and trigger.id != event.id and _holds(when, before.at(trigger), reached)
+        holds = _holds(when, now, reached)
+        if holds and not was:
+            made.append(now)
+        if was and not holds:
+            gone.append(trigger)
+    return Changes(here, tuple(made), tuple(gone))
+
+
+def _holds(when: When, found: Found, reached: Reached) -> bool:
+    if when.and_not:
+        return found.number == 0
+    if span_of(when) is None:
+        return True
+    return found.number is not None and reached(found.number)
+
+
+# ---- values ---------------------------------------------------------------------------------------------------------
+def value_of(event: Event, path: tuple[str, ...]) -> Any:
+    """The event's value at a path; None for missing."""
+    value = read(event.data, path)
+    return None if value is MISSING else value
+
+
+def has_value(when: When, event: Event) -> bool:
+    """Whether the event has what is counted or aggregated; one that has not does not take part."""
+    if when.aggregate:
+        value = value_of(event, when.aggregate.path)
+        return _scalar(value) if when.aggregate.of == "distinct" else _is_number(value)
+    return when.counting == "events" or _scalar(value_of(event, paths.split(when.counting)))
+
+
+def aggregated(of: str, values: Sequence[Any]) -> Number | None:
+    """sum | average | min | max | distinct of the values; None when there are none."""
+    if not values:
+        return None
+    if of == "distinct":
+        return len({_distinct(value) for value in values})
+    if of == "average":
+        return float(sum(values) / len(values))
+    by_name: dict[str, Callable[[Sequence[Any]], Number]] = {"sum": sum, "min": min, "max": max}
+    return by_name[of](values)
+
+
+def _order(event: Event) -> tuple[int, str]:
+    return event.created, event.id
+
+
+def _scalar(value: Any) -> bool:
+    return isinstance(value, (str, int, float))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _distinct(value: Any) -> tuple[str, Any]:
+    """A value as a set may hold it: 1, true and "1" differ, 1 and 1.0 do not."""
+    return ("number" if _is_number(value) else type(value).__name__), value
