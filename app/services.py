@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from app.settings import Settings, SettingsError
 from rules.ports import ActionExecutor, Bus, Clock, Inbox, Secrets, Store, Tracer, Vault, Verifier
 
 if TYPE_CHECKING:
+    from app import jobs
     from app.rulesets import RuleSets
     from rules.fields import Catalogue
 
@@ -111,6 +113,21 @@ def connectors(settings: Settings, secrets: Secrets, vault: Vault) -> Mapping[st
         development=settings.development,
         public_url=settings.public_url,
     )
+
+
+def job_types(services: Services, wait: Callable[[float], object] = time.sleep) -> Mapping[str, jobs.Run]:
+    """How each type of job takes a step. wait: sleeps so many seconds, where a job has to."""
+    from app import history, sample
+    from app.adapters.stripe_events import StripeEvents
+
+    s, settings = services, services.settings
+    lister = StripeEvents(settings.stripe_api_key, settings.stripe_api_base)
+    address = settings.public_url or f"http://{settings.host}:{settings.port}"
+    fetch = partial(history.step, lister=lister, bus=s.bus, vault=s.vault)
+    play = sample.job(
+        s.store, s.secrets, s.catalogue, s.connectors, address, partial(local_secret, s.secrets), s.clock, wait
+    )
+    return {"import": fetch, "gap": fetch, "sample": play}
 
 
 def _tracer(settings: Settings, process: str) -> tuple[Tracer, Callable[[], None]]:

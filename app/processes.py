@@ -1,0 +1,213 @@
+"""The processes of an installation: web, worker, a tick, and `serve`, which runs all of it on one machine.
+
+One process receives and one works on a data folder, whoever starts them: locks in the folder see to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import signal
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.jobs import TryLater
+from app.settings import Settings
+from rules.ports import Unavailable
+
+if TYPE_CHECKING:
+    from app.services import Services
+    from app.supervise import Supervisor
+    from app.worker import Worker
+
+CANNOT_RUN = 2  # exit code: a person has to change something first
+ROOT = Path(__file__).parents[1]
+MAIN = str(ROOT / "main.py")
+TOKEN_FILE = "admin-token"
+
+
+class CannotRun(Exception):
+    """The process cannot run here; the message says what to change."""
+
+
+# ---- web ------------------------------------------------------------------------------------------------------------
+def web(arguments: argparse.Namespace, settings: Settings) -> int:
+    return _run(partial(_web, settings, arguments.with_worker))
+
+
+def _web(settings: Settings, with_worker: bool) -> int:
+    from app import services as wiring
+    from app.adapters.lock import FolderLock
+    from app.web import create_app, server
+    from app.web.webhooks import in_front_of
+
+    _begin(settings)
+    if server.is_taken(settings.host, settings.port):
+        raise CannotRun(f"Something else listens on {settings.host}:{settings.port}. Set PORT to another number.")
+    lock = FolderLock(settings.data / "ingest.lock", "receives into").hold()
+    services = wiring.build(settings, "web")
+    if settings.development:
+        wiring.local_secret(services.secrets)
+    worker = _started_worker(services) if with_worker else None
+    try:
+        application = in_front_of(create_app(services), services)
+        server.Server(settings.host, settings.port).serve_application(application)
+    finally:
+        if worker is not None:
+            worker.stop()
+            worker.join()
+        services.close()
+        lock.close()
+    return 0
+
+
+# ---- worker ---------------------------------------------------------------------------------------------------------
+def work(_: argparse.Namespace, settings: Settings) -> int:
+    return _run(partial(_work, settings))
+
+
+def _work(settings: Settings) -> int:
+    from app.services import build
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    _begin(settings)
+    services = build(settings, "worker")
+    worker = _started_worker(services)
+    while worker.alive and not stop.wait(0.5):
+        pass
+    worker.stop()
+    worker.join()
+    services.close()
+    return 0 if stop.is_set() else 1
+
+
+def _started_worker(services: Services) -> Worker:
+    """The worker of this folder, running. Raises AlreadyRunning when another one is."""
+    from app.adapters.doorbell import Bell
+    from app.services import job_types
+    from app.worker import Work, Worker
+
+    if hold := getattr(services.inbox, "hold", None):  # a data folder has one worker at most; a subscription has many
+        hold(services.clock.now())
+    stop = threading.Event()
+    bell = Bell(services.settings.data / "worker.sock")
+    worker = Worker(Work(services, job_types(services, partial(_wait, stop))), bell.wait, stop)
+    worker.start()
+    return worker
+
+
+def _wait(stop: threading.Event, seconds: float) -> None:
+    """Sleep in a job, but not into the worker's end."""
+    if stop.wait(seconds):
+        raise TryLater("the worker is stopping")
+
+
+def tick(_: argparse.Namespace, settings: Settings) -> int:
+    return _run(partial(_tick, settings))
+
+
+def _tick(settings: Settings) -> int:
+    from app.services import build, job_types
+    from app.worker import Work
+    from app.worker import tick as all_that_is_due
+
+    _begin(settings)
+    services = build(settings, "tick")
+    done = all_that_is_due(Work(services, job_types(services)), services.clock.now())
+    services.close()
+    _say(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in done.items()))
+    return 0
+
+
+# ---- everything on one machine --------------------------------------------------------------------------------------
+def serve(arguments: argparse.Namespace, settings: Settings) -> int:
+    return _run(partial(_serve, settings, arguments.one_process))
+
+
+def _serve(settings: Settings, one_process: bool) -> int:
+    from app.supervise import Part, Supervisor
+    from app.web.server import free_port, is_taken
+
+    port = settings.port or free_port(settings.host)
+    if is_taken(settings.host, port):
+        raise CannotRun(f"Something else listens on {settings.host}:{port}. Set PORT to another number.")
+    settings = replace(settings, port=port)
+    address = f"http://{'127.0.0.1' if settings.host == '0.0.0.0' else settings.host}:{port}"
+    supervisor = Supervisor(_say)
+    supervisor.stop_on_signals()
+    environment = {"PORT": str(port), "SIGNALBOX_PUBLIC_URL": settings.public_url or address}
+    environment |= _stand_in(settings, supervisor)
+    try:
+        if one_process:
+            supervisor.start(Part("signalbox", [MAIN, "web", "--with-worker"], environment))
+        else:
+            supervisor.start(Part("web", [MAIN, "web"], environment))
+            supervisor.start(Part("worker", [MAIN, "work"], environment))
+        if not supervisor.wait_until_ready(address):
+            return 0 if supervisor.stopping else 1
+        _say(f"Signalbox is ready: {address}   (data in {settings.data}/; Ctrl-C stops it)")
+        return supervisor.run()
+    finally:
+        supervisor.stop()
+
+
+def _stand_in(settings: Settings, supervisor: Supervisor) -> dict[str, str]:
+    """Without a Stripe account the sample's actions need something to act on: a small made-up Stripe."""
+    from app.supervise import Part
+    from app.web.server import free_port
+
+    if settings.stripe_api_key or not settings.development:
+        return {}
+    port = free_port("127.0.0.1")
+    arguments = ["-m", "tests.fakes.stripe_api", "--port", str(port), "--sample"]
+    supervisor.start(Part("stand-in for Stripe", arguments, {"PYTHONPATH": str(ROOT)}))
+    return {
+        "STRIPE_API_BASE": f"http://127.0.0.1:{port}",
+        "STRIPE_API_KEY": "sk_test_stand_in",
+        "SIGNALBOX_STAND_IN": "1",
+    }
+
+
+# ---- what they share ------------------------------------------------------------------------------------------------
+def with_local_token(settings: Settings) -> Settings:
+    """In development the first admin's token is made in the data folder, so that the API works without a setting."""
+    if settings.admin_token or not settings.development:
+        return settings
+    path = settings.data / TOKEN_FILE
+    settings.data.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError), open(path, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(secrets.token_urlsafe(32))
+    return replace(settings, admin_token=path.read_text().strip())
+
+
+def _begin(settings: Settings) -> None:
+    from app import logs, supervise
+
+    supervise.end_with_parent()
+    logs.configure(settings.log)
+
+
+def _run(body: partial[int]) -> int:
+    """Run a process; what stops it from starting is said in one line."""
+    from app.adapters.keys import WrongKeys
+    from app.adapters.lock import AlreadyHeld
+    from app.adapters.sqlite import NewerData
+    from app.adapters.sqlite_inbox import AlreadyRunning
+
+    try:
+        return body()
+    except (CannotRun, AlreadyHeld, AlreadyRunning, NewerData, WrongKeys, Unavailable, OSError) as error:
+        _say(f"signalbox: {error}")
+        return CANNOT_RUN
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr if line.startswith("signalbox:") else sys.stdout, flush=True)
