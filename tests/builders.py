@@ -183,3 +183,38 @@ def services_in_memory(now: datetime = NOON, **settings: Any) -> Services:
         catalogue=catalogue(),
         rulesets=RuleSets(choose_matcher(chosen.matcher)),
     )
+
+
+def task(
+    action: str = "crm.notify",
+    params: Mapping[str, Any] | None = None,
+    connection: Mapping[str, Any] | None = None,
+    now: datetime = NOON,
+    **more: Any,
+) -> dict[str, Any]:
+    """What a connector is given to execute: a command's body with what stands beside it (app.connectors)."""
+    from rules.run import Command, Run
+
+    run = Run(
+        id="run_1", tenant=TENANT, rule_id="two-failed-payments", rule_name="Two failed payments", version=3,
+        mode="live", state="acting", key="sub:sub_1", customer="cus_1", trigger="evt_2", triggered=0,
+        correlation="in_1", created_at=iso(now), updated_at=iso(now), events=("evt_1", "evt_2"),
+        story=({"at": iso(now), "text": "Second failed payment within 7 days."},), money={"usd": 4900},
+    )  # fmt: skip
+    command = Command(
+        id="run_1/step", tenant=TENANT, run_id=run.id, step="step", rule_id=run.rule_id, version=3, action=action,
+        connection="stripe" if action.startswith("stripe.") else "crm", params=dict(params or {}), state="due",
+        customer="cus_1", correlation="in_1", created_at=iso(now), due_at=iso(now), trigger="evt_2",
+        subjects={"sub": "sub_1", "cus": "cus_1", "in": "in_1"},
+    )  # fmt: skip
+    rule = {"id": run.rule_id, "name": run.rule_name, "number": 3, "why": "The mission's example"}
+    return {
+        **command.body(),
+        "idempotency_key": command.idempotency_key,
+        "attempt": 1,
+        "traceparent": f"00-{'a' * 32}-{'b' * 16}-01",
+        "connection_document": connection,
+        "run": run.body(),
+        "rule": rule,
+        **more,
+    }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import stripe
 
@@ -78,6 +78,7 @@ class _Action:
     kind: Kind
     fields: tuple[Field, ...] = ()
     undo = "cannot be undone"
+    stands_on: ClassVar[Body] = {}  # what a preview takes for granted beyond IMAGINED
 
     def __init__(self, access: StripeAccess) -> None:
         self.access = access
@@ -87,8 +88,11 @@ class _Action:
         raise NotImplementedError
 
     def preview(self, params: Body) -> Body:
-        thing = IMAGINED[self.kind]
-        call = self.call(thing, params, datetime.fromtimestamp(0, UTC))
+        """The exact call; what the rule leaves open, and what only the true object says, stands in braces."""
+        thing = {**IMAGINED[self.kind], **self.stands_on}
+        blank = {field.name: f"{{{field.name}}}" for field in self.fields if field.required}
+        given = {name: value for name, value in params.items() if value not in (None, "") and name != "from_price"}
+        call = self.call(thing, {**blank, **given}, datetime.fromtimestamp(0, UTC))
         return {**self._request(call, thing["id"], "(run)/(step)/0"), "undo": self.undo}
 
     def execute(self, task: Body, now: datetime) -> Outcome:
@@ -268,6 +272,7 @@ class ResumeCollection(_Action):
     title = "Resume collecting payments"
     kind: Kind = "subscription"
     undo = "collection is paused again"
+    stands_on: ClassVar[Body] = {"pause_collection": {"behavior": "keep_as_draft"}}
 
     def call(self, thing: Body, params: Body, now: datetime) -> Call:
         _alive(thing)

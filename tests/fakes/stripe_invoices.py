@@ -93,6 +93,7 @@ def create_invoice(business: Business, params: Params) -> Obj:
     invoice = new_invoice(business, customer, "manual", params.get("currency", "usd"))
     invoice |= {"collection_method": collection, "description": params.get("description")}
     invoice |= {"metadata": merged_metadata(invoice, params), "auto_advance": params.get("auto_advance", False)}
+    invoice["default_payment_method"] = params.get("default_payment_method")
     if params.get("days_until_due"):
         invoice["due_date"] = business.now() + int(params["days_until_due"]) * 86400
     business.objects[invoice["id"]] = invoice
