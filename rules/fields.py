@@ -5,9 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from rules.aliases import MISSING, Path, elsewhere, may_have_moved, walk
+from rules.catalogue import Catalogue, EventType, FieldInfo
 from rules.event import JSON
 
-__all__ = ["MISSING", "locate", "locate_in", "previous", "read"]
+__all__ = [
+    "MISSING",
+    "OBJECT",
+    "PREVIOUS",
+    "Catalogue",
+    "EventType",
+    "FieldInfo",
+    "Path",
+    "locate",
+    "locate_in",
+    "previous",
+    "read",
+]
 
 OBJECT: Path = ("data", "object")
 PREVIOUS: Path = ("data", "previous_attributes")

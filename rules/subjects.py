@@ -12,7 +12,7 @@ from typing import Any
 
 from rules import paths
 from rules.event import JSON, Event
-from rules.fields import MISSING, read
+from rules.fields import MISSING, Catalogue, read
 
 PREFIX: Mapping[str, str] = MappingProxyType(
     {
@@ -120,3 +120,21 @@ def _id(value: Any) -> str | None:
     if isinstance(value, dict):
         value = value.get("id")
     return value if isinstance(value, str) and value else None
+
+
+# (object class, subject) that only API versions before 2025-03-31.basil name
+LEGACY = frozenset({("charge", "invoice"), ("payment_intent", "invoice")})
+
+
+def carried_by(catalogue: Catalogue, event_type: str) -> tuple[str, ...]:
+    """The subjects that events of this type say they are about, `customer` before `account`."""
+    found = catalogue.event_type(event_type)
+    if found is None:
+        return ("account",)
+    return tuple(
+        subject
+        for subject in PREFIX
+        if subject == "account"
+        or subject in found.objects
+        or any(catalogue.field(event_type, "data.object." + ".".join(place)) for place in _PLACES[subject])
+    )
