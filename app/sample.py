@@ -1,7 +1,8 @@
 """Play the sample business: sign each of its deliveries and post it to the real webhook endpoint of a running server.
 
 The story ends at a moment that the caller chooses, and every instant in it moves by the same whole seconds, so
-windows keep their length. Event ids never change: playing again is harmless duplicates.
+windows keep their length. Event ids never change: playing again is harmless duplicates. As a job it goes on, after a
+restart, with the delivery at which it stopped and the moment that was chosen first.
 """
 
 from __future__ import annotations
@@ -14,19 +15,29 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from rules.ports import Clock
+from app import author, jobs
+from app.crm_inbox import ensure_sample_connection
+from app.settings import Settings
+from rules.event import iso
+from rules.fields import Catalogue
+from rules.ports import ActionExecutor, Clock, Document, Put, Secrets, Store
 
 FOLDER = Path(__file__).parent / "sample_data"
 INSTANT = re.compile(r'"@(-?\d+)"')
 TENANT = "default/test"
 PATIENCE = 40  # tries of one delivery, half a second apart: a server that starts takes less
 BUSY = (429, 500, 502, 503, 504)
+JOB = "sample"  # the job's id: there is one sample in a tenant
+STEP = 50  # deliveries that one step of the job posts: well within its lease, and often enough for a progress bar
+ACTOR = "sample business"
+WATCHED = ("large-invoice-fails",)  # sample rules that only watch
 
 
 class SampleFailed(Exception):
@@ -61,6 +72,79 @@ def rules() -> list[dict[str, Any]]:
     return [json.loads(path.read_bytes()) for path in sorted((FOLDER / "rules").glob("*.json"))]
 
 
+def refusal(settings: Settings) -> str:
+    """Why the sample may not be played here; empty when it may."""
+    if not settings.development:
+        return "The sample is a made-up business and is played only where SIGNALBOX_ENV is development."
+    if settings.stripe_api_key and not settings.stand_in:
+        return "A Stripe key is set, and the sample's actions must not reach a real account: start without the key."
+    return ""
+
+
+# ---- as a job -------------------------------------------------------------------------------------------------------
+def begin(store: Store, now: datetime, tenant: str = TENANT) -> str:
+    """Ask for the sample, to end now; the job's id. Asked again it goes on where it failed, or does nothing."""
+    id = jobs.enqueue(store, tenant, "sample", {"last": int(now.timestamp())}, now, JOB)
+    found = store.get(tenant, "job", id)
+    if found is not None and found.body["state"] in ("failed", "cancelled"):
+        again = {"state": "queued", "error": None, "tries": 0, "due_at": iso(now), "updated_at": iso(now)}
+        store.commit(tenant, None, [Put("job", id, {**found.body, **again}, found.version)])
+    return id
+
+
+def job(
+    store: Store,
+    secrets: Secrets,
+    catalogue: Catalogue,
+    actions: Mapping[str, ActionExecutor],
+    address: str,
+    secret: Callable[[], str | None],
+    clock: Clock,
+    wait: Callable[[float], object],
+) -> jobs.Run:
+    """The job type `sample`: first what it needs, then its deliveries, some in each step."""
+
+    def run(job: Document, now: datetime) -> jobs.Step:
+        if job.body["cursor"] is None:
+            prepare(store, secrets, catalogue, actions, job.tenant, address, now)
+            return jobs.Step(0, 0.0)
+        return _some(job, address, secret(), clock, wait)
+
+    return run
+
+
+def _some(job: Document, address: str, secret: str | None, clock: Clock, wait: Callable[[float], object]) -> jobs.Step:
+    if not secret:
+        raise jobs.JobFailed("No webhook secret is set, so nothing can be signed: set STRIPE_WEBHOOK_SECRET.")
+    business, start = load(), int(job.body["cursor"])
+    part = Business(business.events, business.order[: start + STEP])
+    try:
+        play(part, int(job.body["params"]["last"]), address, secret, clock, wait, start=start)
+    except SampleFailed as error:
+        raise jobs.JobFailed(str(error)) from error
+    done, of = len(part.order), len(business.order)
+    return jobs.Step(done, done / of, {"deliveries": done, "of": of}, done == of)
+
+
+def prepare(
+    store: Store,
+    secrets: Secrets,
+    catalogue: Catalogue,
+    actions: Mapping[str, ActionExecutor],
+    tenant: str,
+    address: str,
+    now: datetime,
+) -> None:
+    """The connection to the built-in CRM inbox and the sample's rules; what is there already is left as it is."""
+    ensure_sample_connection(store, secrets, tenant, address, now)
+    for document in rules():
+        if store.get(tenant, "rule", document["id"]) is None:
+            author.save_draft(store, catalogue, actions, tenant, document, ACTOR, now)
+            mode: author.Mode = "watch" if document["id"] in WATCHED else "live"
+            author.publish(store, catalogue, actions, tenant, document["id"], ACTOR, "Sample rule", now, mode)
+
+
+# ---- over HTTP ------------------------------------------------------------------------------------------------------
 def signature(body: bytes, secret: str, now: int) -> str:
     """Stripe's signature header over these bytes."""
     digest = hmac.new(secret.encode(), b"%d." % now + body, hashlib.sha256).hexdigest()

@@ -1,0 +1,252 @@
+"""Commands on rules: list, show, check, export, import, publish, watch, pause, resume and archive."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app import author
+from app.cli import ACTOR, CommandError, command, complain, read_json, say, show, table, tenant_of
+from rules.model import RuleError
+from rules.rule import parse
+
+if TYPE_CHECKING:
+    from app.services import Services
+
+RULE = {"flag": False, "metavar": "RULE", "help": "the rule's id"}
+NOTE = {"default": "", "help": "why; kept in the audit log"}
+
+
+def register(subparsers: Any) -> None:
+    top = subparsers.add_parser("rules", help="list, show, check, export, import and publish rules")
+    rules = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    command(rules, "list", "every rule with its state", ["rules list", "rules list --json"], list_rules)
+    command(
+        rules,
+        "show",
+        "one rule in plain English, with what is wrong in its draft",
+        ["rules show two-failed-payments"],
+        show_rule,
+        rule=RULE,
+    )
+    command(
+        rules,
+        "check",
+        "what is wrong in a file; nothing is kept",
+        ["rules check rule.json", "rules check - < rule.json"],
+        check_file,
+        file=_file("to check"),
+    )
+    command(
+        rules,
+        "export",
+        "rule documents as files, or on standard output",
+        ["rules export two-failed-payments > rule.json", "rules export --to rules/"],
+        export_rules,
+        rule={"flag": False, "metavar": "RULE", "nargs": "*", "help": "ids; without any, all but archived ones"},
+        to={"metavar": "FOLDER", "help": "one file for each rule, named after its id"},
+    )
+    command(
+        rules,
+        "import",
+        "rule documents from files, as drafts; one in a file, or a list",
+        ["rules import rule.json", "rules import rules/*.json --publish --note 'from staging'"],
+        import_rules,
+        file=_file("of rule documents", nargs="+"),
+        note=NOTE,
+        publish={"action": "store_true", "help": "put each live"},
+    )
+    command(
+        rules,
+        "publish",
+        "put the draft live as the next version",
+        ["rules publish two-failed-payments --note 'agreed with sales'"],
+        publish_rule,
+        rule=RULE,
+        note=NOTE,
+        watch={"action": "store_true", "help": "only watch: decide and send nothing"},
+    )
+    for name, words in (
+        ("pause", "start no runs until resumed"),
+        ("resume", "go on as before the pause"),
+        ("archive", "take it out of force and out of the lists"),
+    ):
+        made = command(rules, name, words, [f"rules {name} two-failed-payments"], change_rule, rule=RULE, note=NOTE)
+        made.set_defaults(verb=name)
+    command(
+        rules,
+        "rollback",
+        "put an earlier version in force",
+        ["rules rollback two-failed-payments 3"],
+        rollback_rule,
+        rule=RULE,
+        note=NOTE,
+        number={"flag": False, "type": int, "metavar": "VERSION"},
+    )
+
+
+def _file(what: str, **more: Any) -> Mapping[str, Any]:
+    return {"flag": False, "metavar": "FILE", "help": f"JSON {what}; - is standard input", **more}
+
+
+# ---- reading --------------------------------------------------------------------------------------------------------
+def list_rules(given: argparse.Namespace, services: Services) -> None:
+    rows = author.rules(services.store, tenant_of(given, services))
+
+    def lines() -> Iterator[str]:
+        if not rows:
+            yield "There are no rules yet. `python main.py rules import FILE` brings one in; the pages make one."
+            return
+        heads = ("RULE", "STATE", "VERSION", "DRAFT", "NAME")
+        yield from table([heads, *((r["id"], r["state"], r["number"], _draft(r), r["name"]) for r in rows)])
+
+    show(given, rows, lines)
+
+
+def _draft(row: Mapping[str, Any]) -> str:
+    if not row["draft"]:
+        return "-"
+    return f"{row['problems']} problems" if row["problems"] else "ready"
+
+
+def show_rule(given: argparse.Namespace, services: Services) -> None:
+    tenant = tenant_of(given, services)
+    row = author.rule(services.store, tenant, given.rule)
+    document = row["document"] or {}
+    found = author.problems(services.store, services.catalogue, services.connectors, tenant, document)
+
+    def lines() -> Iterator[str]:
+        version = f"version {row['number']}" if row["number"] else "never published"
+        yield f"{row['name']}  ({row['id']}, {row['state']}, {version})"
+        if row["draft"] and row["number"]:
+            yield "What follows is the draft."
+        yield from _english(services, document)
+        yield from (f"{one.severity}: {one.path}: {one.message}" for one in found)
+
+    show(given, row, lines)
+
+
+def _english(services: Services, document: Mapping[str, Any]) -> Iterator[str]:
+    try:
+        rule = parse(document, services.catalogue, services.connectors)
+    except RuleError:
+        yield "It cannot be read back until it is mended:"
+        return
+    from rules.english import read_back
+
+    yield read_back(rule, services.catalogue)
+
+
+def check_file(given: argparse.Namespace, services: Services) -> int:
+    tenant = tenant_of(given, services)
+    errors = 0
+    report: list[dict[str, Any]] = []
+    for document in documents(given.file):
+        found = author.problems(services.store, services.catalogue, services.connectors, tenant, document)
+        errors += sum(one.severity == "error" for one in found)
+        report.append(
+            {"id": document.get("id"), "problems": [{**one.body(), "severity": one.severity} for one in found]}
+        )
+    show(given, report, lambda: _checked(report))
+    return 2 if errors else 0
+
+
+def _checked(report: list[dict[str, Any]]) -> Iterator[str]:
+    for one in report:
+        yield f"{one['id']}: {'no problems' if not one['problems'] else ''}".rstrip()
+        for problem in one["problems"]:
+            hint = f" (perhaps {problem['suggestion']})" if problem["suggestion"] else ""
+            yield f"  {problem['severity']}: {problem['path']}: {problem['message']}{hint}"
+
+
+def export_rules(given: argparse.Namespace, services: Services) -> None:
+    tenant = tenant_of(given, services)
+    ids = given.rule or [row["id"] for row in author.rules(services.store, tenant) if row["state"] != "archived"]
+    found = [author.rule(services.store, tenant, id)["document"] for id in ids]
+    if not given.to:
+        say(json.dumps(found[0] if len(given.rule) == 1 else found, indent=2, ensure_ascii=False))
+        return
+    folder = Path(given.to)
+    folder.mkdir(parents=True, exist_ok=True)
+    for document in found:
+        (folder / f"{document['id']}.json").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    say(f"{len(found)} rules written to {folder}/")
+
+
+# ---- changing -------------------------------------------------------------------------------------------------------
+def import_rules(given: argparse.Namespace, services: Services) -> int:
+    tenant = tenant_of(given, services)
+    failed = 0
+    for path in given.file:
+        for document in documents(path):
+            failed += not _import(given, services, tenant, path, document)
+    return 2 if failed else 0
+
+
+def _import(given: argparse.Namespace, services: Services, tenant: str, path: str, document: Mapping[str, Any]) -> bool:
+    """Whether it could be kept, and published where that was asked."""
+    store, catalogue, actions, now = services.store, services.catalogue, services.connectors, services.clock.now()
+    try:
+        row = author.save_draft(store, catalogue, actions, tenant, document, ACTOR, now)
+        if given.publish and row["draft"]:
+            row = author.publish(store, catalogue, actions, tenant, row["id"], ACTOR, given.note, now)
+    except RuleError as error:
+        for problem in error.problems:
+            complain(f"{path}: {problem.path or 'document'}: {problem.message}")
+        return False
+    draft = f", draft with {_draft(row)}" if row["problems"] else ", draft saved" if row["draft"] else ""
+    say(f"{row['id']}: {row['state']}, version {row['number'] or '-'}{draft}")
+    return True
+
+
+def documents(path: str) -> list[Mapping[str, Any]]:
+    """The rule documents in a file: one, a list, or `{"rules": [...]}`."""
+    found = read_json(path)
+    listed = found.get("rules", [found]) if isinstance(found, dict) and "when" not in found else found
+    listed = listed if isinstance(listed, list) else [listed]
+    if not listed or not all(isinstance(one, dict) for one in listed):
+        raise CommandError(f"{path} holds no rule documents: one JSON object, or a list of them")
+    return listed
+
+
+def publish_rule(given: argparse.Namespace, services: Services) -> None:
+    row = author.publish(
+        services.store,
+        services.catalogue,
+        services.connectors,
+        tenant_of(given, services),
+        given.rule,
+        ACTOR,
+        given.note,
+        services.clock.now(),
+        "watch" if given.watch else "live",
+    )
+    _say(given, row)
+
+
+def change_rule(given: argparse.Namespace, services: Services) -> None:
+    change = {"pause": author.pause, "resume": author.resume, "archive": author.archive}[given.verb]
+    tenant = tenant_of(given, services)
+    _say(given, change(services.store, tenant, given.rule, ACTOR, given.note, services.clock.now()))
+
+
+def rollback_rule(given: argparse.Namespace, services: Services) -> None:
+    row = author.rollback(
+        services.store,
+        services.catalogue,
+        services.connectors,
+        tenant_of(given, services),
+        given.rule,
+        given.number,
+        ACTOR,
+        given.note,
+        services.clock.now(),
+    )
+    _say(given, row)
+
+
+def _say(given: argparse.Namespace, row: Mapping[str, Any]) -> None:
+    show(given, row, lambda: iter([f"{row['id']}: {row['state']}, version {row['number'] or '-'}"]))

@@ -1,0 +1,198 @@
+"""Commands on events and what follows from them: import, replay, explain, backtest, trace; and demo, doctor, token."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.cli import ACTOR, CommandError, at, command, explained, follow, say, show, table, tenant_of
+from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.history import Loaded
+    from app.services import Services
+
+PRESENT = {"ok": "ok   ", "note": "note ", "wrong": "WRONG"}
+
+
+def register(subparsers: Any) -> None:
+    command(
+        subparsers,
+        "import-events",
+        "load events from a file as history; no rule acts on them",
+        ["import-events events.jsonl", "import-events story.jsonl.xz --tenant default/test"],
+        import_events,
+        file={"flag": False, "metavar": "FILE", "help": "JSON lines, plain, .gz or .xz; one Stripe event each"},
+    )
+    command(
+        subparsers,
+        "import",
+        "fetch the last 30 days of events from Stripe, as history",
+        ["import", "import --no-wait"],
+        import_stripe,
+        no_wait={"action": "store_true", "help": "ask for it and do not watch"},
+    )
+    command(
+        subparsers,
+        "replay",
+        "try again what gave up: events that could not be handled, actions that were refused",
+        ["replay", "replay run_0123/tell-crm", "replay --only events"],
+        replay,
+        id={"flag": False, "metavar": "ID", "nargs": "*", "help": "only these; without any, all"},
+        only={"choices": ("events", "actions"), "help": "one side only"},
+    )
+    command(
+        subparsers,
+        "trace",
+        "the journey of one transaction, from the webhook to the CRM",
+        ["trace in_1Q2w3e", "trace evt_1Q2w3e", "trace run_0123"],
+        trace,
+        id={"flag": False, "metavar": "ID", "help": "event, invoice, run, transaction or trace id"},
+    )
+    command(
+        subparsers,
+        "demo",
+        "play the sample business to the running server",
+        ["demo", "demo --address http://127.0.0.1:8080"],
+        demo,
+        address={"help": "where the server is; without it this machine and PORT"},
+    )
+    doctor_ = subparsers.add_parser("doctor", help="look at the installation and say what mends what is wrong")
+    doctor_.add_argument("--offline", action="store_true", help="do not ask Stripe")
+    doctor_.add_argument("--json", action="store_true", help="print JSON")
+    doctor_.set_defaults(run=doctor)
+    token_ = subparsers.add_parser("token", help="print the API's admin token, to be sent as `Authorization: Bearer`")
+    token_.set_defaults(run=token)
+
+
+# ---- events in ------------------------------------------------------------------------------------------------------
+def import_events(given: argparse.Namespace, services: Services) -> int:
+    from app import history
+
+    path = Path(given.file)
+    if not path.exists():
+        raise CommandError(f"There is no file {path}.")
+    account = (given.tenant or "default/").split("/")[0]
+    said = sys.stderr.isatty()
+
+    def progress(loaded: Loaded) -> None:
+        if said:
+            say(f"\r{loaded.events:,} events", end="", error=True)
+
+    lines = history.lines_of(path)
+    loaded = history.load(lines, services.bus, services.vault, services.clock.now(), account, progress=progress)
+    if said:
+        say(error=True)
+    show(given, asdict(loaded), lambda: _loaded(loaded))
+    return 2 if loaded.refused_count and not loaded.events else 0
+
+
+def _loaded(loaded: Loaded) -> Iterator[str]:
+    span = f", from {at(loaded.oldest)} to {at(loaded.newest)}" if loaded.events else ""
+    yield f"{loaded.events:,} events loaded as history{span}"
+    if loaded.refused_count:
+        yield f"{loaded.refused_count:,} lines are no events and were passed over:"
+        yield from (f"  line {one['line']}: {one['problem']}" for one in loaded.refused[:20])
+
+
+def import_stripe(given: argparse.Namespace, services: Services) -> None:
+    from app import history
+    from app.services import key_tenant
+
+    key = services.settings.stripe_api_key
+    if not key:
+        raise CommandError("No Stripe key is set: set STRIPE_API_KEY, then import.")
+    tenant = given.tenant or key_tenant(key)
+    job = history.start_import(services.store, tenant, services.clock.now())
+    if given.no_wait:
+        show(given, {"job": job}, lambda: iter([f"{job} is queued; the worker does it"]))
+        return
+    body = follow(services, tenant, job)
+    summary = body["summary"]
+    show(given, dict(body), lambda: iter([f"{summary.get('events', 0):,} events imported as history"]))
+
+
+# ---- what gave up ---------------------------------------------------------------------------------------------------
+def replay(given: argparse.Namespace, services: Services) -> None:
+    from app import operate
+
+    tenant, now = tenant_of(given, services), services.clock.now()
+    done = operate.replay(services.store, services.inbox, tenant, given.id or None, ACTOR, "", now, given.only)
+    show(given, done, lambda: iter([f"{done['events']} events and {done['actions']} actions are tried again"]))
+
+
+# ---- looking --------------------------------------------------------------------------------------------------------
+def trace(given: argparse.Namespace, services: Services) -> None:
+    from app import browse
+
+    tenant = tenant_of(given, services)
+    journey = browse.journey(services.store, tenant, _correlation(services, tenant, given.id))
+    show(given, journey, lambda: _journey(journey))
+
+
+def _correlation(services: Services, tenant: str, id: str) -> str:
+    """The transaction of an event, run or action; any other id is taken for a transaction's or a trace's."""
+    for kind in ("event", "run", "command"):
+        found = services.store.get(tenant, kind, id)
+        if found is not None:
+            return str(found.body["correlation"])
+    return id
+
+
+def _journey(journey: Mapping[str, Any]) -> Iterator[str]:
+    yield f"transaction {journey['correlation']}   trace {journey['trace']}   customer {journey['customer'] or '-'}"
+    rows = [
+        (at(row["at"]), f"{row['seconds'] * 1000:.1f} ms", "  " * row["depth"] + row["name"], row["about"]["id"])
+        for row in journey["rows"]
+    ]
+    yield from table([("AT", "TOOK", "STATION", "ABOUT"), *rows])
+
+
+# ---- the installation -----------------------------------------------------------------------------------------------
+def demo(given: argparse.Namespace, services: Services) -> None:
+    from app import sample, supervise
+
+    settings = services.settings
+    address = given.address or f"http://127.0.0.1:{settings.port}"
+    if problem := sample.refusal(settings):
+        raise CommandError(problem)
+    if not supervise.answers(address):
+        raise CommandError(f"No server answers at {address}: start it with `make run`, or say --address.")
+    job = sample.begin(services.store, services.clock.now())
+    body = follow(services, sample.TENANT, job, tell=(lambda line: None) if given.json else say)
+    show(given, dict(body), lambda: iter([f"The sample business is in: {address}"]))
+
+
+def doctor(given: argparse.Namespace, settings: Settings) -> int:
+    from dataclasses import asdict
+    from datetime import UTC, datetime
+
+    from app import doctor as looking
+    from app.services import build
+
+    now = datetime.now(UTC)
+    found = list(looking.examine(settings, lambda: build(settings, "doctor"), not given.offline, now))
+    wrong = sum(one.state == "wrong" for one in found)
+    show(given, [asdict(one) for one in found], lambda: _findings(found, wrong))
+    return 1 if wrong else 0
+
+
+def _findings(found: list[Any], wrong: int) -> Iterator[str]:
+    for one in found:
+        yield f"{PRESENT[one.state]}  {one.name}: {one.text}"
+        if one.mend and one.state != "ok":
+            yield f"         -> {one.mend}"
+    yield "Nothing is wrong." if not wrong else f"{wrong} thing{'s' if wrong > 1 else ''} to mend."
+
+
+def token(given: argparse.Namespace, settings: Settings) -> int:
+    with explained():
+        if not settings.admin_token:
+            raise CommandError("No token is set: set SIGNALBOX_ADMIN_TOKEN.")
+        say(settings.admin_token)
+        return 0
+    return 2

@@ -1,0 +1,196 @@
+"""The JSON API of version 1: a token, one way in for every operation, checked input, problems as RFC 9457."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import orjson
+from flask import Blueprint, Response, g, request
+
+from app.web import api_log, api_rules, api_work, pages
+from app.web.access import token_matches
+from app.web.openapi import (
+    JSON_TYPE,
+    Answer,
+    Call,
+    Operation,
+    Parameter,
+    document,
+    problems_of,
+    read_parameter,
+)
+from rules.ports import Conflict
+
+VERSION = "1"
+blueprint = Blueprint("api", __name__)
+
+
+def openapi(call: Call) -> Answer:
+    return Answer(document(OPERATIONS, VERSION))
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    *api_rules.OPERATIONS,
+    *api_log.OPERATIONS,
+    *api_work.OPERATIONS,
+    Operation(
+        "GET",
+        "/openapi.json",
+        "openapi",
+        "This document",
+        "meta",
+        openapi,
+        (200, "The OpenAPI 3.1 document.", {"type": "object"}),
+        open=True,
+    ),
+)
+
+
+class Problem(Exception):
+    """A refusal before the handler ran."""
+
+    def __init__(self, status: int, title: str, detail: str, problems: list[dict[str, Any]] | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.title, self.detail = status, title, detail
+        self.problems = problems
+
+
+@blueprint.errorhandler(Problem)
+def refuse(error: Problem) -> Response:
+    more = {"problems": error.problems} if error.problems is not None else {}
+    answer = pages.problem(error.status, error.title, error.detail, **more)
+    if error.status == 401:
+        answer.headers["WWW-Authenticate"] = 'Bearer realm="signalbox"'
+    return answer
+
+
+def view(operation: Operation) -> Callable[..., Response]:
+    """The Flask view of an operation."""
+
+    def run(**path: str) -> Response:
+        return perform(operation, path)
+
+    return run
+
+
+def perform(operation: Operation, path: dict[str, str]) -> Response:
+    if not operation.open:
+        check_token()
+    query = read_query(operation)
+    body = read_body(operation)
+    call = Call(
+        services=pages.services(),
+        tenant="" if operation.open else pages.tenant(),
+        actor=g.actor or "",
+        now=pages.now(),
+        path=path,
+        query=query,
+        body=body,
+        if_match=request.headers.get("If-Match"),
+    )
+    try:
+        answer = operation.handler(call)
+    except Conflict as error:
+        raise changed(call, error) from error
+    return respond(answer)
+
+
+def check_token() -> None:
+    """The API takes the token only: a cookie or a local address would let any page of the browser in."""
+    given = request.headers.get("Authorization", "")
+    if given.startswith("Bearer ") and token_matches(pages.services().settings, given.removeprefix("Bearer ").strip()):
+        return
+    raise Problem(
+        401, "Send the token", "Send `Authorization: Bearer <token>`; `python main.py token` prints it in development."
+    )
+
+
+def changed(call: Call, error: Conflict) -> Problem:
+    if call.if_match:
+        return Problem(412, "It changed meanwhile", f"{error}. Read it again and repeat with its new ETag.")
+    return Problem(409, "Not now", str(error))
+
+
+# ---- what was sent --------------------------------------------------------------------------------------------------
+def read_query(operation: Operation) -> dict[str, Any]:
+    """The query's values by name, typed, defaults filled in; 400 with every problem."""
+    known = {parameter.name: parameter for parameter in operation.all_parameters if parameter.where == "query"}
+    problems = [unknown(name, known) for name in request.args if name not in known]
+    values: dict[str, Any] = {}
+    for name, parameter in known.items():
+        given = request.args.get(name)
+        values[name] = parameter.schema.get("default")
+        if given is not None:
+            values[name], wrong = read_parameter(parameter, given)
+            if wrong:
+                problems.append({"path": name, "message": wrong, "suggestion": None})
+    if problems:
+        raise Problem(400, "The query cannot be read", summary(problems), problems)
+    return values
+
+
+def unknown(name: str, known: dict[str, Parameter]) -> dict[str, Any]:
+    import difflib
+
+    near = difflib.get_close_matches(name, known, 1)
+    return {"path": name, "message": f"unknown parameter {name!r}", "suggestion": near[0] if near else None}
+
+
+def read_body(operation: Operation) -> Any:
+    """The body as the declaration wants it: None, raw bytes, or checked JSON."""
+    if operation.body is None:
+        return None
+    raw = read_bytes(operation.limit)
+    if operation.raw:
+        return raw
+    if not raw and not operation.body_required:
+        return {}
+    if request.mimetype not in (JSON_TYPE, ""):
+        raise Problem(415, "Send JSON", f"Send `Content-Type: {JSON_TYPE}`, not {request.mimetype!r}.")
+    body = parse(raw)
+    problems = problems_of(operation, body) if operation.checked else []
+    if problems:
+        raise Problem(400, "The body cannot be accepted", summary(problems), problems)
+    return body
+
+
+def read_bytes(limit: int) -> bytes:
+    """The body, refused as soon as it is known to be too large."""
+    if (request.content_length or 0) > limit:
+        too_large(limit)
+    request.max_content_length = None  # this operation's own limit holds
+    raw = request.stream.read(limit + 1)
+    if len(raw) > limit:
+        too_large(limit)
+    return raw
+
+
+def too_large(limit: int) -> NoReturn:
+    raise Problem(413, "Too large", f"The body is larger than {limit:,} bytes. Send it in parts.")
+
+
+def parse(raw: bytes) -> Any:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        where = {"path": f"line {error.lineno}, column {error.colno}", "message": error.msg, "suggestion": None}
+        raise Problem(400, "The body is no JSON", summary([where]), [where]) from error
+
+
+def summary(problems: list[dict[str, Any]]) -> str:
+    return "; ".join(f"{problem['path']}: {problem['message']}" for problem in problems[:5])
+
+
+# ---- what is answered -----------------------------------------------------------------------------------------------
+def respond(answer: Answer) -> Response:
+    body = orjson.dumps(answer.body, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE)
+    response = Response(body, answer.status, mimetype=JSON_TYPE)
+    response.headers.update(dict(answer.headers))
+    return response
+
+
+for _operation in OPERATIONS:
+    blueprint.add_url_rule(
+        _operation.flask_path, endpoint=_operation.name, view_func=view(_operation), methods=[_operation.method]
+    )
