@@ -17,7 +17,8 @@ from rules.fields import read
 from rules.model import Approve, Do, If, Rule, Step, Stop, StopStep, Wait
 from rules.run import Command, Run, RunState
 from rules.subjects import PREFIX
-from rules.texts import moment, render
+from rules.texts import render
+from rules.words import moment
 
 JSON = Mapping[str, Any]
 ABSENCE = (-1,)  # the position of a run that waits to see that something does not come

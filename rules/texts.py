@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from rules import paths
@@ -48,11 +47,6 @@ def render(value: Any, facts: JSON) -> Any:
     if isinstance(value, list):
         return [render(part, facts) for part in value]
     return value
-
-
-def moment(instant: datetime) -> str:
-    """`Mon 23 Nov 2026 12:00:05 UTC`: a time as a run's story tells it."""
-    return instant.astimezone(UTC).strftime("%a %d %b %Y %H:%M:%S UTC")
 
 
 def walk(steps: tuple[Step, ...]) -> Iterator[Step]:

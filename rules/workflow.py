@@ -36,8 +36,8 @@ from rules.steps import (
     told,
     wait_ended_by,
 )
-from rules.texts import facts_of, moment
-from rules.words import span_text
+from rules.texts import facts_of
+from rules.words import moment, span_text
 
 __all__ = [
     "ABSENCE",
