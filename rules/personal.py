@@ -30,23 +30,26 @@ def is_personal(object_class: str, path: str | Sequence[str]) -> bool:
     keys = [key.removesuffix("[]") for key in (path.split(".") if isinstance(path, str) else path)]
     if keys[:2] in (["data", "object"], ["data", "previous_attributes"]):
         keys = keys[2:]
-    node: Node | None = CLASSES.get(object_class, CAREFUL)
+    nodes: list[Node] = [CLASSES.get(object_class, CAREFUL)]
     for key in keys:
-        if node == PERSONAL:
+        if PERSONAL in nodes:
             return True
-        if key == "" or key.isdigit() or (key == "data" and isinstance(node, Mapping) and "data" not in node):
-            continue
-        node = _below(node, key)
-        if node == OBJECT:
-            node = CLASSES.get(EMBEDDED.get(key, key), CAREFUL)
-    return node == PERSONAL
+        if not (key == "" or key.isdigit() or _is_list_page(key, nodes)):
+            nodes = [below for node in nodes for below in _below(node, key)]
+    return PERSONAL in nodes
 
 
-def _below(node: Node | None, key: str) -> Node | None:
-    if not isinstance(node, Mapping):
-        return None
-    found: Node | None = node.get(key, node.get("*"))
-    return found
+def _is_list_page(key: str, nodes: Sequence[Node]) -> bool:
+    """The `data` of a list object, which the declarations leave out."""
+    return key == "data" and not any("data" in node for node in nodes if isinstance(node, Mapping))
+
+
+def _below(node: Node, key: str) -> list[Node]:
+    """What is declared for a key; for an embedded object what is for each class it may have."""
+    found = node.get(key, node.get("*")) if isinstance(node, Mapping) else None
+    if found == OBJECT:
+        return [CLASSES.get(name, CAREFUL) for name in EMBEDDED.get(key, (key,))]
+    return [] if found is None else [found]
 
 
 # ---- finding --------------------------------------------------------------------------------------------------------

@@ -24,6 +24,8 @@ def _objects(names: str) -> dict[str, Node]:
     return dict.fromkeys(names.split(), OBJECT)
 
 
+_ERROR: dict[str, Node] = _objects("payment_method source payment_intent setup_intent")
+_AGREED: dict[str, Node] = _leaves("ip user_agent")  # where and with what somebody agreed to terms
 _ADDRESS: dict[str, Node] = _leaves("line1 line2 city postal_code town")
 _KINDS_OF_ADDRESS = (
     "address address_kana address_kanji registered_address shipping_address billing_address physical_address "
@@ -72,9 +74,7 @@ _PAYMENT: dict[str, Node] = {  # charges, payment intents and their records
     "payment_method_details": _METHODS,
     "level3": _leaves("shipping_address_zip"),
     "next_action": {"*": {"financial_addresses": _FINANCIAL_ADDRESS}},
-    "last_payment_error": _objects("payment_method source"),
-    "last_setup_error": _objects("payment_method source"),
-    "setup_error": _objects("payment_method source"),
+    **dict.fromkeys(("last_payment_error", "last_setup_error", "setup_error"), _ERROR),
     "payment_method_options": {"billie": {"company_details": {**_CONTACT, **_leaves("registered_name vat")}}},
     **_objects("latest_charge charges payment_method source card customer refunds dispute"),
 }
@@ -96,9 +96,16 @@ CLASSES: Final[Mapping[str, Mapping[str, Node]]] = {
     "account": {
         **_CONTACT,
         "business_profile": {**_leaves("support_email support_phone"), "support_address": _ADDRESS},
-        "company": _CONTACT,
+        "company": {
+            **_CONTACT,
+            "principal_place_of_business": _ADDRESS,
+            **dict.fromkeys(
+                ("directorship_declaration", "ownership_declaration", "representative_declaration"), _AGREED
+            ),
+        },
+        "settings": {"*": {"tos_acceptance": _AGREED}},
         "individual": OBJECT,
-        "tos_acceptance": _leaves("ip user_agent"),
+        "tos_acceptance": _AGREED,
         "external_accounts": OBJECT,
         "legal_entity": {**_CONTACT, "personal_address": _ADDRESS, "additional_owners": _CONTACT},
         **_leaves("support_email support_phone"),
@@ -162,7 +169,7 @@ CLASSES: Final[Mapping[str, Mapping[str, Node]]] = {
         "customer_tax_ids": _leaves("value"),
         "shipping_details": _CONTACT,
         "confirmation_secret": _leaves("client_secret"),
-        "last_finalization_error": _objects("payment_method source"),
+        "last_finalization_error": _ERROR,
         "lines": {},
         "parent": {"subscription_details": {}, "quote_details": {}},
         "subscription_details": {},
@@ -183,7 +190,7 @@ CLASSES: Final[Mapping[str, Mapping[str, Node]]] = {
         "billing": _CONTACT,
         "individual": {
             **_CONTACT,
-            "card_issuing": {"user_terms_acceptance": _leaves("ip user_agent")},
+            "card_issuing": {"user_terms_acceptance": _AGREED},
             "verification": PERSONAL,
         },
     },
@@ -212,7 +219,7 @@ CLASSES: Final[Mapping[str, Mapping[str, Node]]] = {
         **_CONTACT,
         **_leaves("gender nationality political_exposure"),
         "verification": PERSONAL,
-        "additional_tos_acceptances": {"account": _leaves("ip user_agent")},
+        "additional_tos_acceptances": {"account": _AGREED},
         "us_cfpb_data": PERSONAL,
     },
     "quote": _objects("customer invoice"),
@@ -261,8 +268,14 @@ CLASSES: Final[Mapping[str, Mapping[str, Node]]] = {
     "tax.transaction": {"customer_details": _CONTACT},
     "tax_id": {**_leaves("value"), "verification": _leaves("verified_address verified_name")},
     "terminal.connection_token": _leaves("secret"),
-    "terminal.reader": {"action": {"collect_inputs": {"inputs": {"*": _leaves("value")}}}},
-    "three_d_secure.authentication": {"shipping_address": _ADDRESS, **_CONTACT},
+    "terminal.reader": {
+        **_leaves("ip_address"),
+        "action": {"api_error": _ERROR, "collect_inputs": {"inputs": {"*": _leaves("value")}}},
+    },
+    "three_d_secure.authentication": {
+        **_CONTACT,
+        "channel": {"browser": _leaves("ip_address user_agent")},
+    },
     "token": {**_leaves("client_ip email"), **_objects("card bank_account")},
     "topup": _objects("source"),
     "treasury.financial_account": {"financial_addresses": _FINANCIAL_ADDRESS},
@@ -273,14 +286,26 @@ CLASSES: Final[Mapping[str, Mapping[str, Node]]] = {
     "treasury.received_debit": _TREASURY,
     "webhook_endpoint": _leaves("secret"),
 }
-# The class of an embedded object where only its path is known.
-EMBEDDED: Final = {
-    "latest_charge": "charge", "charges": "charge", "default_payment_method": "payment_method",
-    "payment_method": "payment_method", "default_source": "source", "sources": "source", "external_accounts":
-    "bank_account", "tax_ids": "tax_id", "individual": "person", "latest_invoice": "invoice", "owners":
-    "financial_connections.account_owner", "ownership": "financial_connections.account_ownership",
-    "cardholder": "issuing.cardholder", "refunds": "refund", "pending_setup_intent": "setup_intent",
-}  # fmt: skip
+# The classes that an embedded object may have, where only its path is known; its key names the class otherwise.
+_SOURCE = ("source", "card", "bank_account", "account")
+EMBEDDED: Final[Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("source", "sources", "default_source"), _SOURCE),
+    **dict.fromkeys(("external_accounts", "destination"), ("bank_account", "card")),
+    **dict.fromkeys(("card", "cards", "default_card"), ("card", "issuing.card")),
+    "default_payment_method": ("payment_method",),
+    "latest_charge": ("charge",),
+    "charges": ("charge",),
+    "refunds": ("refund",),
+    "tax_ids": ("tax_id",),
+    "individual": ("person",),
+    "latest_invoice": ("invoice",),
+    "pending_setup_intent": ("setup_intent",),
+    "cardholder": ("issuing.cardholder",),
+    "owners": ("financial_connections.account_owner",),
+    "ownership": ("financial_connections.account_ownership",),
+    "accounts": ("financial_connections.account",),
+    "last_verification_report": ("identity.verification_report",),
+}
 # What names or reaches a person in an object of no declared class, at any depth: what Stripe adds tomorrow is not kept
 # in the clear either. `name` is left out, because prices, products and coupons have names too.
 CAREFUL: Final[dict[str, Node]] = {

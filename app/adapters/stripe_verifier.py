@@ -38,13 +38,13 @@ class StripeVerifier:
                 "No signature matches. Check that STRIPE_WEBHOOK_SECRET is this endpoint's, and that nothing between "
                 "Stripe and here rewrites the body."
             )
+        if not _is_utf8(body):
+            raise Refused("The body is not UTF-8.")
         moment = now.timestamp()
         if stamp < moment - TOLERANCE:
             raise Refused(f"The signature is older than {TOLERANCE} seconds. Check this machine's clock.")
         if stamp > moment + TOLERANCE:
             raise Refused(f"The signature's time is more than {TOLERANCE} seconds ahead. Check this machine's clock.")
-        if not _is_utf8(body):
-            raise Refused("The body is not UTF-8.")
         return account
 
 
