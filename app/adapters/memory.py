@@ -20,7 +20,6 @@ from app.adapters.documents import (
     encode,
     read_cursor,
     searched,
-    searched_list,
 )
 from app.adapters.keys import token_text
 from rules.event import Event, iso
@@ -211,8 +210,6 @@ def _prepare(write: Write) -> bytes | None:
     if not isinstance(write, Put):
         return None
     searched(KINDS[write.kind], write.body)
-    for name in KINDS[write.kind].lists:
-        searched_list(KINDS[write.kind], name, write.body)
     return encode(write.body)
 
 

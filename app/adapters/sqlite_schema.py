@@ -30,27 +30,30 @@ def names(columns: tuple[str, ...]) -> str:
 
 @dataclass(frozen=True)
 class ListTable:
-    """The texts of one list field, with the fields that queries combine it with."""
+    """The texts of one list field, in the order of the fields that its queries sort by; what else they ask for stands
+    beside. One tree for all: a second one by type would cost every event 35 us of its 180 (measured)."""
 
     kind: str
     name: str
+    orders: tuple[str, ...]
     beside: tuple[str, ...]
-    queries: tuple[tuple[str, ...], ...]
 
     @property
     def table(self) -> str:
         return f"{self.kind}_{self.name}"
 
     @cached_property
+    def columns(self) -> tuple[str, ...]:
+        return ("tenant", self.name, *self.beside, "id", "doc")
+
+    @cached_property
     def insert(self) -> str:
-        columns = ("tenant", self.name, *self.beside, "id", "doc")
-        return f"INSERT INTO {quoted(self.table)} ({names(columns)}) VALUES ({marks(len(columns))})"
+        return f"INSERT INTO {quoted(self.table)} ({names(self.columns)}) VALUES ({marks(len(self.columns))})"
 
     @cached_property
     def create(self) -> str:
-        columns = ("tenant", self.name, *self.beside, "id", "doc")
-        key = ("tenant", self.name, *self.queries[0], "id")  # the table itself serves the first query
-        return f"CREATE TABLE {quoted(self.table)} ({names(columns)}, PRIMARY KEY ({names(key)})) WITHOUT ROWID"
+        key = ("tenant", self.name, self.orders[0], "id")  # the table itself serves the first order
+        return f"CREATE TABLE {quoted(self.table)} ({names(self.columns)}, PRIMARY KEY ({names(key)})) WITHOUT ROWID"
 
     @cached_property
     def delete(self) -> str:
@@ -59,8 +62,8 @@ class ListTable:
     def indexes(self) -> dict[str, str]:
         table = quoted(self.table)
         return {
-            f"ix_{self.table}__{'__'.join(rest)}": f"{table} ({names(('tenant', self.name, *rest, 'id', 'doc'))})"
-            for rest in self.queries[1:]
+            f"ix_{self.table}__{order}": f"{table} ({names(('tenant', self.name, order, 'id', 'doc'))})"
+            for order in self.orders[1:]
         }
 
     def rows(self, tenant: str, id: str, doc: int, body: Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -78,27 +81,23 @@ class Table:
         self.claimable = kind.name in CLAIMABLE
         self.lists = tuple(self._list(name) for name in kind.lists)
         q = self.name = quoted(kind.name)
-        changed = ("version", *kind.fields, "body")
-        self.create_new = (
-            f"INSERT INTO {q} ({names(self.columns)}) VALUES ({marks(len(self.columns))}) ON CONFLICT DO NOTHING"
+        changed = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in ("version", *kind.fields, "body"))
+        insert = (
+            f"INSERT INTO {q} ({names(self.columns)}) VALUES ({marks(len(self.columns))}) ON CONFLICT (tenant, id) DO"
         )
-        self.put_any = (
-            f"INSERT INTO {q} ({names(self.columns)}) VALUES ({marks(len(self.columns))}) ON CONFLICT (tenant, id)"
-            f" DO UPDATE SET {', '.join(f'{quoted(c)} = excluded.{quoted(c)}' for c in changed)}"
-        )
-        self.update = (
-            f"UPDATE {q} SET {', '.join(f'{quoted(c)} = ?' for c in changed)} WHERE tenant = ? AND id = ?"
-            " AND version = ?"
-        )
-        self.delete_any = f"DELETE FROM {q} WHERE tenant = ? AND id = ?"
-        self.delete = f"{self.delete_any} AND version = ?"
+        self.insert = f"{insert} NOTHING"
+        self.put = f"{insert} UPDATE SET {changed}"
+        self.delete = f"DELETE FROM {q} WHERE tenant = ? AND id = ?"
+        self.version = f"SELECT version FROM {q} WHERE tenant = ? AND id = ?"
         self.answer = ("id", "version", "body", *(("due_at",) if self.claimable else ()))
         self.get = f"SELECT {names(self.answer)} FROM {q} WHERE tenant = ? AND id = ?"
-        self.row = f"SELECT seq, version, body FROM {q} WHERE tenant = ? AND id = ?"
+        self.row = f"SELECT seq, body FROM {q} WHERE tenant = ? AND id = ?"
 
     def _list(self, name: str) -> ListTable:
-        queries = tuple(tuple(f for f in query if f != name) for query in self.kind.queries if name in query)
-        return ListTable(self.kind.name, name, tuple(dict.fromkeys(f for rest in queries for f in rest)), queries)
+        queries = [query for query in self.kind.queries if name in query]
+        orders = dict.fromkeys(query[-1] for query in queries)
+        beside = dict.fromkeys(field for query in queries for field in query if field != name)
+        return ListTable(self.kind.name, name, tuple(orders), tuple(beside))
 
     @cached_property
     def create(self) -> str:

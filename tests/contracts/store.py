@@ -518,6 +518,8 @@ class StoreContract:
                 store.commit(A, logged("evt_2"), [rule("r2", 1), rule("r1", 2, expect=ABSENT)])
             with pytest.raises(ValueError, match="once"):
                 store.commit(A, None, [rule("r3", 1), rule("r3", 2)])
+            with pytest.raises(TooLarge):
+                store.commit(A, logged("evt_4", keys=("sub:1", "x" * 1_600)), [rule("r3", 1)])
             store.commit(A, logged("evt_3"), [rule("r4", 1)])
         assert sorted(ids(store.find(A, "event").items)) == ["evt_0", "evt_1", "evt_3"]
         assert sorted(ids(store.find(A, "rule").items)) == ["r1", "r4"]

@@ -144,7 +144,7 @@ def test_every_declared_query_is_served_by_an_index_without_sorting(tmp_path: Pa
 
 
 def test_a_body_that_is_large_is_kept_compressed(tmp_path: Path, sqlite_store: SqliteStore) -> None:
-    sqlite_store.commit(A, None, [Put("memory", "m", {"text": "again and again " * 1000})])
+    sqlite_store.commit(A, None, [Put("memory", "m", {"text": "again and again " * 2000})])
     database = sqlite3.connect(tmp_path / "store.db")
     assert database.execute("SELECT length(body) FROM memory").fetchone()[0] < 1_000
     database.close()
