@@ -12,7 +12,7 @@ import stripe
 
 from rules.ports import Body, Outcome, Unconfigured
 
-TIMEOUT = (4.0, 20.0)  # seconds to connect and to answer: shorter than the lease of a command
+TIMEOUT = (4.0, 15.0)  # seconds to connect and to answer; an action makes up to three calls within a lease
 STATE_CHANGED = ("resource_missing", "payment_intent_unexpected_state", "invoice_not_editable")
 E_MAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+")
 REPLAYED = "idempotent-replayed"

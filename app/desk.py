@@ -1,0 +1,392 @@
+"""One command's way: may it be done, do it, write down what came of it. Threads and their number are app.crew's.
+
+`prepare` and `settle` read and write the store; `attempt` only speaks to the outside and may run in any thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from app import logs
+from app.audit import entry
+from app.outbox import issued, write_command, write_run
+from app.rulesets import RuleSets
+from rules import workflow
+from rules.backoff import TRIES, delay
+from rules.event import iso, span_id, trace_id
+from rules.model import Rule
+from rules.ports import (
+    ABSENT,
+    ActionExecutor,
+    Conflict,
+    Document,
+    Outcome,
+    Put,
+    Span,
+    Store,
+    Tracer,
+    Unavailable,
+    Unconfigured,
+    Write,
+)
+from rules.run import Command, CommandState, Run
+
+LEASE = timedelta(
+    seconds=120
+)  # longer than a connector takes at most (three calls to Stripe) and the wait for a thread
+ENOUGH = timedelta(seconds=60)  # what must be left of the lease to begin
+HELD = timedelta(seconds=60)  # how often a held command is looked at again; operators' verbs release it at once
+CONFLICTS = 6  # re-reads when what was read has changed
+FAILING = 3  # tries in a row after which a connection is called failing
+WHOLE = 6  # attempts kept with request and response: the first and the latest
+ACTOR = "signalbox"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FINAL: Mapping[str, CommandState] = {"done": "done", "branch": "done", "person": "person", "dead": "dead"}
+Connectors = Mapping[str, ActionExecutor]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A command that may be done now, with everything that was read for it."""
+
+    document: Document
+    command: Command
+    run: Document
+    rule: Rule
+    connection: Document | None
+    task: Mapping[str, Any]
+    span: Span  # begun; `attempt` ends it
+
+    @property
+    def line(self) -> tuple[str, str]:
+        """Whose turn it takes: one slow receiver must not delay the others."""
+        return self.document.tenant, self.command.connection
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of it. held: nothing was sent, because a setting is missing."""
+
+    ready: Ready
+    outcome: Outcome
+    span: Span
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """now: of this look. elapsed: a stopwatch for spans; it decides nothing."""
+
+    store: Store
+    rulesets: RuleSets
+    connectors: Connectors
+    tracer: Tracer
+    now: datetime
+    elapsed: Callable[[], float] = time.perf_counter
+
+    def claim(self, limit: int) -> list[Document]:
+        return self.store.claim("command", self.now, LEASE, limit)
+
+    # ---- may it be done ---------------------------------------------------------------------------------------------
+    def prepare(self, document: Document) -> Ready | None:
+        """The command ready to be done, with the run and the switches read again just now; None when it was put off,
+        refused or left to somebody else."""
+        if document.body["due_at"] < iso(self.now + ENOUGH):
+            return None
+        try:
+            return self._checked(document, Command.from_body(document.body))
+        except Unavailable:
+            raise
+        except Exception as surprise:  # one that cannot be read must not stop the others; its lease brings it back
+            logs.failed("command.unreadable", surprise, command=document.id)
+            return None
+
+    def _checked(self, document: Document, command: Command) -> Ready | None:
+        try:
+            return self._ready(document, command)
+        except _Refused as refused:
+            self._commit(document.tenant, [write_command(_cancelled(command, str(refused)), document)])
+            logs.line("command.cancelled", correlationid=command.correlation, command=command.id, why=str(refused))
+        except _Held as held:
+            self._hold(document, command, str(held))
+        return None
+
+    def _ready(self, document: Document, command: Command) -> Ready:
+        tenant = document.tenant
+        run = self.store.get(tenant, "run", command.run_id)
+        if run is None:
+            raise _Refused("its run is gone")
+        _check_run(run.body, command)
+        self._check_switches(tenant, command)
+        if any(v.rule.id == command.rule_id and v.mode == "paused" for v in self._in_force(tenant)):
+            raise _Held("the rule is paused")
+        connection = self.store.get(tenant, "connection", command.connection)
+        _check_connection(connection, command.connection)
+        if command.action not in self.connectors:
+            raise _Held(f"this installation has no action {command.action}")
+        rule = self.rulesets.rule(self.store, tenant, command.rule_id, command.version)
+        span = self._begun(tenant, command)
+        return Ready(document, command, run, rule, connection, _task(command, run, rule, connection, span), span)
+
+    def _in_force(self, tenant: str) -> Sequence[Any]:
+        return self.rulesets.current(self.store, tenant, self.now).versions
+
+    def _check_switches(self, tenant: str, command: Command) -> None:
+        found = self.store.get(tenant, "switch", "switches")
+        switches: Mapping[str, Any] = found.body if found else {}
+        if switches.get("all"):
+            raise _Held("everything is stopped")
+        if command.rule_id in switches.get("rules", ()):
+            raise _Held("the rule is stopped")
+        if command.connection in switches.get("connections", ()):
+            raise _Held(f"connection {command.connection} is stopped")
+
+    def _hold(self, document: Document, command: Command, why: str) -> None:
+        """Look again later. Written only when there is something new to say: the lease puts it off as well."""
+        if command.outcome.get("message") == why:
+            return
+        due = iso(self.now + HELD)
+        outcome = {**command.outcome, "kind": "held", "message": why, "at": iso(self.now)}
+        self._commit(document.tenant, [write_command(replace(command, due_at=due, outcome=outcome), document)])
+
+    def put_back(self, document: Document, after: timedelta) -> None:
+        """Not now: there is no free line to its connection."""
+        body = {**document.body, "due_at": iso(self.now + after)}
+        self._commit(document.tenant, [Put("command", document.id, body, document.version)])
+
+    def _begun(self, tenant: str, command: Command) -> Span:
+        number = len(command.attempts) + 1
+        start = _nanoseconds(self.now)
+        return Span(
+            trace_id(tenant, command.correlation),
+            span_id(tenant, command.id, str(number)),
+            span_id(tenant, command.trigger, "handle") if command.trigger else None,
+            command.action,
+            start,
+            start,
+            "client",
+            {"tenant": tenant, "command.id": command.id, "run.id": command.run_id, "attempt": number},
+        )
+
+    # ---- do it ------------------------------------------------------------------------------------------------------
+    def attempt(self, ready: Ready) -> Attempt:
+        """Execute. A surprise of the connector is logged and tried again later, like any other failure."""
+        started = self.elapsed()
+        held = False
+        try:
+            outcome = self.connectors[ready.command.action].execute(ready.task, self.now)
+        except Unconfigured as missing:
+            outcome, held = Outcome.retry(str(missing)), True
+        except Exception as surprise:
+            logs.failed("command.surprise", surprise, command=ready.command.id, action=ready.command.action)
+            outcome = Outcome.retry(f"A fault of ours: {type(surprise).__name__}.")
+        end = ready.span.start + int((self.elapsed() - started) * 1e9)
+        facts = {**ready.span.attributes, "outcome": outcome.kind, "http.status": outcome.response.get("status")}
+        good = outcome.kind in ("done", "branch")
+        return Attempt(ready, outcome, replace(ready.span, end=end, ok=good, attributes=facts), held)
+
+    # ---- write it down ----------------------------------------------------------------------------------------------
+    def settle(self, attempts: Sequence[Attempt]) -> None:
+        """Write down what was done, each in one commit with its run and what follows, all durable together."""
+        if not attempts:
+            return
+        with self.store.batch():
+            for attempt in attempts:
+                self._settle(attempt)
+        self.tracer.export([attempt.span for attempt in attempts if not attempt.held])
+        for attempt in attempts:
+            _report(attempt)
+
+    def _settle(self, attempt: Attempt) -> None:
+        ready = attempt.ready
+        if attempt.held:
+            return self._hold(ready.document, ready.command, attempt.outcome.message)
+        document, run = ready.document, ready.run
+        for _ in range(CONFLICTS):
+            try:
+                self.store.commit(document.tenant, None, self._writes(attempt, document, run))
+                return self._tell_connection(attempt)
+            except Conflict:  # a stop, an operator, or another worker after our lease: see what is there now
+                document = self.store.get(document.tenant, "command", document.id) or document
+                run = self.store.get(document.tenant, "run", run.id) or run
+        logs.line("command.unsettled", logging.ERROR, command=document.id, outcome=attempt.outcome.kind)
+        return None
+
+    def _writes(self, attempt: Attempt, document: Document, run_document: Document) -> list[Write]:
+        command = Command.from_body(document.body)
+        outcome = _given_up(attempt.outcome, command)
+        tried = replace(command, attempts=_trimmed((*command.attempts, self._record(attempt, outcome))))
+        if command.state in ("done", "dead", "person"):  # somebody else settled it: keep what we did beside theirs
+            return [write_command(tried, document)]
+        if outcome.kind == "retry":
+            return [write_command(self._again(tried, outcome), document)]
+        if command.state == "cancelled" and outcome.kind != "done":
+            return [write_command(tried, document)]
+        kept = _outcome_body(outcome, self.now, _tries(command))
+        settled = replace(tried, state=_FINAL[outcome.kind], due_at=None, outcome=kept)
+        run = Run.from_body(run_document.body)
+        advance = workflow.settled(run, attempt.ready.rule, command.step, outcome, self.now)
+        return [
+            write_command(settled, document),
+            write_run(advance.run, run_document),
+            *issued(self.store, document.tenant, advance.commands),
+        ]
+
+    def _again(self, command: Command, outcome: Outcome) -> Command:
+        if command.state == "cancelled":
+            return command
+        tries = _tries(command) + (0 if outcome.data.get("postponed") else 1)
+        generation = command.generation + (1 if outcome.data.get("new_key") else 0)
+        wait = (
+            outcome.after or timedelta(0) if outcome.data.get("postponed") else delay(command.id, tries, outcome.after)
+        )
+        data = {**command.outcome.get("data", {}), **outcome.data}
+        data.pop("new_key", None)
+        kept = {**_outcome_body(outcome, self.now, tries), "data": data}
+        if command.outcome.get("replayed"):
+            kept["replayed"] = True
+        return replace(command, due_at=iso(self.now + wait), generation=generation, outcome=kept)
+
+    def _record(self, attempt: Attempt, outcome: Outcome) -> dict[str, Any]:
+        span = attempt.span
+        return {
+            "at": iso(_instant(span.start)),
+            "ended_at": iso(_instant(span.end)),
+            "outcome": outcome.kind,
+            "message": outcome.message,
+            "request": dict(outcome.request),
+            "response": dict(outcome.response),
+            "generation": attempt.ready.command.generation,
+            "span": asdict(span),
+        }
+
+    # ---- the connection's state -------------------------------------------------------------------------------------
+    def _tell_connection(self, attempt: Attempt) -> None:
+        """Mark the connection once: held when nothing can work until a person mends it, failing after several tries
+        in a row, on again after a success."""
+        outcome, known = attempt.outcome, attempt.ready.connection
+        tenant, name = attempt.ready.line
+        state = known.body["state"] if known else "on"
+        if outcome.pause_connection:
+            self._mark(tenant, name, outcome.message, held=True)
+        elif outcome.kind == "retry" and state == "on" and known and _tries(attempt.ready.command) + 1 >= FAILING:
+            self._mark(tenant, name, outcome.message, held=False)
+        elif outcome.kind in ("done", "branch") and state == "failing":
+            self._mark(tenant, name, "", held=False)
+
+    def _mark(self, tenant: str, name: str, reason: str, held: bool) -> None:
+        found = self.store.get(tenant, "connection", name)
+        new = {"name": name, "type": "stripe", "url": "", "state": "on", "reason": "", "created_at": iso(self.now)}
+        body = dict(found.body) if found else new
+        state = "failing" if reason else "on"
+        if body["state"] == "paused" or (body["state"] == state and bool(body.get("held")) == held):
+            return
+        if body.get("held") and not held:
+            return  # only a person takes that back
+        changed = {**body, "state": state, "reason": reason, "held": held, "updated_at": iso(self.now)}
+        change = entry(self.now, ACTOR, f"call connection {state}", name, body["state"], state, reason)
+        self._commit(tenant, [Put("connection", name, changed, found.version if found else ABSENT), change])
+        logs.line("connection.marked", logging.WARNING, connection=name, state=state, held=held or None, why=reason)
+
+    def _commit(self, tenant: str, writes: Sequence[Write]) -> None:
+        """A write that somebody else may have been quicker with: then theirs stands."""
+        try:
+            self.store.commit(tenant, None, writes)
+        except Conflict:
+            logs.line("command.overtaken", logging.DEBUG, about=[write.id for write in writes])
+
+
+class _Refused(Exception):
+    """The command must not be done any more."""
+
+
+class _Held(Exception):
+    """The command must not be done now."""
+
+
+def _check_run(run: Mapping[str, Any], command: Command) -> None:
+    """Stops, operators and later steps are seen here, just before acting."""
+    if command.outcome.get("replayed") and run["state"] not in ("stopped", "cancelled"):
+        return  # an operator asked for this effect alone
+    if run["state"] != "acting":
+        raise _Refused(f"the run is {run['state']}" + (f": {run['reason']}" if run.get("reason") else ""))
+    if run["steps"].get(command.step, {}).get("state") != "due":
+        raise _Refused("the run has left this step")
+
+
+def _check_connection(connection: Document | None, name: str) -> None:
+    if connection is None:
+        if name != "stripe":
+            raise _Held(f"there is no connection {name} yet: make it under Settings")
+        return
+    body = connection.body
+    if body["state"] == "paused" or (body["state"] == "failing" and body.get("held")):
+        raise _Held(f"connection {name} is held: {body.get('reason') or 'paused'}")
+
+
+def _task(command: Command, run: Document, rule: Rule, connection: Document | None, span: Span) -> dict[str, Any]:
+    """What the connector is given (app.connectors)."""
+    return {
+        **command.body(),
+        "idempotency_key": command.idempotency_key,
+        "attempt": len(command.attempts) + 1,
+        "traceparent": f"00-{span.trace_id}-{span.span_id}-01",
+        "connection_document": connection.body if connection else None,
+        "run": run.body,
+        "rule": {"id": rule.id, "name": rule.name, "number": command.version, "why": rule.why},
+    }
+
+
+def _cancelled(command: Command, why: str) -> Command:
+    return replace(command, state="cancelled", due_at=None, outcome={"kind": "cancelled", "message": why})
+
+
+def _given_up(outcome: Outcome, command: Command) -> Outcome:
+    """A retry too many is a dead letter: nothing is dropped silently."""
+    if outcome.kind != "retry" or outcome.data.get("postponed") or _tries(command) + 1 < TRIES:
+        return outcome
+    return replace(outcome, kind="dead", message=f"Gave up after {TRIES} tries. {outcome.message}")
+
+
+def _tries(command: Command) -> int:
+    return int(command.outcome.get("tries", 0))
+
+
+def _outcome_body(outcome: Outcome, now: datetime, tries: int) -> dict[str, Any]:
+    data = dict(outcome.data)
+    return {"kind": outcome.kind, "message": outcome.message, "data": data, "tries": tries, "at": iso(now)}
+
+
+def _trimmed(attempts: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    """Only the first and the latest keep what was sent and answered: forty of them would fill a document."""
+    last = len(attempts) - WHOLE + 1
+    return tuple(
+        attempt if index == 0 or index >= last else {**attempt, "request": {}, "response": {}}
+        for index, attempt in enumerate(attempts)
+    )
+
+
+def _report(attempt: Attempt) -> None:
+    command = attempt.ready.command
+    logs.line(
+        "command.performed" if not attempt.held else "command.held",
+        correlationid=command.correlation,
+        command=command.id,
+        action=command.action,
+        outcome=attempt.outcome.kind,
+        status=attempt.outcome.response.get("status"),
+        seconds=round((attempt.span.end - attempt.span.start) / 1e9, 3),
+    )
+
+
+def _nanoseconds(instant: datetime) -> int:
+    return (instant - _EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def _instant(nanoseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=nanoseconds // 1000)

@@ -1,0 +1,109 @@
+"""Wake runs whose time has come: waits that are over, approvals without an answer, and runs that ask to be admitted.
+
+Admission is where a rule's limits count. The count is a document of its own, compared and set in the commit that lets
+the run go, so two admitters cannot both take the last place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from app import logs
+from app.outbox import advanced, write_run
+from app.rulesets import RuleSets
+from rules import workflow
+from rules.event import iso
+from rules.limits import counted, refusal, window_of
+from rules.model import Rule
+from rules.ports import ABSENT, Conflict, Document, Put, Store, Unavailable, Write
+from rules.run import OPEN, Run
+from rules.steps import told
+
+LEASE = timedelta(seconds=60)
+CONFLICTS = 6
+
+
+def wake(store: Store, rulesets: RuleSets, now: datetime, limit: int = 256) -> int:
+    """Move every due run that the store hands out; how many were moved. A run of a paused rule sleeps on."""
+    claimed = store.claim("run", now, LEASE, limit)
+    if not claimed:
+        return 0
+    with store.batch():
+        return sum(_one(store, rulesets, document, now) for document in claimed)
+
+
+def _one(store: Store, rulesets: RuleSets, document: Document, now: datetime) -> int:
+    try:
+        return _woken(store, rulesets, document, now)
+    except Conflict:
+        return 0  # an event or a person moved it meanwhile
+    except Unavailable:
+        raise
+    except Exception as surprise:  # one that cannot be read must not stop the others; its lease brings it back
+        logs.failed("run.unreadable", surprise, run=document.id)
+        return 0
+
+
+def _woken(store: Store, rulesets: RuleSets, document: Document, now: datetime) -> int:
+    run = Run.from_body(document.body)
+    if run.state not in OPEN:
+        store.commit(document.tenant, None, [write_run(replace(run, due_at=None), document)])
+        return 1
+    if _is_paused(store, rulesets, document.tenant, run.rule_id, now):
+        return 0
+    rule = rulesets.rule(store, document.tenant, run.rule_id, run.version)
+    if run.state == "pending":
+        return admit(store, document, rule, now)
+    advance = workflow.woke(run, rule, now)
+    store.commit(document.tenant, None, advanced(store, document, advance))
+    logs.line("run.woke", correlationid=run.correlation, run=run.id, state=advance.run.state)
+    return 1
+
+
+def _is_paused(store: Store, rulesets: RuleSets, tenant: str, rule_id: str, now: datetime) -> bool:
+    return any(v.rule.id == rule_id and v.mode == "paused" for v in rulesets.current(store, tenant, now).versions)
+
+
+def admit(
+    store: Store, document: Document, rule: Rule, now: datetime, asked: bool = True, more: tuple[Write, ...] = ()
+) -> int:
+    """Let a pending run go, or park it when that would pass a limit. asked: whether limits are asked at all; a
+    person's release is not held back, but counts. more: further writes of the same commit. Raises Conflict when the
+    run has changed."""
+    for _ in range(CONFLICTS):
+        used = store.get(document.tenant, "limit", _limit_id(rule, now)) if rule.limits else None
+        try:
+            store.commit(document.tenant, None, [*_admission(store, document, rule, used, now, asked), *more])
+            return 1
+        except Conflict:
+            current = store.get(document.tenant, "run", document.id)
+            if current is None or current.version != document.version:
+                raise
+    raise Conflict(f"the count of {rule.id} changed {CONFLICTS} times in a row")
+
+
+def _admission(
+    store: Store, document: Document, rule: Rule, used: Document | None, now: datetime, asked: bool
+) -> list[Write]:
+    run = Run.from_body(document.body)
+    if rule.limits is None:
+        return [*advanced(store, document, workflow.admit(run, rule, now))]
+    spent = used.body if used else {}
+    why = refusal(rule.limits, spent, run.money) if asked else ""
+    if why:
+        return [write_run(_parked(run, why, now), document)]
+    body = {"rule_id": rule.id, "span": window_of(rule.limits, now), **counted(spent, run.money)}
+    count = Put("limit", _limit_id(rule, now), body, used.version if used else ABSENT)
+    return [count, *advanced(store, document, workflow.admit(run, rule, now))]
+
+
+def _limit_id(rule: Rule, now: datetime) -> str:
+    assert rule.limits is not None
+    return f"{rule.id}|{window_of(rule.limits, now)}"
+
+
+def _parked(run: Run, why: str, now: datetime) -> Run:
+    parked = replace(run, state="parked", due_at=None, reason=f"Parked: {why}", updated_at=iso(now))
+    logs.line("run.parked", correlationid=run.correlation, run=run.id, rule=run.rule_id, why=why)
+    return told(parked, now, f"Parked before its first step: {why}.")
