@@ -103,7 +103,7 @@ JOURNEY = define(
         events={"type": "array", "items": EVENT},
         runs={"type": "array", "items": RUN},
         commands={"type": "array", "items": COMMAND},
-        rows={"type": "array", "items": record(description="One span of the waterfall.")},
+        rows={"type": "array", "items": record((), "One span of the waterfall.")},
     ),
 )
 AUDIT = define(

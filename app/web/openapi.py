@@ -127,7 +127,7 @@ def ref(name: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def record(required: Sequence[str] = (), description: str = "", **properties: JSON) -> dict[str, Any]:
+def record(required: Sequence[str] = (), description: str = "", /, **properties: JSON) -> dict[str, Any]:
     """A JSON object; more properties than these may come."""
     schema: dict[str, Any] = {"type": "object", "properties": {name: dict(value) for name, value in properties.items()}}
     if required:
@@ -137,7 +137,7 @@ def record(required: Sequence[str] = (), description: str = "", **properties: JS
     return schema
 
 
-def closed(required: Sequence[str] = (), description: str = "", **properties: JSON) -> dict[str, Any]:
+def closed(required: Sequence[str] = (), description: str = "", /, **properties: JSON) -> dict[str, Any]:
     """A JSON object with these properties and no others: what a caller may send."""
     return {**record(required, description, **properties), "additionalProperties": False}
 

@@ -1,0 +1,195 @@
+"""The command line: what each command prints, and how it says what stops it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import main
+from app.settings import Settings
+from tests.builders import SHARED, TENANT, body_of, envelope
+
+EXAMPLE = SHARED / "data" / "example_rule.json"
+ID = "two-failed-payments"
+
+
+class Cli:
+    """Runs commands on a data folder of its own; keeps what the last one printed."""
+
+    def __init__(self, folder: Path, capture: pytest.CaptureFixture[str]) -> None:
+        self._settings = Settings(data=folder / "data", matcher="python", admin_token="t0ken", port=9)
+        self._capture = capture
+        self.out = self.err = ""
+
+    def __call__(self, *arguments: str | Path) -> int:
+        given = main.parser().parse_args([str(argument) for argument in arguments])
+        code = int(given.run(given, self._settings) or 0)
+        self.out, self.err = self._capture.readouterr()
+        return code
+
+    def json(self, *arguments: str | Path) -> Any:
+        assert self(*arguments, "--json") == 0, self.err
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
+    return Cli(tmp_path, capsys)
+
+
+# ---- rules ----------------------------------------------------------------------------------------------------------
+def test_an_empty_installation_says_what_to_do_next(cli: Cli) -> None:
+    assert cli("rules", "list") == 0
+    assert "no rules yet" in cli.out
+    assert "rules import" in cli.out
+
+
+def test_a_rule_file_is_imported_published_listed_and_read_back(cli: Cli) -> None:
+    assert cli("rules", "import", EXAMPLE, "--publish", "--note", "first") == 0, cli.err
+    assert f"{ID}: live, version 1" in cli.out
+    assert cli("rules", "list") == 0
+    assert cli.out.splitlines()[1].split()[:3] == ["two-failed-payments", "live", "1"]
+    assert cli("rules", "show", ID) == 0
+    assert "7 days" in cli.out
+
+
+def test_export_gives_back_the_document_that_was_imported(cli: Cli, tmp_path: Path) -> None:
+    cli("rules", "import", EXAMPLE)
+    assert cli("rules", "export", ID) == 0
+    assert json.loads(cli.out) == json.loads(EXAMPLE.read_bytes())
+    assert cli("rules", "export", "--to", tmp_path / "rules") == 0
+    assert json.loads((tmp_path / "rules" / f"{ID}.json").read_bytes()) == json.loads(EXAMPLE.read_bytes())
+
+
+def test_what_was_exported_can_be_imported_elsewhere(cli: Cli, tmp_path: Path) -> None:
+    cli("rules", "import", EXAMPLE)
+    cli("rules", "export")
+    (tmp_path / "all.json").write_text(cli.out)
+    assert cli("rules", "import", tmp_path / "all.json") == 0
+    assert ID in cli.out
+
+
+def test_check_names_every_problem_with_its_place_and_keeps_nothing(cli: Cli, tmp_path: Path) -> None:
+    document = json.loads(EXAMPLE.read_bytes())
+    document["only_if"]["all"][0]["field"] = "data.object.amount_remainin"
+    document["steps"][0]["do"] = "stripe.change_plam"
+    (tmp_path / "bad.json").write_text(json.dumps(document))
+    assert cli("rules", "check", tmp_path / "bad.json") == 2
+    assert "only_if.all[0].field" in cli.out
+    assert "stripe.change_plan" in cli.out
+    assert cli.json("rules", "list") == []
+
+
+def test_a_draft_with_errors_is_kept_and_not_published(cli: Cli, tmp_path: Path) -> None:
+    document = {**json.loads(EXAMPLE.read_bytes()), "steps": []}
+    (tmp_path / "bad.json").write_text(json.dumps(document))
+    assert cli("rules", "import", tmp_path / "bad.json", "--publish") == 2
+    assert "steps" in cli.err
+    assert cli.json("rules", "list")[0]["state"] == "off"
+
+
+def test_pause_resume_archive_and_rollback_say_the_new_state(cli: Cli, tmp_path: Path) -> None:
+    cli("rules", "import", EXAMPLE, "--publish")
+    changed = {**json.loads(EXAMPLE.read_bytes()), "name": "Another name"}
+    (tmp_path / "second.json").write_text(json.dumps(changed))
+    cli("rules", "import", tmp_path / "second.json", "--publish")
+    assert cli("rules", "rollback", ID, "1") == 0
+    assert cli.out == f"{ID}: live, version 1\n"
+    for verb, state in (("pause", "paused"), ("resume", "live"), ("archive", "archived")):
+        assert cli("rules", verb, ID) == 0
+        assert cli.out == f"{ID}: {state}, version 1\n"
+
+
+def test_watching_is_said_when_publishing(cli: Cli) -> None:
+    cli("rules", "import", EXAMPLE)
+    assert cli("rules", "publish", ID, "--watch") == 0
+    assert cli.out == f"{ID}: watch, version 1\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("rules", "show", "nothing"), "There is no rule 'nothing'."),
+        (("rules", "publish", "nothing"), "There is no rule 'nothing'."),
+        (("rules", "import", "no-such-file.json"), "no-such-file.json"),
+        (("import-events", "no-such-file.jsonl"), "There is no file no-such-file.jsonl."),
+        (("import",), "No Stripe key is set"),
+        (("trace", "in_nothing"), "in_nothing"),
+        (("demo",), "No server answers at http://127.0.0.1:9: start it with `make run`"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_exit_code_2(cli: Cli, arguments: tuple[str, ...], words: str) -> None:
+    assert cli(*arguments) == 2
+    assert cli.out == ""
+    assert cli.err.count("\n") == 1
+    assert cli.err.startswith("signalbox: ")
+    assert words in cli.err
+
+
+def test_a_file_that_is_no_json_is_named_with_the_place(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text('{"id": ')
+    assert cli("rules", "import", tmp_path / "bad.json") == 2
+    assert "bad.json is no JSON" in cli.err
+    assert "line 1" in cli.err
+
+
+# ---- events ---------------------------------------------------------------------------------------------------------
+def test_events_of_a_file_are_loaded_as_history_and_bad_lines_are_reported(cli: Cli, tmp_path: Path) -> None:
+    lines = [json.dumps(envelope("evt_1")), "no event", json.dumps(envelope("evt_2"))]
+    (tmp_path / "events.jsonl").write_text("\n".join(lines))
+    found = cli.json("import-events", tmp_path / "events.jsonl")
+    assert (found["events"], found["refused_count"], found["refused"][0]["line"]) == (2, 1, 2)
+
+
+def test_a_file_without_any_event_is_refused(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_text("nothing\n")
+    assert cli("import-events", tmp_path / "events.jsonl") == 2
+    assert "line 1" in cli.out
+
+
+def test_the_trace_of_an_imported_event_is_found_by_its_id(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_bytes(json.dumps(json.loads(body_of(envelope("evt_1")))).encode())
+    cli("import-events", tmp_path / "events.jsonl")
+    assert cli("tick") == 0
+    assert cli("trace", "evt_1") == 0
+    assert "transaction in_1" in cli.out
+    assert cli("rules", "list", "--tenant", "default/live") == 2
+    assert TENANT in cli.err
+
+
+# ---- the installation -----------------------------------------------------------------------------------------------
+def test_the_token_is_printed_for_scripts(cli: Cli) -> None:
+    assert cli("token") == 0
+    assert cli.out == "t0ken\n"
+
+
+def test_the_doctor_names_what_is_wrong_and_the_mend(cli: Cli, tmp_path: Path) -> None:
+    cli("rules", "list")
+    (tmp_path / "data" / "keys.json").chmod(0o644)
+    assert cli("doctor", "--offline") == 1
+    assert "WRONG  keys" in cli.out
+    assert f"chmod 600 {tmp_path / 'data' / 'keys.json'}" in cli.out
+    (tmp_path / "data" / "keys.json").chmod(0o600)
+    assert cli("doctor", "--offline") == 0
+    assert "Nothing is wrong." in cli.out
+
+
+def test_the_doctor_looks_at_a_folder_that_cannot_be_opened(cli: Cli, tmp_path: Path) -> None:
+    cli("rules", "list")
+    (tmp_path / "data" / "keys.json").write_text("{}")
+    assert cli("doctor", "--offline") == 1
+    assert "WRONG  data: It cannot be opened" in cli.out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [(), ("rules",), ("rules", "import"), ("import-events",), ("import",), ("replay",), ("trace",), ("demo",)],
+)
+def test_every_command_explains_itself(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main.parser().parse_args([*words, "--help"])
+    assert ended.value.code == 0
+    assert len(capsys.readouterr().out) > 100
