@@ -168,7 +168,7 @@ def _stand_in(settings: Settings, supervisor: Supervisor) -> dict[str, str]:
         return {}
     port = free_port("127.0.0.1")
     arguments = ["-m", "tests.fakes.stripe_api", "--port", str(port), "--sample"]
-    supervisor.start(Part("stand-in for Stripe", arguments, {"PYTHONPATH": str(ROOT)}))
+    supervisor.start(Part("stand-in for Stripe", arguments, {"PYTHONPATH": str(ROOT)}, quiet=True))
     return {
         "STRIPE_API_BASE": f"http://127.0.0.1:{port}",
         "STRIPE_API_KEY": "sk_test_stand_in",

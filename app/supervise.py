@@ -18,18 +18,19 @@ from urllib.parse import urlsplit
 
 PARENT = "SIGNALBOX_PARENT_FD"  # the child's end of the pipe
 PATIENCE = 60.0  # seconds until the address must answer
-GRACE = 15.0  # seconds a child has to stop
+GRACE = 35.0  # seconds a child has to stop: a call in flight takes at most 30, and its answer is to be kept
 FAST = 10.0  # a child that lives shorter has failed to start
 MOST_FAST = 3  # such failures in a row end everything
 
 
 @dataclass(slots=True)
 class Part:
-    """A child. arguments: of this same Python."""
+    """A child. arguments: of this same Python. quiet: what it prints is for nobody."""
 
     name: str
     arguments: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
+    quiet: bool = False
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     failures: int = 0
@@ -51,6 +52,7 @@ class Supervisor:
             [sys.executable, *part.arguments],
             env=environment,
             stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL if part.quiet else None,
             pass_fds=[self._alive],
             start_new_session=True,  # Ctrl-C reaches the supervisor alone, which stops the parts in order
         )
@@ -62,8 +64,16 @@ class Supervisor:
         return self._stopping.is_set()
 
     def stop_on_signals(self) -> None:
+        """The first signal asks every part to stop; a second one while they do ends them at once."""
+
+        def stop(*_: object) -> None:
+            if self._stopping.is_set():
+                for part in self._parts:
+                    _signal(part, signal.SIGKILL)
+            self._stopping.set()
+
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: self._stopping.set())
+            signal.signal(number, stop)
 
     def wait_until_ready(self, address: str) -> bool:
         """Whether the address answers before a part fails for good, time runs out or someone stops us."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -17,14 +16,13 @@ from typing import Any
 
 from app import history, jobs, logs, sample
 from app.handle import handle
-from app.perform import perform, wake
+from app.perform import Crew, finish, perform, wake
 from app.services import Services, key_tenant
 from rules.ports import Delivery, Disposition, Unavailable
 
-BATCH = 256  # deliveries, runs or commands at once
+BATCH = 256  # deliveries or runs at once
 POLL = 0.25  # seconds between looks when nobody rings
 PAUSE = 1.0  # seconds after a failure
-SENDERS = 8  # threads that send, each over its own kept-alive connections
 ROUNDS = 200  # of one tick: enough for every chain of steps, and an end to a loop that a rule could make
 
 Wait = Callable[[float], object]  # waits for a ring, at most so many seconds
@@ -50,10 +48,15 @@ class Work:
         """Move runs whose time has come; how many."""
         return wake(self.services.store, self.services.rulesets, now, BATCH)
 
-    def perform_due(self, now: datetime, pool: ThreadPoolExecutor | None = None) -> int:
-        """Execute commands that are due; how many."""
+    def perform_due(self, now: datetime, crew: Crew | None = None) -> int:
+        """Execute commands that are due; how many, or with a crew whether anything moved."""
         s = self.services
-        return perform(s.store, s.rulesets, s.connectors, s.tracer, now, limit=BATCH, pool=pool)
+        return perform(s.store, s.rulesets, s.connectors, s.tracer, now, pool=crew)
+
+    def finish(self, now: datetime, crew: Crew) -> int:
+        """Write down what the crew has in flight; how many."""
+        s = self.services
+        return finish(s.store, s.rulesets, s.connectors, s.tracer, now, crew)
 
     def job_due(self, now: datetime) -> bool:
         """One step of one job; whether there was one."""
@@ -126,11 +129,12 @@ class Worker:
                 self._wait(POLL)
 
     def _performing(self) -> None:
-        with ThreadPoolExecutor(SENDERS, thread_name_prefix="sending") as pool:
+        with Crew() as crew:
             while not self._stop.is_set():
-                if not self._try("performing", lambda now: self._work.perform_due(now, pool)):
+                if not self._try("performing", lambda now: self._work.perform_due(now, crew)):
                     self._sent.wait(POLL)
                     self._sent.clear()
+            self._try("performing", lambda now: self._work.finish(now, crew))
 
     def _jobs(self) -> None:
         self._try("scheduling", lambda now: self._work.schedule(now, started=True))
