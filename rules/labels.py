@@ -113,7 +113,8 @@ COMMON: Final[Mapping[str, str]] = {
 
 _WORD = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 _SHORT: Final = {"id": "ID", "ids": "IDs", "url": "URL", "iban": "IBAN", "ip": "IP", "pdf": "PDF", "vat": "VAT"}
-_BY_NAME: Final = {name: path for path, name in NAMES.items()}
+_NAMES: Final = {tuple(path.split(".")): name for path, name in NAMES.items()}
+_TAKEN: Final = frozenset(NAMES.values())
 
 
 def common_paths(object_class: str) -> tuple[str, ...]:
@@ -127,11 +128,16 @@ def label(path: Path) -> str:
     >>> label(("amount_remaining",)), label(("metadata", "tier")), label(("customer_address", "country"))
     ('amount remaining', 'metadata › tier', 'customer address › country')
     """
-    known = NAMES.get(".".join(path))
+    known = _NAMES.get(path)
     if known:
         return known
-    text = " › ".join(_key(key) for key in path)
-    return text if text not in _BY_NAME else f"field {text}"
+    text = breadcrumb(path)
+    return f"({text})" if text in _TAKEN else text
+
+
+def breadcrumb(path: Path) -> str:
+    """The keys of a path as words; different paths give different words."""
+    return " › ".join(_key(key) for key in path)
 
 
 def _key(key: str) -> str:

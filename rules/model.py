@@ -96,7 +96,7 @@ class Span:
 @dataclass(frozen=True, slots=True)
 class When:
     """types: the trigger event types. at_least with within (seconds) for a window; same: the subject key's name
-    (`customer`, `subscription`, ...) or a declared path. counting: `events`, or the path whose distinct values count."""
+    (`customer`, `subscription`, ...) or a declared path. counting: `events`, or a path whose distinct values count."""
 
     types: tuple[str, ...]
     same: str | None = None

@@ -1,4 +1,4 @@
-"""Operators: what each `is` of a condition means, value against value; RULE.md's "missing, null, wrong type" lives here.
+"""Operators: what each `is` of a condition means, value against value, and what missing, null and wrong types mean.
 
 Every comparison with a missing or null value is false. A value of the wrong type makes the comparison false too, and
 the explanation says so. Numbers compare by value; text never equals a number; true and false are no numbers.

@@ -1,4 +1,4 @@
-"""Paths: how a rule names a field. `data.object.metadata["a.b"]` is the key array ("data", "object", "metadata", "a.b")."""
+"""Paths: how a rule names a field. `data.object["a.b"]` is the key array ("data", "object", "a.b")."""
 
 from __future__ import annotations
 

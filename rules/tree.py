@@ -12,9 +12,9 @@ from typing import Any
 from rules import operators as ops
 from rules import paths
 from rules.aliases import MISSING, Path
-from rules.fields import locate, locate_in, previous
+from rules.fields import locate, locate_in, previous, read
 from rules.model import JSON, All, Any_, Condition, Not, Test
-from rules.words import condition_text
+from rules.words import test_text
 
 Node = dict[str, Any]
 _ITEMS_SHOWN = 20
@@ -36,40 +36,47 @@ class _Explainer:
     def __init__(self, envelope: JSON, event_id: str) -> None:
         self.envelope = envelope
         self.event_id = event_id
+        currency = read(envelope, ("data", "object", "currency"))
+        self.currency = currency if isinstance(currency, str) else None
 
     def node(self, condition: Condition, item: Any) -> Node:
         match condition:
             case All(parts):
-                return self.group("all", condition, parts, item)
+                return self.group("all", parts, item)
             case Any_(parts):
-                return self.group("any", condition, parts, item)
+                return self.group("any", parts, item)
             case Not(part):
                 inner = self.node(part, item)
-                return _node("not", condition, not inner["true"], parts=[inner])
+                return _node("not", "this is not true", not inner["true"], [inner])
         return self.test(condition, item)
 
-    def group(self, kind: str, condition: Condition, parts: Sequence[Condition], item: Any) -> Node:
+    def group(self, kind: str, parts: Sequence[Condition], item: Any) -> Node:
         nodes, decided = [], False
         for part in parts:
             node = self.node(part, item)
             node["skipped"] = decided
             decided = decided or node["true"] is (kind == "any")
             nodes.append(node)
-        return _node(kind, condition, decided is (kind == "any"), parts=nodes)
+        text = "all of these are true" if kind == "all" else "at least one of these is true"
+        return _node(kind, text, decided is (kind == "any"), nodes)
 
     def test(self, test: Test, item: Any) -> Node:
         value, path = self.find(test.path, item)
         needed = self.needed(test, item)
-        node = _node("test", test, False)
+        node = _node("test", self.text(test, item), False)
         node |= {"field": test.field, "is": test.operator, "needed": needed, "actual": _shown(value)}
         node["from"] = {"event": self.event_id, "path": paths.join(path)}
         if test.operator in ops.ITEMS:
-            return self.items(node, test, value)
+            return self.items(node, test, value, item)
         if test.operator in ops.CHANGES:
             return self.change(node, test, value)
         node["true"] = self.holds(test, _plain(value), needed)
         node["note"] = None if node["true"] else _note(test, value, needed)
         return node
+
+    def text(self, test: Test, item: Any) -> str:
+        inside = item.path if item is not None else ""
+        return test_text(test, inside, str(self.envelope.get("type", "")), self.currency)
 
     def holds(self, test: Test, value: Any, needed: Any) -> bool:
         if test.operator in ops.UNARY:
@@ -103,11 +110,12 @@ class _Explainer:
         node["note"] = f"was {_shown(before)!r} before" if changed else "it did not change"
         return node
 
-    def items(self, node: Node, test: Test, value: Any) -> Node:
+    def items(self, node: Node, test: Test, value: Any, item: Any) -> Node:
         if not isinstance(value, list) or test.where is None:
             node["note"] = _missing(value) or f"a list was needed, this is {ops.kind(value)}"
             return node
-        parts = [{**self.node(test.where, _Item(one)), "item": index} for index, one in enumerate(value)]
+        where = f"{item.path}[].{test.field}" if item is not None and not paths.from_root(test.path) else test.field
+        parts = [{**self.node(test.where, _Item(one, where)), "item": index} for index, one in enumerate(value)]
         truths = [part["true"] for part in parts]
         holds = {"any item": any(truths), "all items": all(truths), "no item": not any(truths)}
         node["true"] = holds[test.operator]
@@ -117,14 +125,14 @@ class _Explainer:
 
 
 class _Item:
-    """An item of a list, boxed because it may be null."""
+    """An item of the list at a path."""
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: Any, path: str) -> None:
         self.value = value
+        self.path = path
 
 
-def _node(kind: str, condition: Condition, true: bool, parts: list[Node] | None = None) -> Node:
-    text = condition_text(condition)
+def _node(kind: str, text: str, true: bool, parts: list[Node] | None = None) -> Node:
     return {"kind": kind, "text": text, "true": true, "skipped": False, "note": None, "parts": parts or []}
 
 
