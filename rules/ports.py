@@ -176,6 +176,10 @@ class Inbox(Protocol):
         """Make dead deliveries due again; how many."""
         ...
 
+    def discard(self, ids: Sequence[str]) -> int:
+        """Let dead deliveries go for good, as if they had been done; how many."""
+        ...
+
 
 # ---- acting ---------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)

@@ -273,6 +273,13 @@ class MemoryBus:
             if q.dead is not None
         ][:limit]
 
+    def discard(self, ids: Sequence[str]) -> int:
+        with self._lock:
+            chosen = [id for id in ids if id in self._queue and self._queue[id].dead is not None]
+            for id in chosen:
+                del self._queue[id]
+            return len(chosen)
+
     def replay(self, ids: Sequence[str], now: datetime) -> int:
         chosen = [self._queue[id] for id in ids if id in self._queue and self._queue[id].dead is not None]
         for queued in chosen:

@@ -159,6 +159,13 @@ class SqliteInbox:
         self._bell.ring()
         return max(cursor.rowcount, 0)
 
+    def discard(self, ids: Sequence[str]) -> int:
+        seqs = [(int(id),) for id in ids if id.isdecimal()]
+        with self._lock, unavailable("discarding dead letters"), transaction(self._notes):
+            sql = "DELETE FROM delivery WHERE seq = ? AND dead IS NOT NULL"
+            cursor = self._notes.executemany(sql, seqs)
+        return max(cursor.rowcount, 0)
+
     # ---- taking -----------------------------------------------------------------------------------------------------
     def _take(self, now: datetime, limit: int) -> list[_Taken]:
         """Due retries first, in at most half of the batch, then fresh rows; one that must be alone is alone."""

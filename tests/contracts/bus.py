@@ -224,6 +224,21 @@ class QueueContract(BusContract):
         assert inbox.drain(seen, NOON + timedelta(days=1)) == 0
         assert inbox.oldest() is None
 
+    def test_discarded_dead_deliveries_are_gone_and_the_living_stay(self, both: Both) -> None:
+        bus, inbox = both
+        for i in range(3):
+            bus.publish(event(f"evt_{i}"))
+        inbox.drain(
+            Seen(evt_0=Disposition("dead", "no"), evt_1=Disposition("dead", "no"), evt_2=Disposition("retry")), NOON
+        )
+        first, second = inbox.dead()
+        assert inbox.discard([first.id, "nonsense"]) == 1
+        assert inbox.discard([first.id]) == 0
+        assert [dead.id for dead in inbox.dead()] == [second.id]
+        seen = Seen()
+        inbox.drain(seen, NOON + timedelta(days=1))
+        assert [delivery.event.id for delivery in seen.deliveries] == ["evt_2"]
+
     def test_dead_letters_are_listed_up_to_the_limit(self, both: Both) -> None:
         bus, inbox = both
         for i in range(5):
