@@ -32,7 +32,7 @@ _STEP_NAME: Final[Schema] = {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0
 
 
 def rule_schema() -> Schema:
-    """JSON Schema (2020-12) of the document. It holds the shape only: fields, enums and actions are checked by `check`."""
+    """JSON Schema (2020-12) of the document. Its shape only: `check` knows fields, words and actions."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "https://signalbox.dev/schemas/rule.json",

@@ -264,6 +264,11 @@ def _idiom(test: Test) -> str | None:
     return _IDIOMS.get(key) if isinstance(test.value, str) else None
 
 
+def condition_text(condition: Condition, event_type: str = "", currency: str | None = None) -> str:
+    """A condition in words for events of this type; amounts are said in the currency where one is given."""
+    return Words(Catalogue.load(), (event_type,), currency).condition(condition)
+
+
 def test_text(test: Test, inside: str, event_type: str, currency: str | None) -> str:
     """A test in words for an event of this type; kept, because every explanation says the same ones again."""
     key = (id(test), inside, event_type, currency)
