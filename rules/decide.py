@@ -216,7 +216,7 @@ class _Deciding:
             sentence = f"Caused by our own action {self.event.causation}, so it does not count."
             self.miss(version, "own", sentence, key=key)
             return
-        sentence = trace.failed_condition(self.ruleset.parts[rule.id], self.event.data)
+        sentence = trace.failed_condition(self.ruleset.parts[rule.id], self.event)
         self.miss(version, "condition", sentence, key=key)
 
     def count(self, version: RuleVersion, key: str) -> None:

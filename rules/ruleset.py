@@ -8,16 +8,17 @@ always meet in one document and its version (promise P3).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rules.event import Event
 from rules.expr import compile_condition
+from rules.fields import Catalogue
 from rules.matcher import Matcher, Predicate, Program
-from rules.model import All, Rule, RuleVersion, Stop, Wait
+from rules.model import All, Condition, Rule, RuleVersion, Stop, Wait
 from rules.subjects import PREFIX, key_for
 from rules.texts import walk
 from rules.window import takes_part
-from rules.words import condition_text
+from rules.words import Words
 
 # objects of these events carry no `customer` (the SDK's types), though what they belong to has one
 _CUSTOMERLESS = (
@@ -37,10 +38,18 @@ Home = tuple[str, bool]  # `same`, and whether its memory stands alone
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One top-level part of an `only_if`, to say which one failed."""
+    """One top-level part of an `only_if`, to say which one failed. said: its words by event type and currency, kept
+    because every event's trace says the same ones."""
 
+    condition: Condition
     holds: Predicate
-    text: str
+    said: dict[tuple[str, str | None], str] = field(default_factory=dict)
+
+    def text(self, event_type: str, currency: str | None) -> str:
+        key = event_type, currency
+        if key not in self.said:
+            self.said[key] = Words(Catalogue.load(), (event_type,), currency).condition(self.condition)
+        return self.said[key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,4 +161,4 @@ def documents(event: Event, ruleset: RuleSet) -> tuple[str, ...]:
 def _parts(rule: Rule) -> tuple[Part, ...]:
     condition = rule.only_if
     parts = condition.parts if isinstance(condition, All) else (condition,)
-    return tuple(Part(compile_condition(part), condition_text(part)) for part in parts)
+    return tuple(Part(part, compile_condition(part)) for part in parts)

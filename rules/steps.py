@@ -249,10 +249,13 @@ def bare(key: str | None) -> str | None:
 
 
 def subjects_of(event: Event) -> dict[str, str]:
-    """The event's bare ids by prefix, the first of each."""
+    """The event's bare ids by prefix, the first of each; of a declared path `{"path:<path>": value}`."""
     found: dict[str, str] = {}
     for key in event.keys:
         prefix, _, id = key.partition(":")
+        if prefix == "path":
+            path, _, id = id.partition("=")
+            prefix = f"path:{path}"
         found.setdefault(prefix, id)
     return found
 
@@ -260,5 +263,7 @@ def subjects_of(event: Event) -> dict[str, str]:
 def run_key(stop: Stop, subjects: JSON) -> str | None:
     """The key that a stop's or a wait's event must carry to be about the run with these subjects."""
     prefix = PREFIX.get(stop.same)
-    id = subjects.get(prefix) if prefix else None
-    return f"{prefix}:{id}" if id else None
+    id = subjects.get(prefix or f"path:{stop.same}")
+    if id is None:
+        return None
+    return f"{prefix}:{id}" if prefix else f"path:{stop.same}={id}"

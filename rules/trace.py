@@ -42,12 +42,19 @@ def entry(version: RuleVersion, outcome: str, gate: str | None, sentence: str, *
     }
 
 
-def failed_condition(parts: Sequence[Part], doc: JSON) -> str:
+def failed_condition(parts: Sequence[Part], event: Event) -> str:
     """Which condition of the rule is not true, in a sentence."""
     for index, part in enumerate(parts):
-        if not part.holds(doc):
-            return f"Condition {index + 1} of {len(parts)} is not true: {part.text}."
+        if not part.holds(event.data):
+            text = part.text(event.type, currency_of(event))
+            return f"Condition {index + 1} of {len(parts)} is not true: {text}."
     return "The conditions are not true."
+
+
+def currency_of(event: Event) -> str | None:
+    thing = event.data.get("data", {}).get("object")
+    currency = thing.get("currency") if isinstance(thing, dict) else None
+    return currency if isinstance(currency, str) and len(currency) == 3 else None
 
 
 def matched(rule: Rule, found: Found) -> str:

@@ -18,11 +18,29 @@ PATHS = (
     ("data", "previous_attributes", "status"),
     ("created",),
 )
-TEXTS = ("", "a", "open", "Open", "open ", 'o"pen', "o\npen", "5", "5.0", "true", "ö", "日本", "#", "x" * 2500, "\ud800")
+TEXTS = (
+    "",
+    "a",
+    "open",
+    "Open",
+    "open ",
+    'o"pen',
+    "o\npen",
+    "5",
+    "5.0",
+    "true",
+    "ö",
+    "日本",
+    "#",
+    "x" * 2500,
+    "\ud800",
+)
 INTS = (0, 1, -1, 2, 5, 100, 2**31, 2**53, 2**63, -(2**64), 10**20)
 FLOATS = (0.0, -0.0, 0.1, 5.0, 5.5, 1e-7, 1e16, 1e300, 99.99)
 
-numbers = st.one_of(st.sampled_from(INTS), st.sampled_from(FLOATS), st.integers(-10, 10), st.floats(-100, 100, width=32))
+numbers = st.one_of(
+    st.sampled_from(INTS), st.sampled_from(FLOATS), st.integers(-10, 10), st.floats(-100, 100, width=32)
+)
 texts = st.one_of(st.sampled_from(TEXTS), st.text(max_size=4))
 scalars = st.one_of(st.none(), st.booleans(), numbers, texts)
 values = st.one_of(scalars, st.lists(scalars, max_size=3), st.dictionaries(st.sampled_from("ab"), scalars, max_size=2))

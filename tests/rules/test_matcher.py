@@ -64,7 +64,9 @@ def test_both_matchers_agree_all_night(found: list[Condition], events: list[dict
 
 @settings(max_examples=100, deadline=None)
 @given(
-    st.sampled_from(["greater than", "greater or equal to", "less than", "less or equal to", "equal to", "not equal to"]),
+    st.sampled_from(
+        ["greater than", "greater or equal to", "less than", "less or equal to", "equal to", "not equal to"]
+    ),
     st.one_of(st.integers(-5, 5), st.floats(-5, 5), st.integers(2**53, 2**70)),
     st.one_of(st.integers(-5, 5), st.floats(-5, 5), st.integers(2**53, 2**70)),
 )
@@ -89,7 +91,9 @@ def test_a_rule_that_needs_a_number_does_not_match_without_it() -> None:
 
 
 def test_a_thousand_rules_on_one_event_type_all_answer() -> None:
-    rules = [rule(f"r{index}", All((amount("greater than", index), amount("not equal to", 5)))) for index in range(1000)]
+    rules = [
+        rule(f"r{index}", All((amount("greater than", index), amount("not equal to", 5)))) for index in range(1000)
+    ]
     for program in both(rules):
         assert len(program.candidates(PAID, invoice_of(amount=700))) == 700
         assert len(program.candidates(PAID, invoice_of(amount=5))) == 0
