@@ -22,12 +22,12 @@ from tests.builders import NOON, TENANT, body_of, envelope, invoice, services_in
 RUN = "run_" + "a1" * 12
 
 
-@pytest.fixture()
+@pytest.fixture
 def services() -> Services:
     return services_in_memory()
 
 
-@pytest.fixture()
+@pytest.fixture
 def printed() -> Iterator[io.StringIO]:
     root = logging.getLogger()
     before = root.handlers[:], root.level

@@ -17,11 +17,12 @@ from rules.personal import cleanse, is_personal, object_places, places, scrub
 from tests.builders import SHARED, envelope, invoice
 
 # Keys that name, reach or open something wherever they stand, with the places that are about sellers or devices.
-TELLING = set(
-    "email phone line1 line2 postal_code city ip_address ip client_secret customer_email customer_name customer_phone "
-    "receipt_email account_holder_name cardholder_name payer_email payer_name verified_name verified_email "
-    "verified_phone iban user_agent first_name last_name maiden_name dob".split()
-)
+WORDS = """
+    email phone line1 line2 postal_code city ip_address ip client_secret customer_email customer_name customer_phone
+    receipt_email account_holder_name cardholder_name payer_email payer_name verified_name verified_email
+    verified_phone iban user_agent first_name last_name maiden_name dob
+"""
+TELLING = frozenset(WORDS.split())
 NOT_OF_A_PERSON = {
     "climate.order: delivery_details.location.city",
     "climate.order: delivery_details.supplier.locations.city",

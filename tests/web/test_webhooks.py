@@ -52,7 +52,7 @@ def ask(
     return answer
 
 
-@pytest.fixture()
+@pytest.fixture
 def services() -> Services:
     return services_in_memory()
 
