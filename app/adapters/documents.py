@@ -172,10 +172,10 @@ def _check_text(kind: Kind, text: str) -> None:
 
 
 # ---- bodies ---------------------------------------------------------------------------------------------------------
-def encode(body: Mapping[str, Any]) -> bytes:
-    """The body as stored: JSON, compressed where that pays. Raises TypeError for what is not JSON, TooLarge."""
+def encode(body: Mapping[str, Any], compress_from: int = COMPRESS_FROM) -> bytes:
+    """The body as stored: JSON, compressed from so many bytes on. Raises TypeError for what is not JSON, TooLarge."""
     plain = orjson.dumps(body, _plain, _OPTIONS)
-    if len(plain) < COMPRESS_FROM:
+    if len(plain) < compress_from:
         return plain
     packed = zlib.compress(plain, 1)
     if len(packed) > MAX_BODY:

@@ -1,0 +1,60 @@
+"""The Firestore indexes of every query that rules.kinds declares, as `deploy/firestore.indexes.json` holds them.
+
+`python -m app.adapters.firestore_indexes > deploy/firestore.indexes.json` writes the file; a test compares.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from rules.kinds import CLAIMABLE, KINDS, Kind
+
+DIRECTIONS = ("ASCENDING", "DESCENDING")
+
+
+def firestore_indexes() -> dict[str, list[dict[str, Any]]]:
+    """The content of the file. A query of one field uses the index that Firestore makes of each field by itself; the
+    body's is switched off, and `due_at` has one across tenants, for claims."""
+    kinds = list(KINDS.values())
+    return {
+        "indexes": [
+            index for kind in kinds for query in kind.queries if len(query) > 1 for index in _both(kind, query)
+        ],
+        "fieldOverrides": [
+            *({"collectionGroup": kind.name, "fieldPath": "body", "indexes": []} for kind in kinds),
+            *({"collectionGroup": name, "fieldPath": "due_at", "indexes": _due()} for name in CLAIMABLE),
+        ],
+    }
+
+
+def _both(kind: Kind, query: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [
+        {
+            "collectionGroup": kind.name,
+            "queryScope": "COLLECTION",
+            "fields": [*(_leading(kind, name) for name in query[:-1]), {"fieldPath": query[-1], "order": direction}],
+        }
+        for direction in DIRECTIONS
+    ]
+
+
+def _leading(kind: Kind, name: str) -> dict[str, str]:
+    how = {"arrayConfig": "CONTAINS"} if name in kind.lists else {"order": "ASCENDING"}
+    return {"fieldPath": name, **how}
+
+
+def _due() -> list[dict[str, str]]:
+    return [
+        *({"order": direction, "queryScope": "COLLECTION"} for direction in DIRECTIONS),
+        {"order": "ASCENDING", "queryScope": "COLLECTION_GROUP"},
+    ]
+
+
+def text() -> str:
+    return json.dumps(firestore_indexes(), indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(text())
