@@ -22,10 +22,9 @@ from rules.event import Event, iso
 from rules.memory import DocumentOf, Members, Memory, NotRead, Question, Read, RuleOf, RunOf, Window
 from rules.model import Rule, RuleVersion
 from rules.ports import ABSENT, Put, Write
-from rules.ruleset import Listening, RuleSet, build, document_of, documents, same_of
+from rules.ruleset import Listening, RuleSet, build, document_of, documents, subject_of
 from rules.run import OPEN, Command, Run, run_id
 from rules.steps import subjects_of
-from rules.subjects import key_for
 from rules.window import EVER, Found, changes, range_of, span_of
 from rules.workflow import ABSENCE, acted, contradicted, heard, run_key, start, stopped
 
@@ -96,7 +95,7 @@ def reads(event: Event, ruleset: RuleSet, documents: Mapping[str, Read]) -> Plan
     windows: dict[str, Window] = {}
     for version in ruleset.by_type.get(event.type, ()):
         wanted = range_of(version.rule.when, event.created)
-        key = key_for(event, same_of(version.rule))
+        key = subject_of(event, version.rule.when.same)
         if wanted and key and _affects(event, version.rule, candidates):
             window = Window(key, wanted.types, wanted.since, wanted.until)
             windows[key] = windows[key].merged(window) if key in windows else window
@@ -193,9 +192,9 @@ class _Deciding:
     def consider(self, version: RuleVersion) -> None:
         """Find what the event does to this rule's matches, and say it in the trace."""
         event, rule = self.event, version.rule
-        key = key_for(event, same_of(rule))
+        key = subject_of(event, rule.when.same)
         if key is None:
-            self.miss(version, "key", f"The event has no {same_of(rule)}, so it does not take part.")
+            self.miss(version, "key", f"The event has no {rule.when.same}, so it does not take part.")
         elif not self.touch(version):
             self.unaffected(version, key)
         elif span_of(rule.when) is None:

@@ -110,13 +110,13 @@ def build(tenant: str, versions: Sequence[RuleVersion], matcher: Matcher) -> Rul
         parts={version.rule.id: _parts(version.rule) for version in ordered},
         conditions={version.rule.id: compile_condition(version.rule.only_if) for version in ordered},
         listening=listening,
-        paths=tuple(sorted({same for v in ordered if (same := same_of(v.rule)) not in PREFIX})),
+        paths=tuple(sorted({same for v in ordered if (same := v.rule.when.same) and same not in PREFIX})),
     )
 
 
-def same_of(rule: Rule) -> str:
-    """What the rule's matches are kept apart by; a rule that does not say means each customer."""
-    return rule.when.same or "customer"
+def subject_of(event: Event, same: str | None) -> str | None:
+    """The key that keeps matches apart; a rule that names no subject means each customer, where there is one."""
+    return key_for(event, same) if same else event.partition
 
 
 def listens(rule: Rule) -> Listening:
@@ -124,7 +124,7 @@ def listens(rule: Rule) -> Listening:
     triggers = takes_part(rule.when)
     waits = tuple(stop for step in walk(rule.steps) if isinstance(step, Wait) for stop in step.for_event)
     return Listening(
-        home=home_of(Stop(tuple(sorted(triggers)), same_of(rule)), triggers),
+        home=home_of(Stop(tuple(sorted(triggers)), rule.when.same or ""), triggers),
         stops=tuple((stop, home_of(stop, triggers)) for stop in (*rule.stop_when, *waits)),
         waits=waits,
         wait_types=frozenset(event_type for stop in waits for event_type in stop.types),
@@ -132,7 +132,7 @@ def listens(rule: Rule) -> Listening:
 
 
 def home_of(stop: Stop, triggers: Iterable[str]) -> Home:
-    if stop.same == "customer":
+    if stop.same in ("", "customer"):
         return stop.same, False
     alone = stop.same in _ALONE or stop.same not in PREFIX
     return stop.same, alone or any(one.startswith(_CUSTOMERLESS) for one in (*stop.types, *triggers))
@@ -143,7 +143,7 @@ def document_of(event: Event, home: Home) -> str | None:
     same, alone = home
     if not alone and event.partition.startswith("cus:"):
         return event.partition
-    return key_for(event, same)
+    return subject_of(event, same)
 
 
 def documents(event: Event, ruleset: RuleSet) -> tuple[str, ...]:

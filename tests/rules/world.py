@@ -17,7 +17,8 @@ from rules.ruleset import RuleSet, build
 from rules.run import Command, Run
 
 TENANT = "default/test"
-START = 1_800_000_000  # seconds; where the test's histories begin
+START = 1_800_000_000  # seconds; where the histories of these tests begin
+DAY = 86400
 NOW = datetime.fromisoformat("2027-02-01T00:00:00+00:00")
 TELL: tuple[Step, ...] = (Do("tell", "crm.notify", {"connection": "crm"}),)
 
