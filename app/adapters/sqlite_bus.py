@@ -74,16 +74,24 @@ class _Waiting:
 
 
 class SqliteBus:
-    """Bus in the data folder's inbox.db. now: the clock that stamps when a row was published.
+    """Bus in the data folder's inbox.db. now: the clock that stamps when a row was published. busy: seconds to wait
+    while another process holds the file.
 
     The writing thread starts with the first row, so an object made before a fork is safe to use after it.
     """
 
-    def __init__(self, folder: Path, now: Callable[[], datetime], monotonic: Callable[[], float] = time.monotonic):
+    def __init__(
+        self,
+        folder: Path,
+        now: Callable[[], datetime],
+        monotonic: Callable[[], float] = time.monotonic,
+        busy: float = BUSY,
+    ) -> None:
         self._path = folder / "inbox.db"
         prepare_inbox(self._path)
         self._now = now
         self._monotonic = monotonic
+        self._busy = busy
         self._bell = Doorbell(folder / "worker.sock")
         self._trimmer = Trimmer(folder / "consumer.db")
         self._changed = threading.Condition()
@@ -219,7 +227,7 @@ class SqliteBus:
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
-            self._connection = connect(self._path, busy=BUSY)
+            self._connection = connect(self._path, busy=self._busy)
         return self._connection
 
     def _reopen(self) -> None:

@@ -27,7 +27,7 @@ from app.adapters.documents import (
     searched,
     searched_list,
 )
-from app.adapters.sqlite import Readers, check_format, connect, named, roll_back, unavailable
+from app.adapters.sqlite import BUSY_SECONDS, Readers, check_format, connect, named, roll_back, unavailable
 from app.adapters.sqlite_schema import FORMAT, TABLES, Table, marks, prepare, quoted
 from rules.event import Event, iso
 from rules.kinds import CLAIMABLE
@@ -47,12 +47,12 @@ class _Row:
 
 
 class SqliteStore:
-    """Store in `path`. Safe from any thread and from several processes."""
+    """Store in `path`. Safe from any thread and from several processes. busy: seconds to wait for another process."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, busy: float = BUSY_SECONDS) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with unavailable(f"opening {path}"):
-            self._writer = connect(path)
+            self._writer = connect(path, busy=busy)
             check_format(self._writer, path, FORMAT)
             prepare(self._writer)
         self._readers = Readers(path)
