@@ -33,6 +33,7 @@ __all__ = [
     "connection",
     "connections",
     "delete_list",
+    "discard_draft",
     "lists",
     "pause",
     "pause_connection",
@@ -141,6 +142,19 @@ def save_draft(
     return rule(store, tenant, id)
 
 
+def discard_draft(store: Store, tenant: str, rule_id: str, actor: str, note: str, now: datetime) -> Row:
+    """Forget the draft; what is in force stays. The audit log keeps it."""
+    found = _read(store, tenant, rule_id)
+    current = found.body["number"]
+    if found.body["draft"] is None or not current:
+        raise Conflict("There is no draft beside a version in force.")
+    name = version(store, tenant, rule_id, current)["document"]["name"]
+    body = {**found.body, "draft": None, "draft_by": None, "problems": 0, "name": name, "updated_at": iso(now)}
+    change = entry(now, actor, "discard draft", rule_id, found.body["draft"], None, note)
+    _commit(store, tenant, [Put("rule", rule_id, body, found.version), change])
+    return rule(store, tenant, rule_id)
+
+
 # ---- what is in force -----------------------------------------------------------------------------------------------
 def publish(
     store: Store,
@@ -239,7 +253,8 @@ def rollback(
 # ---- the parts ------------------------------------------------------------------------------------------------------
 def slug(name: str) -> str:
     """The id that a name makes: `Two failed payments!` is `two-failed-payments`."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60].strip("-") or "rule"
+    words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60].strip("-")
+    return words if words not in ("", "new") else "rule"
 
 
 def _read(store: Store, tenant: str, id: str) -> Document:
@@ -265,7 +280,7 @@ def _meet(expect: str | None, found: Document | None, id: str) -> None:
 
 def _storable(document: Mapping[str, Any]) -> str:
     id = document.get("id")
-    if not isinstance(id, str) or not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,79}", id):
+    if not isinstance(id, str) or not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,79}", id) or id == "new":
         wanted = slug(str(id or document.get("name") or ""))
         raise RuleError([Problem("id", "the id is lower-case letters, digits and hyphens", wanted)])
     if len(json.dumps(document)) > LARGEST:

@@ -1,4 +1,4 @@
-// What htmx does not do: "/" goes to the find box, Escape and a click elsewhere close an open menu.
+// What htmx does not do. "/" goes to the find box, Escape and a click elsewhere close an open menu.
 document.addEventListener("keydown", function (event) {
   if (event.key === "Escape") {
     document.querySelectorAll("details.menu[open]").forEach(function (menu) {
@@ -11,6 +11,15 @@ document.addEventListener("keydown", function (event) {
     var find = document.getElementById("find");
     if (find) { event.preventDefault(); find.focus(); find.select(); }
   }
+});
+// While people type only the errors beside the fields are exchanged; the fields are told here.
+document.addEventListener("htmx:afterSettle", function () {
+  document.querySelectorAll(".slot").forEach(function (slot) {
+    var field = document.getElementById(slot.id.replace(/-error$/, ""));
+    if (!field) return;
+    if (slot.querySelector(".error:not(.advice)")) field.setAttribute("aria-invalid", "true");
+    else field.removeAttribute("aria-invalid");
+  });
 });
 document.addEventListener("click", function (event) {
   document.querySelectorAll("details.menu[open]").forEach(function (menu) {

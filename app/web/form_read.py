@@ -38,13 +38,16 @@ def read(fields: Fields) -> Form:
 
 
 def _read_when(fields: Fields, one: One) -> Form:
-    plain = {key: one(f"when.{key}") for key in ("at_least", "n", "same")}
+    mode = one("when.mode", "each")
+    usual = {"count": ("2", "7"), "then": ("", "2"), "absent": ("", "2")}.get(mode, ("", ""))
     events = [picked(one(f"when.event-{at}")) for at in _places(fields, r"when\.event-(\d+)")]
     again = [picked(one(f"when.start-{at}")) for at in _places(fields, r"when\.start-(\d+)")]
     return {
-        **plain,
         "event": events,
-        "mode": one("when.mode", "each"),
+        "mode": mode,
+        "at_least": one("when.at_least", usual[0]),
+        "n": one("when.n", usual[1]),
+        "same": one("when.same"),
         "unit": one("when.unit", "days"),
         "other": picked(one("when.other")),
         "counting": picked(one("when.counting", "events")),

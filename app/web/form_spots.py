@@ -50,7 +50,8 @@ def _when(when: Form) -> dict[str, str]:
 def _filled(path: str, name: str, texts: list[str]) -> dict[str, str]:
     """Empty fields are not in the document, so they do not count."""
     places = [place for place, text in enumerate(texts) if text]
-    return {path: f"{name}-0", **{f"{path}[{at}]": f"{name}-{place}" for at, place in enumerate(places)}}
+    first = {path: f"{name}-0"} if texts or path == "when.event" else {}
+    return {**first, **{f"{path}[{at}]": f"{name}-{place}" for at, place in enumerate(places)}}
 
 
 def _conditions(groups: list[list[Form]], condition: Any) -> dict[str, str]:
@@ -62,9 +63,11 @@ def _conditions(groups: list[list[Form]], condition: Any) -> dict[str, str]:
         either = isinstance(inner, Mapping) and "any" in inner and not group[0].get("kept")
         for place, row in enumerate(group):
             path, name = f"{start}.any[{place}]" if either else start, f"only_if-{at}-{place}"
-            found |= {path: f"{name}.field", f"{path}.value[1]": f"{name}.second"}
+            found[path] = f"{name}.field"
             keys = () if row.get("kept") else ("field", "is", "value")
             found |= {f"{path}.{key}": f"{name}.{key}" for key in keys}
+            if row.get("is") == "between":
+                found[f"{path}.value[1]"] = f"{name}.second"
     return found
 
 

@@ -338,6 +338,17 @@ def _limits(part: Form, was: Mapping[str, Any]) -> Any:
     return {**limits, **{k: v for k, v in was.items() if k not in ("runs", "money", "per")}} or None
 
 
+def refreshed(form: Form, kinds: Kinds) -> Form:
+    """The form with its rows told anew which kind of value their field holds, after a field or event was changed."""
+
+    def told(row: Form) -> Form:
+        if row.get("kept") or row["of"] == row["field"]:
+            return row
+        return {**row, "kind": kinds(form["when"]["event"], row["field"]).name, "of": row["field"]}
+
+    return {**form, "only_if": [[told(row) for row in group] for group in form["only_if"]]}
+
+
 # ---- small ones -----------------------------------------------------------------------------------------------------
 def _only(part: Any, key: str) -> bool:
     return isinstance(part, dict) and set(part) == {key}

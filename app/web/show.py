@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -23,8 +24,9 @@ PAGES = (  # by the id's prefix; every other id goes through find
 
 def install(flask: Flask) -> None:
     flask.jinja_env.filters.update(
-        money=money, moneys=moneys, when=when, ago=ago, lasts=lasts, ident=ident, pretty=pretty, number=number
+        money=money, moneys=moneys, number=number, when=when, ago=ago, lasts=lasts, ident=ident, pretty=pretty
     )
+    flask.jinja_env.filters.update(plainly=plainly, sentence=sentence)
     flask.jinja_env.globals.update(tone=tone, href=href)
 
 
@@ -134,6 +136,17 @@ def pretty(value: Any) -> Markup:
     """JSON for reading, one `<pre>`."""
     text = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False, default=str)
     return Markup('<pre class="code" tabindex="0"><code>{}</code></pre>').format(escape(text))
+
+
+def plainly(text: str) -> str:
+    """Stripe's words without the backticks and links of their Markdown."""
+    return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text).replace("`", "")
+
+
+def sentence(text: str) -> str:
+    """With a capital, unless the first word is a name such as `crm.notify`."""
+    first = text.partition(" ")[0]
+    return text if "." in first.rstrip(".") or "_" in first else text[:1].upper() + text[1:]
 
 
 # ---- states ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,271 @@
+"""The rule editor: the sentence form and the same document as JSON. Every press posts the whole form, so it works
+without JavaScript; with htmx the read-back follows the typing and added rows appear in place. Nothing is kept until
+Save, Watch or Go live."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from app import author
+from app.starters import starter, starters
+from app.web import form_presses, form_read, forms
+from app.web.form_spots import beside, slot, spots
+from app.web.forms import Form
+from app.web.pages import actor, go, now, page, services, tenant
+from app.web.picker import Picker, Seen, newest
+from app.web.rules import sentences
+from rules.ports import ABSENT, Conflict
+from rules.rule import Problem, RuleError
+
+blueprint = Blueprint("editor", __name__)
+SEEN = Seen()
+NEW = "new"
+LARGEST_FILE = 256 * 1024
+SHOWN = 200  # fields that one page lists
+CURRENCIES = ("usd", "eur", "gbp", "jpy", "chf", "cad", "aud", "sek", "nok", "dkk", "pln", "inr", "brl", "mxn", "sgd")
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What is being edited. text: the JSON as typed, when it is edited as JSON and not well-formed."""
+
+    id: str
+    expect: str
+    form: Form
+    document: dict[str, Any]
+    picker: Picker
+    as_json: bool = False
+    text: str = ""
+    broken: str = ""
+
+
+# ---- opening --------------------------------------------------------------------------------------------------------
+@blueprint.get("/rules/new")
+def begin() -> Response:
+    return page("rule_new.html", starters=[(one, sentences(_ready(one))) for one in starters()])
+
+
+@blueprint.post("/rules/new/import")
+def take_file() -> Response:
+    """A rule from a file that `Export` or the command line wrote."""
+    given = request.files.get("file")
+    text = given.read(LARGEST_FILE + 1).decode("utf-8", "replace") if given else ""
+    return _show(_desk_of_text(NEW, ABSENT, text))
+
+
+@blueprint.get("/rules/<id>/edit")
+def edit(id: str) -> Response:
+    as_json = request.args.get("as") == "json"
+    if id == NEW:
+        document = _with_connection(starter(request.args.get("from", "blank")))
+        return _show(_desk(NEW, ABSENT, document, as_json))
+    row = author.rule(services().store, tenant(), id)
+    return _show(_desk(id, row["version"], row["document"] or {"id": id, "name": row["name"]}, as_json))
+
+
+def _ready(document: dict[str, Any]) -> dict[str, Any]:
+    """The starter with its gaps filled, so that it can be read back."""
+    steps = [
+        {**step, "with": {**step["with"], "price": "price_..."}} if step.get("with", {}).get("price") == "" else step
+        for step in document["steps"]
+    ]
+    return {**document, "steps": steps}
+
+
+def _with_connection(document: dict[str, Any]) -> dict[str, Any]:
+    """With the one connection there is, where the starter says `crm` and there is none of that name."""
+    names = [one["name"] for one in author.connections(services().store, tenant()) if one["type"] == "webhook"]
+    if len(names) == 1:
+        for step in document["steps"]:
+            if "connection" in step.get("with", {}):
+                step["with"]["connection"] = names[0]
+    return document
+
+
+# ---- pressing -------------------------------------------------------------------------------------------------------
+@blueprint.post("/rules/<id>/draft")
+def draft(id: str) -> Response:
+    """While people type: the read-back, and what is wrong beside its field. Nothing is kept."""
+    return _show(_posted(id), block="draft")
+
+
+@blueprint.post("/rules/<id>/edit")
+def press(id: str) -> Response:
+    desk = _posted(id)
+    button, _, rest = request.form.get("do", "").partition("|")
+    if desk.broken:
+        return _show(desk, status=422)
+    if button in ("save", "watch", "publish"):
+        return _keep(desk, button)
+    if button in ("json", "form"):
+        return _show(_desk(id, desk.expect, desk.document, button == "json"))
+    if button in ("use", "rename"):
+        path, _, suggestion = rest.partition("|")
+        change = form_presses.use if button == "use" else form_presses.rename
+        return _show(_desk(id, desk.expect, change(desk.document, path, suggestion), desk.as_json))
+    if desk.as_json:
+        return _show(desk)
+    if button == "add:step":
+        button = f"add:step-{request.form.get('new_step', '')}"
+    return _show(_with_form(desk, _connected(form_presses.press(desk.form, button))), pressed=button)
+
+
+def _connected(form: Form) -> Form:
+    """A new step goes over the one connection there is."""
+    names = [one["name"] for one in author.connections(services().store, tenant())]
+    for step in form["steps"]:
+        action = services().connectors.get(step.get("do", ""))
+        if step["was"] is None and action and len(names) == 1:
+            chosen = {field.name: names[0] for field in action.fields if field.type == "connection"}
+            step["with"] = {**chosen, **{key: text for key, text in step["with"].items() if text}}
+    return form
+
+
+def _keep(desk: Desk, button: str) -> Response:
+    """Save the draft; for the other two go on to what is asked before a rule goes in force."""
+    ports = services()
+    wrong = [one for one in _problems(desk) if one.severity == "error"]
+    if wrong and button != "save":
+        return _show(desk, status=422, said="It cannot go live yet. What is missing stands beside its field.")
+    try:
+        kept = author.save_draft(
+            ports.store, ports.catalogue, ports.connectors, tenant(), desk.document, actor(), now(), desk.expect
+        )
+    except Conflict as error:
+        return _show(desk, status=409, said=str(error))
+    except RuleError as error:
+        return _show(desk, status=422, said=" ".join(one.message for one in error.problems))
+    if button != "save":
+        return go(f"/rules/{kept['id']}/{button}")
+    where = f"/rules/{kept['id']}/edit" + ("?as=json" if desk.as_json else "")
+    return go(where, _saved(kept))
+
+
+def _saved(kept: Mapping[str, Any]) -> str:
+    if kept["draft"] is None:
+        return "Saved. It is the same as the version in force."
+    count = kept["problems"]
+    left = f" {count} problem{'s' if count != 1 else ''} to mend before it can go live." if count else ""
+    return f"Draft saved. Nothing in force has changed.{left}"
+
+
+# ---- desks ----------------------------------------------------------------------------------------------------------
+def _desk(id: str, expect: str, document: Mapping[str, Any], as_json: bool = False) -> Desk:
+    picker = _picker(_types(document))
+    form = forms.form_of(document, picker.kind, picker.currency)
+    return Desk(id, expect, form, dict(document), picker, as_json)
+
+
+def _posted(id: str) -> Desk:
+    """What the browser sent, as form or as JSON."""
+    expect = request.form.get("expect", "")
+    text = request.form.get("text")
+    if text is not None:
+        return _desk_of_text(id, expect, text)
+    form = form_read.read(request.form.to_dict(flat=False))
+    picker = _picker(form["when"]["event"])
+    return _with_form(Desk(id, expect, form, {}, picker), form)
+
+
+def _with_form(desk: Desk, form: Form) -> Desk:
+    """The desk after the form changed: its document, and rows that know which kind of value they hold."""
+    picker = desk.picker if desk.form is form else _picker(form["when"]["event"])
+    document = _named(desk.id, forms.document_of(form, picker.kind, services().connectors))
+    return Desk(desk.id, desk.expect, forms.refreshed(form, picker.kind), document, picker)
+
+
+def _desk_of_text(id: str, expect: str, text: str) -> Desk:
+    document, broken = _parsed(text)
+    if broken:
+        return Desk(id, expect, {}, {}, _picker(()), True, text, broken)
+    return _desk(id, expect, _named(id, document), True)
+
+
+def _parsed(text: str) -> tuple[dict[str, Any], str]:
+    try:
+        found = json.loads(text, parse_constant=_refuse)
+    except json.JSONDecodeError as error:
+        return {}, f"Line {error.lineno}, column {error.colno}: {error.msg[:1].lower()}{error.msg[1:]}."
+    except (ValueError, RecursionError):
+        return {}, "That is no JSON document."
+    return (found, "") if isinstance(found, dict) else ({}, "A rule is one JSON object, in braces.")
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(word)
+
+
+def _named(id: str, document: dict[str, Any]) -> dict[str, Any]:
+    """A new rule is called after its name; a known one keeps its id."""
+    own = author.slug(str(document.get("name") or "")) if id == NEW else id
+    return {"id": own, **{key: value for key, value in document.items() if key != "id"}}
+
+
+def _types(document: Mapping[str, Any]) -> list[str]:
+    when = document.get("when")
+    types = when.get("event") if isinstance(when, Mapping) else None
+    return [type for type in types if isinstance(type, str)] if isinstance(types, list) else []
+
+
+def _picker(types: Any) -> Picker:
+    ports = services()
+    chosen = [type for type in types if type]
+    seen = SEEN.counts(ports.store, ports.catalogue, tenant(), now())
+    return Picker(ports.catalogue, chosen, newest(ports.store, tenant(), chosen), seen)
+
+
+def _problems(desk: Desk) -> list[Problem]:
+    ports = services()
+    return author.problems(ports.store, ports.catalogue, ports.connectors, tenant(), desk.document)
+
+
+# ---- showing --------------------------------------------------------------------------------------------------------
+def _show(desk: Desk, block: str = "editor", status: int = 200, said: str = "", pressed: str = "") -> Response:
+    found = [] if desk.broken else _problems(desk)
+    places = {} if desk.as_json else spots(desk.form, desk.document)
+    return page(
+        "rule_edit.html",
+        block,
+        status,
+        desk=desk,
+        form=desk.form,
+        picker=desk.picker,
+        problems=found,
+        errors=beside(found, places),
+        place_of=lambda problem: _place(problem, places),
+        places=sorted(set(places.values())),
+        slot=slot,
+        said=said,
+        pressed=pressed,
+        lines=[] if desk.broken else sentences(desk.document),
+        actions=services().connectors,
+        connections=[] if desk.as_json else author.connections(services().store, tenant()),
+        lists=[] if desk.as_json else author.lists(services().store, tenant()),
+        currencies=CURRENCIES,
+        dump=lambda value: json.dumps(value, ensure_ascii=False),
+        text=desk.text or json.dumps(desk.document, indent=2, ensure_ascii=False),
+    )
+
+
+def _place(problem: Problem, places: Mapping[str, str]) -> str:
+    return next(iter(beside([problem], places)))
+
+
+@blueprint.get("/fields")
+def fields() -> Response:
+    """Every field of an event type, searchable, with the value it had in the newest event; as options for a picker."""
+    type = services().catalogue.event_type(request.args.get("event", ""))
+    if type is None:
+        raise LookupError(f"Stripe has no event type {request.args.get('event', '')!r}.")
+    picker = _picker([type.name])
+    typed = next((value for key, value in request.args.items() if key == "q" or key.endswith(".field")), "")
+    query = form_read.picked(typed)[:100].strip()
+    everything = picker.fields(everything=True)
+    listed = services().catalogue.search(type.name, query, SHOWN) if query else everything[:SHOWN]
+    block = "options" if request.args.get("as") == "options" else "found"
+    return page("rule_fields.html", block, type=type, query=query, listed=listed, picker=picker, total=len(everything))

@@ -1,0 +1,166 @@
+"""What the rule editor offers: Stripe's events by their plain names, the fields of an event with a real value, and
+the operators and values that fit a field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from app.web.form_read import PICKED
+from app.web.form_values import Kind, KindName, operators, scalar_shown
+from app.web.forms import Form
+from rules import paths
+from rules.event import JSON
+from rules.fields import MISSING, Catalogue, FieldInfo, read
+from rules.ports import Store
+from rules.subjects import PREFIX, carried_by
+
+KINDS: Mapping[str, KindName] = {
+    "amount": "money",
+    "number": "number",
+    "decimal": "text",
+    "time": "time",
+    "boolean": "boolean",
+    "enum": "choice",
+    "list": "list",
+    "map": "object",
+    "object": "object",
+}
+SAME = {"payment_intent": "payment", "account": "account"}  # else the subject's own name
+SEEN_FOR = timedelta(minutes=5)  # how long the numbers of seen events are good enough
+OFTEN = ("invoice.", "customer.subscription.", "charge.", "payment_intent.", "customer.", "checkout.")
+
+
+@dataclass(frozen=True, slots=True)
+class Picker:
+    """types: the rule's event types. sample: the newest event of the first of them, tokenised, or empty.
+    seen: events by type in the last 30 days."""
+
+    catalogue: Catalogue
+    types: Sequence[str] = ()
+    sample: JSON = field(default_factory=dict)
+    seen: Mapping[str, int] = field(default_factory=dict)
+
+    # ---- events -----------------------------------------------------------------------------------------------------
+    def title(self, type: str) -> str:
+        """`An invoice payment fails`; the type itself when it is unknown."""
+        found = self.catalogue.event_type(type)
+        return found.title if found else type
+
+    def event(self, type: str) -> str:
+        """What the picker's field holds."""
+        return f"{self.title(type)}{PICKED}{type}" if self.catalogue.event_type(type) else type
+
+    def events(self) -> list[tuple[str, str]]:
+        """(what the field will hold, how often it was seen), those that were seen and the usual ones first."""
+        names = sorted((found.name for found in self.catalogue.event_types()), key=self._usual)
+        return [(self.event(name), self.seen_text(name)) for name in names]
+
+    def seen_text(self, type: str) -> str:
+        count = self.seen.get(type, 0)
+        return f"{count:,} in 30 days" if count else "0 so far"
+
+    def _usual(self, type: str) -> tuple[int, int, str]:
+        start = next((at for at, prefix in enumerate(OFTEN) if type.startswith(prefix)), len(OFTEN))
+        return -self.seen.get(type, 0), start, type
+
+    # ---- subjects ---------------------------------------------------------------------------------------------------
+    def subjects(self, anything: bool = True) -> list[tuple[str, str]]:
+        """What "for the same" may be: what every one of the rule's events says it is about."""
+        names = [name for name in PREFIX if all(name in self._carried(type) for type in self.types)]
+        found = [(name, SAME.get(name, name)) for name in names]
+        return [("", "event"), *found] if anything else found
+
+    def _carried(self, type: str) -> Sequence[str]:
+        return carried_by(self.catalogue, type) if self.catalogue.event_type(type) else tuple(PREFIX)
+
+    def countings(self) -> list[tuple[str, str]]:
+        """What is counted: every event, or the different objects they are about."""
+        found = self.catalogue.event_type(self.types[0]) if self.types else None
+        thing = found.object.replace("_", " ") if found else "object"
+        return [("events", "every event"), ("data.object.id", f"different {thing}s")]
+
+    # ---- fields -----------------------------------------------------------------------------------------------------
+    def info(self, path: str) -> FieldInfo | None:
+        """What is known of a field on the rule's events."""
+        plain = path.replace("data.previous_attributes.", "data.object.", 1)
+        return next((found for type in self.types if (found := self.catalogue.field(type, plain))), None)
+
+    def kind(self, types: Sequence[str], path: str) -> Kind:
+        found = next((info for type in types if type and (info := self.catalogue.field(type, path))), None)
+        return Kind(KINDS.get(found.type, "text"), tuple(found.enum), self.currency) if found else Kind()
+
+    def field(self, path: str) -> str:
+        """What the picker's field holds."""
+        found = self.info(path)
+        return f"{found.label[:1].upper()}{found.label[1:]}{PICKED}{path}" if found else path
+
+    def fields(self, everything: bool = False) -> list[FieldInfo]:
+        """The fields of the rule's first event, the common ones first; only these unless `everything`."""
+        found = self.catalogue.fields(self.types[0]) if self.types and self.catalogue.event_type(self.types[0]) else []
+        chosen = [info for info in found if "[]" not in info.path and (everything or info.common)]
+        return sorted(chosen, key=lambda info: not info.common)
+
+    def value(self, path: str) -> str | None:
+        """The field's value in the newest event of the type, as text; None when there is none."""
+        try:
+            found = read(self.sample, paths.split(path)) if self.sample else MISSING
+        except ValueError:
+            return None
+        if found is MISSING or isinstance(found, dict | list):
+            return None
+        if found is None:
+            return "nothing"
+        kind = self.kind(self.types, path)
+        text = scalar_shown(found, kind)
+        return f"{text} {kind.currency.upper()}" if kind.name == "money" else text
+
+    # ---- rows of conditions -----------------------------------------------------------------------------------------
+    def operators(self, row: Form) -> list[str]:
+        info = self.info(row["field"])
+        updated = any(type.endswith("updated") for type in self.types)
+        return operators(self.kind(self.types, row["field"]), row["is"], updated, bool(info and info.personal))
+
+    def choices(self, row: Form) -> tuple[str, ...]:
+        return self.kind(self.types, row["field"]).choices
+
+    @property
+    def currency(self) -> str:
+        """The currency in which amounts are typed: the newest event's."""
+        found = read(self.sample, ("data", "object", "currency")) if self.sample else None
+        return found if isinstance(found, str) and len(found) == 3 else "usd"
+
+
+def newest(store: Store, tenant: str, types: Iterable[str]) -> JSON:
+    """The envelope of the newest stored event of the first type that has one; empty when there is none."""
+    for type in types:
+        found = store.find(tenant, "event", [("type", "==", type)], order="-created", limit=1).items if type else ()
+        if found:
+            data: JSON = found[0].body["event"]["data"]
+            return data
+    return {}
+
+
+class Seen:
+    """How often each event type came in the last 30 days, counted at most once in `SEEN_FOR` for each tenant."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[datetime, Mapping[str, int]]] = {}
+
+    def counts(self, store: Store, catalogue: Catalogue, tenant: str, now: datetime) -> Mapping[str, int]:
+        at, counts = self._known.get(tenant, (None, {}))
+        if at is None or not timedelta(0) <= now - at < SEEN_FOR:
+            counts = _count(store, catalogue, tenant, now)
+            self._known[tenant] = (now, counts)
+        return counts
+
+
+def _count(store: Store, catalogue: Catalogue, tenant: str, now: datetime) -> dict[str, int]:
+    since = int((now - timedelta(days=30)).timestamp())
+    if not store.find(tenant, "event", [("created", ">=", since)], order="-created", limit=1).items:
+        return {}
+    return {
+        found.name: store.count(tenant, "event", [("type", "==", found.name), ("created", ">=", since)])
+        for found in catalogue.event_types()
+    }

@@ -1,0 +1,233 @@
+"""The rules: the list, one rule read back with its controls and versions, and what is asked before a control acts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from app import author, browse
+from app.web.pages import actor, go, now, page, services, tenant
+from rules import english
+from rules.event import iso
+from rules.rule import Rule, RuleError, parse
+
+blueprint = Blueprint("rules", __name__)
+WEEK = timedelta(days=7)
+Row = dict[str, Any]
+
+
+# ---- looking --------------------------------------------------------------------------------------------------------
+@blueprint.get("/rules")
+def index() -> Response:
+    archived = request.args.get("state") == "archived"
+    found = author.rules(services().store, tenant())
+    shown = [row for row in found if (row["state"] == "archived") == archived]
+    since = iso(now() - WEEK)
+    for row in shown:
+        where = [("rule_id", "==", row["id"]), ("created_at", ">=", since)]
+        row["week"] = services().store.count(tenant(), "run", where)  # type: ignore[arg-type]
+    return page("rules.html", rows=shown, archived=archived, any_archived=len(shown) < len(found))
+
+
+@blueprint.get("/rules/<id>")
+def look(id: str) -> Response:
+    store, mine = services().store, tenant()
+    row = author.rule(store, mine, id)
+    versions = author.versions(store, mine, id)
+    latest = browse.runs(store, mine, rule=id, limit=8)["items"]
+    return page(
+        "rule.html",
+        rule=row,
+        said=sentences(row["in_force"] or row["document"]),
+        draft_diff=difference(row["in_force"], row["draft"]) if row["in_force"] and row["draft"] else [],
+        problems=_problems(row["document"]),
+        versions=_with_differences(versions),
+        runs=latest,
+        week=store.count(mine, "run", [("rule_id", "==", id), ("created_at", ">=", iso(now() - WEEK))]),
+    )
+
+
+@blueprint.get("/rules/<id>/export")
+def export(id: str) -> Response:
+    """The document as a file, which `New rule` and the command line take back."""
+    document = author.rule(services().store, tenant(), id)["document"]
+    body = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    headers = {"Content-Disposition": f'attachment; filename="{id}.json"'}
+    return Response(body, mimetype="application/json", headers=headers)
+
+
+def read(document: Mapping[str, Any] | None) -> Rule | None:
+    """The rule of a document, or None while it has errors."""
+    try:
+        return parse(document or {}, services().catalogue, services().connectors)
+    except RuleError:
+        return None
+
+
+def sentences(document: Mapping[str, Any] | None) -> list[Row]:
+    """The document in plain English, `{"part", "text"}`, beside the name that pages show as their heading; nothing
+    while it has errors."""
+    rule = read(document)
+    found = english.sentences(rule, services().catalogue) if rule else []
+    return [dict(one) for one in found if one["part"] != "name"]
+
+
+def difference(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> list[str]:
+    """What changed from one document to the other, in sentences."""
+    before, after = read(old), read(new)
+    return list(english.diff(before, after, services().catalogue)) if before and after else []
+
+
+def _problems(document: Mapping[str, Any] | None) -> list[Any]:
+    if document is None:
+        return []
+    ports = services()
+    return author.problems(ports.store, ports.catalogue, ports.connectors, tenant(), document)
+
+
+def _with_differences(versions: list[Row]) -> list[Row]:
+    """Each version, newest first, with what changed from the one before it."""
+    older = [version["document"] for version in versions[1:]]
+    pairs = zip(versions, [*older, None], strict=True)
+    return [{**version, "changed": difference(before, version["document"])} for version, before in pairs]
+
+
+# ---- the controls ---------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """title: of the page that asks. button: what it says. kind: danger or nothing. done: said afterwards."""
+
+    title: str
+    button: str
+    done: str
+    kind: str = ""
+    ask: str = "Why?"
+
+
+VERBS = {
+    "publish": Verb("Put “{name}” live?", "Go live", "It is live.", ask="What does this version do, or why now?"),
+    "watch": Verb("Watch with “{name}” only?", "Watch only", "It watches now.", ask="What do you want to find out?"),
+    "pause": Verb("Pause “{name}”?", "Pause", "It is paused."),
+    "resume": Verb("Resume “{name}”?", "Resume", "It goes on."),
+    "archive": Verb("Archive “{name}”?", "Archive", "It is in the archive.", "danger"),
+    "restore": Verb("Take “{name}” out of the archive?", "Take it out", "It is back, and off."),
+    "rollback": Verb("Put version {number} of “{name}” in force again?", "Roll back", "Version {number} is in force."),
+    "discard": Verb("Discard the draft of “{name}”?", "Discard the draft", "The draft is gone.", "danger"),
+}
+
+
+@blueprint.get("/rules/<id>/<any(publish, watch, pause, resume, archive, restore, rollback, discard):verb>")
+def ask(id: str, verb: str) -> Response:
+    return _ask(author.rule(services().store, tenant(), id), verb, _number())
+
+
+@blueprint.post("/rules/<id>/<any(publish, watch, pause, resume, archive, restore, rollback, discard):verb>")
+def act(id: str, verb: str) -> Response:
+    why, number = request.form.get("reason", "").strip()[:2000], _number()
+    if not why:
+        row = author.rule(services().store, tenant(), id)
+        return _ask(row, verb, number, "A few words are enough; who looks later will be glad of them.", 422)
+    CONTROLS[verb](id, why, number)
+    return go(f"/rules/{id}", VERBS[verb].done.format(number=number))
+
+
+def _number() -> int:
+    text = request.values.get("number", "")
+    return int(text) if text.isdigit() else 0
+
+
+def _ask(row: Row, verb: str, number: int, error: str | None = None, status: int = 200) -> Response:
+    words = VERBS[verb]
+    return page(
+        "confirm.html",
+        status=status,
+        title=words.title.format(name=row["name"], number=number),
+        verb=words.button,
+        kind=words.kind,
+        ask=words.ask,
+        means=meaning(row, verb, number),
+        action=f"/rules/{row['id']}/{verb}",
+        back=f"/rules/{row['id']}",
+        fields={"number": number, "expect": row["version"]},
+        error=error,
+    )
+
+
+def meaning(row: Row, verb: str, number: int) -> list[str]:
+    """What the control does, in sentences."""
+    if verb in ("publish", "watch"):
+        return _publishing(row, verb)
+    if verb == "rollback":
+        chosen = author.version(services().store, tenant(), row["id"], number)
+        return [*difference(row["in_force"], chosen["document"]), *_in_flight(row), *_from_now()]
+    return {
+        "pause": ["Matches are still recorded, and no new run starts.", "Open runs sleep until you resume."],
+        "resume": ["New matches start runs again, and open runs go on.", "Matches during the pause start no runs."],
+        "archive": [
+            "No new run starts, and the rule leaves the list; its versions, runs and traces stay.",
+            *_in_flight(row),
+        ],
+        "restore": ["It is listed again and off: it does nothing until you put it live."],
+        "discard": ["The changes that were not put in force are gone. The audit log keeps a copy."],
+    }[verb]
+
+
+def _publishing(row: Row, verb: str) -> list[str]:
+    document = row["document"]
+    changes = difference(row["in_force"], document) if row["in_force"] and row["draft"] else []
+    told = changes or [one["text"] for one in sentences(document)]
+    if verb == "watch":
+        return [*told, "It decides on live events and sends nothing: its runs say what it would have done."]
+    return [*told, *_in_flight(row), *_from_now()]
+
+
+def _from_now() -> list[str]:
+    return ["Events from now on start runs; earlier ones only count in its windows."]
+
+
+def _in_flight(row: Row) -> list[str]:
+    store, mine = services().store, tenant()
+    states = ("pending", "waiting", "acting", "needs_person", "parked")
+    count = sum(store.count(mine, "run", [("rule_id", "==", row["id"]), ("state", "==", state)]) for state in states)
+    if not count:
+        return []
+    runs = "1 run in flight ends" if count == 1 else f"{count:,} runs in flight end"
+    return [f"{runs} on the version it started on." if count == 1 else f"{runs} on the version they started on."]
+
+
+# ---- acting ---------------------------------------------------------------------------------------------------------
+def _publish(mode: author.Mode) -> Callable[[str, str, int], object]:
+    def run(id: str, why: str, number: int) -> object:
+        ports = services()
+        expect = request.form.get("expect") or None
+        return author.publish(
+            ports.store, ports.catalogue, ports.connectors, tenant(), id, actor(), why, now(), mode, expect
+        )
+
+    return run
+
+
+def _simple(change: Callable[..., object]) -> Callable[[str, str, int], object]:
+    return lambda id, why, number: change(services().store, tenant(), id, actor(), why, now())
+
+
+def _rollback(id: str, why: str, number: int) -> object:
+    ports = services()
+    return author.rollback(ports.store, ports.catalogue, ports.connectors, tenant(), id, number, actor(), why, now())
+
+
+CONTROLS: Mapping[str, Callable[[str, str, int], object]] = {
+    "publish": _publish("live"),
+    "watch": _publish("watch"),
+    "pause": _simple(author.pause),
+    "resume": _simple(author.resume),
+    "archive": _simple(author.archive),
+    "restore": _simple(author.restore),
+    "discard": _simple(author.discard_draft),
+    "rollback": _rollback,
+}
