@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import orjson
 from flask import Blueprint, Response, g, request
 
-from app.web import api_log, pages
+from app.web import api_log, api_rules, pages
 from app.web.access import token_matches
 from app.web.openapi import (
     JSON_TYPE,
@@ -20,7 +20,8 @@ from app.web.openapi import (
     problems_of,
     read_parameter,
 )
-from rules.ports import Conflict
+from rules.ports import Conflict, RefusedQuery
+from rules.steps import NotPossible
 
 VERSION = "1"
 blueprint = Blueprint("api", __name__)
@@ -31,6 +32,7 @@ def openapi(call: Call) -> Answer:
 
 
 OPERATIONS: tuple[Operation, ...] = (
+    *api_rules.OPERATIONS,
     *api_log.OPERATIONS,
     Operation(
         "GET",
@@ -91,6 +93,10 @@ def perform(operation: Operation, path: dict[str, str]) -> Response:
         answer = operation.handler(call)
     except Conflict as error:
         raise changed(call, error) from error
+    except NotPossible as error:
+        raise Problem(409, "Not now", sentence(error)) from error
+    except RefusedQuery as error:
+        raise refused_query(call) from error
     return respond(answer)
 
 
@@ -102,6 +108,20 @@ def check_token() -> None:
     raise Problem(
         401, "Send the token", "Send `Authorization: Bearer <token>`; `python main.py token` prints it in development."
     )
+
+
+def refused_query(call: Call) -> Problem:
+    """Stores refuse a cursor that they did not hand out, and filters that no index serves together."""
+    cursor = bool(call.query.get("after"))
+    message = "this is no cursor of this list" if cursor else "these filters cannot be used together"
+    wrong = [{"path": "after" if cursor else "query", "message": message, "suggestion": None}]
+    return Problem(400, "The query cannot be read", summary(wrong), wrong)
+
+
+def sentence(error: Exception) -> str:
+    """The message as a sentence of its own."""
+    said = str(error)
+    return said[:1].upper() + said[1:] + ("" if said.endswith((".", "!", "?")) else ".")
 
 
 def changed(call: Call, error: Conflict) -> Problem:

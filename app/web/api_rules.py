@@ -16,6 +16,7 @@ from app.web.openapi import (
     Parameter,
     closed,
     define,
+    hoist,
     listed,
     nullable,
     record,
@@ -29,7 +30,7 @@ from rules.rule import Problem, parse
 from rules.schema import rule_schema
 
 STATES = ["off", "watch", "live", "paused", "archived"]
-DOCUMENT = define("RuleDocument", {key: value for key, value in rule_schema().items() if key != "$schema"})
+DOCUMENT = hoist("RuleDocument", rule_schema())
 PLACED = ref("PlacedProblem")
 SUMMARY = {
     "id": text(),

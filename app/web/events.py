@@ -13,6 +13,13 @@ blueprint = Blueprint("events", __name__)
 FIRED = {"yes": True, "no": False}
 
 
+@blueprint.app_template_global()
+def event_title(type: str) -> str:
+    """The event type in plain words, or itself where the catalogue does not know it."""
+    known = services().catalogue.event_type(type)
+    return known.title if known else type
+
+
 @blueprint.get("/events")
 def log() -> Response:
     store, mine = services().store, tenant()
@@ -42,5 +49,5 @@ def log() -> Response:
 
 @blueprint.get("/events/<id>")
 def one(id: str) -> Response:
-    found = browse.event(services().store, tenant(), id)
-    return page("event.html", event=found, known=services().catalogue.event_type(found["type"]), moment=now())
+    found = browse.event(services().store, tenant(), id, rule=asked("rule"))
+    return page("event.html", event=found, moment=now())

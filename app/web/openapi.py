@@ -80,6 +80,7 @@ class Answer:
 class Operation:
     """answer: (status, description, schema) of success. errors: the problems it may answer beside the common ones.
     body: schema of the JSON body, or None; `raw` names another media type, whose bytes the handler gets as they are.
+    also: other statuses of success, same body.
     checked: False leaves the body's check to the handler, which knows better words than a schema."""
 
     method: Literal["GET", "POST", "PUT"]
@@ -97,6 +98,7 @@ class Operation:
     checked: bool = True
     errors: tuple[int, ...] = ()
     open: bool = False
+    also: tuple[int, ...] = ()
     limit: int = 1024 * 1024
 
     @property
@@ -170,6 +172,26 @@ def define(name: str, schema: JSON) -> dict[str, Any]:
     return ref(name)
 
 
+def hoist(name: str, schema: JSON) -> dict[str, Any]:
+    """Name a schema whose parts stand under its own `$defs`: each part becomes a component too, since few tools follow
+    references into a schema that has an address of its own."""
+    parts = {f"#/$defs/{part}": f"{name}{part[:1].upper()}{part[1:]}" for part in schema.get("$defs", {})}
+    for part, found in schema.get("$defs", {}).items():
+        define(parts[f"#/$defs/{part}"], _pointed(found, parts))
+    rest = {key: value for key, value in schema.items() if key not in ("$schema", "$id", "$defs")}
+    return define(name, _pointed(rest, parts))
+
+
+def _pointed(value: Any, parts: Mapping[str, str]) -> Any:
+    """A copy in which references to `$defs` point to the components."""
+    if isinstance(value, Mapping):
+        return {
+            key: f"#/components/schemas/{parts[item]}" if key == "$ref" and item in parts else _pointed(item, parts)
+            for key, item in value.items()
+        }
+    return [_pointed(item, parts) for item in value] if isinstance(value, list | tuple) else value
+
+
 def with_definitions(schema: JSON) -> dict[str, Any]:
     """The schema together with every named one, so that it can be checked by itself."""
     return {**schema, "components": {"schemas": _SCHEMAS}}
@@ -211,7 +233,8 @@ def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
 def described(operation: Operation) -> dict[str, Any]:
     status, description, schema = operation.answer
     errors = [code for code in (*COMMON, *operation.errors) if not (operation.open and code in (400, 401, 404))]
-    responses = {str(status): {"description": description, "content": {JSON_TYPE: {"schema": dict(schema)}}}}
+    good = {"description": description, "content": {JSON_TYPE: {"schema": dict(schema)}}}
+    responses = {str(code): good for code in (status, *operation.also)}
     for code in sorted(set(errors) | ({413, 415} if operation.body is not None else set())):
         responses[str(code)] = {
             "description": EXPLAINED[code],
