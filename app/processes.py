@@ -191,6 +191,7 @@ def with_local_token(settings: Settings) -> Settings:
 def _begin(settings: Settings) -> None:
     from app import logs, supervise
 
+    os.umask(0o077)  # what this makes in the data folder is its owner's alone
     supervise.end_with_parent()
     logs.configure(settings.log)
 
