@@ -122,14 +122,18 @@ def created_of(envelope: Mapping[str, Any]) -> int:
     """Stripe's event time in whole seconds; thin events write it as ISO 8601 text."""
     created = envelope.get("created")
     if isinstance(created, str) and envelope.get("object") == "v2.core.event":
-        try:
-            instant = datetime.fromisoformat(created)
-        except ValueError:
-            instant = None  # type: ignore[assignment]
-        created = int(instant.timestamp()) if instant and instant.tzinfo else None
+        created = _seconds(created)
     if isinstance(created, bool) or not isinstance(created, int) or not 0 <= created <= LATEST:
         raise Refused('The event has no usable "created" time.')
     return created
+
+
+def _seconds(text: str) -> int | None:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return int(instant.timestamp()) if instant.tzinfo else None
 
 
 def tenant_of(envelope: Mapping[str, Any], account: str) -> str:
