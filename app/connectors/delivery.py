@@ -15,7 +15,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -82,7 +82,7 @@ class Courier:
     development: bool = False
     timeout: float = TIMEOUT
     resolve: Resolve = resolve
-    tls: ssl.SSLContext = field(default_factory=ssl.create_default_context)
+    tls: ssl.SSLContext | None = None  # the system's authorities; read when first needed, which takes 50 ms
     allowed: Callable[[str], bool] = is_public
 
     def __post_init__(self) -> None:
@@ -161,10 +161,15 @@ class Courier:
             return plain
         try:
             plain.settimeout(_left(deadline))
-            return self.tls.wrap_socket(plain, server_hostname=parts.hostname)
+            return self._context().wrap_socket(plain, server_hostname=parts.hostname)
         except BaseException:
             plain.close()
             raise
+
+    def _context(self) -> ssl.SSLContext:
+        with self._lock:
+            self.tls = self.tls or ssl.create_default_context()
+            return self.tls
 
     def _take(self, parts: SplitResult) -> _Connection | None:
         with self._lock:

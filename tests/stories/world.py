@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from app import author
-from app.adapters.memory import ManualClock, MemoryBus, MemoryStore
+from app.adapters.memory import ManualClock, MemoryBus
 from app.connectors import actions
 from app.rulesets import RuleSets
 from app.services import Services
@@ -21,11 +21,10 @@ from app.worker import Work, tick
 from rules.event import Event, instant, iso
 from rules.matcher import choose_matcher
 from rules.ports import ActionExecutor, Body, Delivery, Disposition, Document, Field, Outcome, Put, Store, Write
-from tests.builders import NOON, TENANT, event, invoice, services_in_memory
+from tests.builders import TENANT, event, invoice, services_in_memory
 
 URL = "https://crm.example.com/hook"
 ACTOR = "ada"
-FAR = timedelta(days=60)
 
 
 class Crash(BaseException):
@@ -156,16 +155,17 @@ class Recording:
 
 
 class World:
-    """Services in memory, or over another store; every action goes to `outside`."""
+    """Services in memory, or over another store, which is opened anew after a crash; every action goes to `outside`."""
 
-    def __init__(self, crash_at: int | None = None, store: Store | None = None) -> None:
+    def __init__(self, crash_at: int | None = None, opened: Callable[[], Store] | None = None) -> None:
         self.points = Points()
         self.base = services_in_memory()
         clock = self.base.clock
         assert isinstance(clock, ManualClock)
         self.clock = clock
         self.bus = MemoryBus(clock.now)
-        self.durable: Store = store or self.base.store
+        self.opened = opened or (lambda: self.base.store)
+        self.durable: Store = self.opened()
         self.outside = Outside(self.points, clock)
         true = actions("", "http://127.0.0.1:9", self.base.secrets, self.base.vault, development=True)
         self.connectors = {name: self.outside.executes(action) for name, action in true.items()}
@@ -223,6 +223,7 @@ class World:
                 return
             except Crash as crash:
                 self.crashes.append(str(crash))
+                self.durable = self.opened()
                 self.services = self._started()
 
     def next_due(self) -> datetime | None:
@@ -274,5 +275,3 @@ LADDER = twice_in_a_week(
     [NOTIFY, {"name": "grace", "wait": {"for": "PT48H"}}, DOWNGRADE, CLOSE],
     stop_when=[{"event": ["invoice.paid"], "same": "invoice"}],
 )
-
-__all__ = ["NOON", "TENANT", "MemoryStore"]
