@@ -263,21 +263,33 @@ def child(node: dict[str, Any], part: str) -> dict[str, Any]:
     return found
 
 
-JSON_TYPES = {"money": "integer", "time": "integer", "enum": "string", "id": "string", "list": "array"}
-PLAIN = ("string", "integer", "number", "boolean", "object", "array")
+JSON_TYPES: dict[str, tuple[str, ...]] = {
+    "amount": ("integer",),
+    "time": ("integer",),
+    "number": ("number",),
+    "boolean": ("boolean",),
+    "text": ("string",),
+    "enum": ("string",),
+    "decimal": ("string",),
+    "id": ("string", "object"),  # an object where it was expanded
+    "object": ("object",),
+    "map": ("object",),
+    "list": ("array",),
+}
 
 
 def field_schema(info: FieldInfo) -> dict[str, Any]:
-    kind = JSON_TYPES.get(info.type, info.type)
     schema: dict[str, Any] = {"title": info.label}
-    if kind in PLAIN:
-        schema["type"] = [kind, "null"] if info.nullable else kind
+    if kinds := JSON_TYPES.get(info.type):
+        schema["type"] = [*kinds, "null"] if info.nullable else list(kinds)
     if info.description:
         schema["description"] = info.description
     if info.enum:
         schema["examples"] = list(info.enum)  # Stripe adds values every month, so they are no closed list
-    if info.type == "time":
-        schema["description"] = f"{schema.get('description', '')} Unix seconds.".strip()
+    if info.type == "list" and info.item in JSON_TYPES:
+        schema["items"] = {"type": list(JSON_TYPES[info.item])}
+    if info.type in ("amount", "time"):
+        schema["x-unit"] = "minor units" if info.type == "amount" else "unix seconds"
     if info.personal:
         schema["x-personal"] = True
     return schema

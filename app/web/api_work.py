@@ -1,0 +1,276 @@
+"""API calls that work: verbs on runs, dead letters, switches, connections, and loading events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from app import author, browse, history, operate
+from app.web.api_log import PAGED, RUN
+from app.web.api_rules import NOTE, note
+from app.web.openapi import (
+    NUMBER,
+    TIME,
+    Answer,
+    Call,
+    Operation,
+    closed,
+    define,
+    listed,
+    nullable,
+    record,
+    text,
+)
+
+LARGEST_LOAD = 32 * 1024 * 1024  # bytes of JSON lines in one request; larger files come through the command line
+WHY = {"note": text("Why; kept in the audit log.", maxLength=2000)}
+CONNECTION = define(
+    "Connection",
+    record(
+        ("name", "type", "url", "state"),
+        "Where notices go. Its secret is never answered, but once when it was made here.",
+        name=text(),
+        type=text(enum=["webhook"]),
+        url=text(),
+        state=text(enum=["on", "paused", "failing"]),
+        reason=text(),
+        created_at=TIME,
+        secret=text("Only in the answer that made it."),
+    ),
+)
+NEW_CONNECTION = closed(
+    ("name", "url"),
+    "",
+    name=text("Lower-case letters, digits and hyphens.", maxLength=40),
+    type=text(enum=["webhook"], default="webhook"),
+    url=text("https; in development also http on this machine.", maxLength=2000),
+    secret=text("`whsec_` and base64; without it one is made and answered once.", maxLength=200),
+    headers={"type": "object", "additionalProperties": {"type": "string"}},
+)
+DEAD_LETTER = define(
+    "DeadLetter",
+    record(
+        ("kind", "id", "reason", "at"),
+        "What gave up.",
+        kind=text(enum=["event", "command"]),
+        id=text(),
+        reason=text(),
+        tries=NUMBER,
+        at=TIME,
+    ),
+)
+REPLAYED = define(
+    "Replayed",
+    record(
+        ("events", "actions", "refused"),
+        "How many are tried again.",
+        events=NUMBER,
+        actions=NUMBER,
+        refused={"type": "array", "items": record(("id", "why"), id=text(), why=text())},
+    ),
+)
+SWITCHES = define(
+    "Switches",
+    record(
+        ("all", "rules", "connections"),
+        "What is stopped: nothing of it acts until it is let go.",
+        all={"type": "boolean"},
+        rules={"type": "array", "items": text()},
+        connections={"type": "array", "items": text()},
+    ),
+)
+REPLAY = closed(
+    (),
+    "Without ids, all that gave up.",
+    ids={"type": "array", "items": text(maxLength=300), "maxItems": 1000},
+    only=text(enum=["events", "actions"]),
+    **WHY,
+)
+LOADED = define(
+    "Loaded",
+    record(
+        ("events", "refused_count", "refused"),
+        "What a load came to.",
+        events={**NUMBER, "description": "Taken; what was there already is among them."},
+        refused_count=NUMBER,
+        refused={"type": "array", "items": record(("line", "problem"), line=NUMBER, problem=text())},
+        oldest=nullable(TIME),
+        newest=nullable(TIME),
+    ),
+)
+
+
+# ---- runs -----------------------------------------------------------------------------------------------------------
+def operated(verb: str) -> Callable[[Call], Answer]:
+    """The handler of a verb on a run."""
+
+    def handler(call: Call) -> Answer:
+        store, id = call.services.store, call.path["id"]
+        operate.act(store, call.tenant, id, verb, call.actor, note(call), call.now)
+        return Answer(browse.run(store, call.tenant, id))
+
+    return handler
+
+
+# ---- dead letters ---------------------------------------------------------------------------------------------------
+def list_dead_letters(call: Call) -> Answer:
+    s, q = call.services, call.query
+    return Answer(browse.dead_letters(s.store, s.inbox, call.tenant, after=q["after"], limit=q["limit"]))
+
+
+def replay(call: Call) -> Answer:
+    s, body = call.services, call.body
+    ids, only = body.get("ids"), body.get("only")
+    return Answer(operate.replay(s.store, s.inbox, call.tenant, ids, call.actor, note(call), call.now, only))
+
+
+# ---- switches -------------------------------------------------------------------------------------------------------
+def get_switches(call: Call) -> Answer:
+    return Answer(operate.switches(call.services.store, call.tenant))
+
+
+def set_switch(call: Call) -> Answer:
+    what, stopped = call.body["what"], call.body["stopped"]
+    return Answer(operate.switch(call.services.store, call.tenant, what, stopped, call.actor, note(call), call.now))
+
+
+# ---- connections ----------------------------------------------------------------------------------------------------
+def list_connections(call: Call) -> Answer:
+    found = author.connections(call.services.store, call.tenant)
+    return Answer({"items": [without_internals(row) for row in found], "next": None})
+
+
+def save_connection(call: Call) -> Answer:
+    s = call.services
+    known = any(row["name"] == call.body["name"] for row in author.connections(s.store, call.tenant))
+    row = author.save_connection(
+        s.store, s.secrets, call.tenant, call.body, call.actor, call.now, s.settings.development
+    )
+    return Answer(without_internals(row), 200 if known else 201)
+
+
+def without_internals(row: author.Row) -> dict[str, Any]:
+    """A header's value may be a credential, so only its name is answered."""
+    shown = {key: value for key, value in row.items() if key not in ("secret_name", "headers")}
+    return {**shown, "headers": sorted(row.get("headers") or {})}
+
+
+# ---- events in ------------------------------------------------------------------------------------------------------
+def load_events(call: Call) -> Answer:
+    s = call.services
+    account = call.tenant.split("/")[0]
+    loaded = history.load(call.body.splitlines(), s.bus, s.vault, call.now, account)
+    return Answer(asdict(loaded))
+
+
+# ---- the declarations -----------------------------------------------------------------------------------------------
+def verb(name: str, summary: str) -> Operation:
+    """`POST /runs/{id}/<verb>`."""
+    return Operation(
+        "POST",
+        f"/runs/{{id}}/{name}",
+        f"{name}Run",
+        summary,
+        "runs",
+        operated(name),
+        (200, "The run as it is then.", RUN),
+        body=NOTE,
+        body_required=False,
+        errors=(409,),
+    )
+
+
+OPERATIONS = (
+    verb("retry", "Do the failed step once more, under the same key"),
+    verb("again", "Do the step as a new effect, under a new key"),
+    verb("skip", "Leave out the step it stands at, or the rest of its wait"),
+    verb("cancel", "End the run"),
+    verb("approve", "Answer its approval with yes"),
+    verb("decline", "Answer its approval with no"),
+    verb("release", "Let a parked run go past its limit"),
+    verb("discard", "End a parked run"),
+    Operation(
+        "GET",
+        "/dead-letters",
+        "listDeadLetters",
+        "What gave up: events that could not be handled, actions that were refused",
+        "runs",
+        list_dead_letters,
+        (200, "A page of dead letters.", listed(DEAD_LETTER)),
+        parameters=PAGED,
+    ),
+    Operation(
+        "POST",
+        "/dead-letters/replay",
+        "replay",
+        "Try again what gave up",
+        "runs",
+        replay,
+        (200, "How many are tried again.", REPLAYED),
+        body=REPLAY,
+        body_required=False,
+        errors=(409,),
+    ),
+    Operation(
+        "GET",
+        "/switches",
+        "getSwitches",
+        "What is stopped",
+        "runs",
+        get_switches,
+        (200, "The switches.", SWITCHES),
+    ),
+    Operation(
+        "POST",
+        "/switches",
+        "setSwitch",
+        "Stop everything, one rule or one connection, or let it go",
+        "runs",
+        set_switch,
+        (200, "The switches as they are then.", SWITCHES),
+        body=closed(
+            ("what", "stopped"),
+            "",
+            what=text("`all`, `rule:<id>` or `connection:<name>`.", maxLength=200),
+            stopped={"type": "boolean"},
+            **WHY,
+        ),
+        errors=(409,),
+    ),
+    Operation(
+        "GET",
+        "/connections",
+        "listConnections",
+        "Where notices go",
+        "connections",
+        list_connections,
+        (200, "The connections.", listed(CONNECTION)),
+    ),
+    Operation(
+        "POST",
+        "/connections",
+        "saveConnection",
+        "Make a connection, or change the one of this name",
+        "connections",
+        save_connection,
+        (201, "The connection; `secret` is in it when it was made here.", CONNECTION),
+        description="Answers 200 when it changed one that was there.",
+        also=(200,),
+        body=NEW_CONNECTION,
+        errors=(409, 422),
+    ),
+    Operation(
+        "POST",
+        "/events:import",
+        "importEvents",
+        "Load events as history; no rule acts on them",
+        "log",
+        load_events,
+        (200, "What the load came to.", LOADED),
+        description="JSON lines, one Stripe event each. Events that are there already are passed over.",
+        body={"type": "string", "description": "JSON lines."},
+        raw="application/jsonl",
+        limit=LARGEST_LOAD,
+    ),
+)
