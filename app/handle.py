@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -38,6 +38,7 @@ from rules.subjects import key_for
 
 TRIES = 8  # a customer's events rarely meet; this many conflicts in a row and the delivery waits its turn
 _ROUNDS = 12  # questions of one decision come in a few rounds at most
+_SPAN = tuple(field.name for field in fields(Span))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -169,7 +170,7 @@ def body_of(event: Event, decision: Decision, spans: Sequence[Span]) -> dict[str
         "trace": event.trace_id,
         "fired": decision.fired,
         "decision": None if event.source == "import" else decision.trace,
-        "spans": [asdict(span) for span in spans],
+        "spans": [{name: getattr(span, name) for name in _SPAN} for span in spans],
     }
 
 

@@ -25,7 +25,7 @@ from rules.ports import ABSENT, Put, Write
 from rules.ruleset import Listening, RuleSet, build, document_of, documents, subject_of
 from rules.run import OPEN, Command, Run, run_id
 from rules.steps import subjects_of
-from rules.window import EVER, Found, changes, range_of, span_of
+from rules.window import EVER, Found, changes, span_of
 from rules.workflow import ABSENCE, acted, contradicted, heard, run_key, start, stopped
 
 __all__ = [
@@ -94,10 +94,11 @@ def reads(event: Event, ruleset: RuleSet, documents: Mapping[str, Read]) -> Plan
     candidates = ruleset.program.candidates(event.type, event.data)
     windows: dict[str, Window] = {}
     for version in ruleset.by_type.get(event.type, ()):
-        wanted = range_of(version.rule.when, event.created)
-        key = subject_of(event, version.rule.when.same)
-        if wanted and key and _affects(event, version.rule, candidates):
-            window = Window(key, wanted.types, wanted.since, wanted.until)
+        listening = ruleset.listening[version.rule.id]
+        if listening.span is None or not _affects(event, version.rule, candidates):
+            continue
+        if key := subject_of(event, version.rule.when.same):
+            window = _around(event, key, listening)
             windows[key] = windows[key].merged(window) if key in windows else window
     runs = {
         RunOf(id): None
@@ -118,6 +119,12 @@ def decide(event: Event, ruleset: RuleSet, memory: Memory, now: datetime) -> Dec
         else:
             deciding.consider(version)
     return deciding.decision()
+
+
+def _around(event: Event, key: str, listening: Listening) -> Window:
+    """What must be known of a key to say what the event changes: the rule's span before it and after it."""
+    span = listening.span or 0
+    return Window(key, listening.types, max(0, event.created - span), min(EVER, event.created + span))
 
 
 def _affects(event: Event, rule: Rule, candidates: frozenset[str]) -> bool:
@@ -220,9 +227,7 @@ class _Deciding:
 
     def count(self, version: RuleVersion, key: str) -> None:
         rule, event = version.rule, self.event
-        wanted = range_of(rule.when, event.created)
-        assert wanted is not None
-        events = self.memory.window(Window(key, wanted.types, wanted.since, wanted.until))
+        events = self.memory.window(_around(event, key, self.listening_of(rule)))
         reached = self.ruleset.program.reached
         found = changes(rule.when, event, events, self.passes(rule), lambda number: bool(reached({rule.id: number})))
         for match in found.made:

@@ -17,7 +17,7 @@ from rules.matcher import Matcher, Predicate, Program
 from rules.model import All, Condition, Rule, RuleVersion, Stop, Wait
 from rules.subjects import PREFIX, key_for
 from rules.texts import walk
-from rules.window import takes_part
+from rules.window import span_of, takes_part
 from rules.words import Words
 
 # objects of these events carry no `customer` (the SDK's types), though what they belong to has one
@@ -54,8 +54,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where a rule's own memory is kept, its stops and waits with where theirs is, and the types its waits end with."""
+    """What a rule listens to. types: whatever can change its matches, and span: how many seconds around an event
+    (rules.window). home: where its own memory is kept. stops: its stops and waits, with where theirs is. wait_types:
+    the types its waits end with."""
 
+    types: frozenset[str]
+    span: int | None
     home: Home
     stops: tuple[tuple[Stop, Home], ...]
     waits: tuple[Stop, ...]
@@ -124,6 +128,8 @@ def listens(rule: Rule) -> Listening:
     triggers = takes_part(rule.when)
     waits = tuple(stop for step in walk(rule.steps) if isinstance(step, Wait) for stop in step.for_event)
     return Listening(
+        types=triggers,
+        span=span_of(rule.when),
         home=home_of(Stop(tuple(sorted(triggers)), rule.when.same or ""), triggers),
         stops=tuple((stop, home_of(stop, triggers)) for stop in (*rule.stop_when, *waits)),
         waits=waits,

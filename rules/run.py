@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 JSON = Mapping[str, Any]
@@ -113,7 +113,8 @@ class Command:
 
 
 def _body(value: Run | Command) -> dict[str, Any]:
-    return asdict(value)
+    """The fields as they are: their values are JSON already, and never changed in place."""
+    return {f.name: getattr(value, f.name) for f in fields(value)}
 
 
 def _known(cls: type, body: JSON, tuples: tuple[str, ...]) -> dict[str, Any]:

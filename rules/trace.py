@@ -14,6 +14,7 @@ tree; for the rest the tree is computed again when somebody looks (rules.explain
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from rules.event import Event
@@ -131,7 +132,12 @@ def _after(found: Found) -> str:
 
 
 def _within(when: When) -> str:
-    return f" within {span_text(when.within)}" if when.within is not None else ""
+    return "" if when.within is None else _within_text(when.within)
+
+
+@lru_cache(maxsize=1024)
+def _within_text(seconds: int) -> str:
+    return f" within {span_text(seconds)}"
 
 
 def too_soon(rule: Rule, created: int, past: Sequence[tuple[int, str]]) -> tuple[str, str] | None:

@@ -42,15 +42,6 @@ class Changes:
     gone: tuple[Event, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
-    """What must be read to know an event's changes: these types of one key, `since <= created <= until`."""
-
-    types: frozenset[str]
-    since: int
-    until: int
-
-
 def takes_part(when: When) -> frozenset[str]:
     """Every event type that can change the matches of this `when`."""
     found = {*when.types, *when.start_again_after}
@@ -60,7 +51,8 @@ def takes_part(when: When) -> frozenset[str]:
 
 
 def span_of(when: When) -> int | None:
-    """Seconds over which events of this `when` reach each other; None for "each time", EVER for "first"."""
+    """Seconds over which events of this `when` reach each other, either way: what must be read around an event. None
+    for "each time", EVER for "first"."""
     if when.first:
         return EVER
     if when.then or when.and_not:
@@ -68,27 +60,6 @@ def span_of(when: When) -> int | None:
     if when.at_least is None and when.aggregate is None:
         return None
     return EVER if when.within is None else when.within
-
-
-def range_of(when: When, created: int) -> Range | None:
-    """What to read for an event of this time; None when nothing is counted."""
-    span = span_of(when)
-    if span is None:
-        return None
-    return Range(takes_part(when), max(0, created - span), min(EVER, created + span))
-
-
-def order_sensitive(when: When) -> bool:
-    """Whether a late event can take back a match: absence, resets, first, average, and bounds from above."""
-    aggregate = when.aggregate
-    from_above = aggregate is not None and (
-        aggregate.of in ("average", "min", "sum") or aggregate.operator not in ("greater than", "greater or equal to")
-    )
-    return bool(when.and_not or when.first or when.start_again_after or from_above)
-
-
-def trigger_types(when: When) -> tuple[str, ...]:
-    return when.then.types if when.then else when.types
 
 
 class Ledger:
@@ -157,8 +128,8 @@ class Ledger:
 
 
 def changes(when: When, event: Event, events: Iterable[Event], passes: Passes, reached: Reached) -> Changes:
-    """What the event does to the matches of this `when` for one key. events: the recorded ones of the key in
-    `range_of`, with or without the event itself. reached: whether a number reaches the rule's bound."""
+    """What the event does to the matches of this `when` for one key. events: the recorded ones of the key within
+    `span_of`, with or without the event itself. reached: whether a number reaches the rule's bound."""
     others = [other for other in events if other.id != event.id]
     after = Ledger(when, [*others, event], passes)
     span = span_of(when) or 0
