@@ -11,7 +11,7 @@ from app.browse.deliveries import command, commands, connections, dead_letters
 from app.browse.events import event, events
 from app.browse.find import find
 from app.browse.journey import journey, journeys
-from app.browse.overview import needs_you, overview
+from app.browse.overview import needs_you, overview, waiting
 from app.browse.runs import rule_names, run, runs
 
 __all__ = [
@@ -32,4 +32,5 @@ __all__ = [
     "rule_names",
     "run",
     "runs",
+    "waiting",
 ]

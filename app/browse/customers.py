@@ -47,7 +47,7 @@ def customer(store: Store, tenant: str, id: str, *, after: str | None = None) ->
         "subscriptions": _latest(page.items, "subscription"),
         "invoices": invoices,
         "owed": _sum(row["money"] for row in invoices),
-        "keys": sorted({key for document in page.items for key in document.body.get("keys", ())}),
+        "keys": _by_prefix({key for document in page.items for key in document.body.get("keys", ())}),
         "runs": [run_row(document.body) for document in runs.items],
         "commands": [command_row(document.body) for document in commands.items],
         "history": _history(
@@ -125,6 +125,15 @@ def _invoice(thing: JSON) -> Row:
         "attempts": thing.get("attempt_count"),
         "due": thing.get("due_date"),
     }
+
+
+def _by_prefix(keys: Iterable[str]) -> dict[str, list[str]]:
+    """`{"sub": ["sub_1"], "in": [...]}`: the ids of other objects that the customer's events carry."""
+    found: dict[str, list[str]] = {}
+    for key in sorted(keys):
+        prefix, _, id = key.partition(":")
+        found.setdefault(prefix, []).append(id)
+    return found
 
 
 def _sum(amounts: Iterable[JSON]) -> dict[str, int]:

@@ -1,28 +1,97 @@
-"""Decisions as kept with an event, made ready to be shown: one verdict for each rule that was considered."""
+"""Decisions as kept with an event (rules.trace), made ready to be shown: what each rule made of it, and why."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from app.browse.rows import JSON, Row
+from app.browse.rows import JSON, Row, subject_of
+from app.browse.window import picture
+from rules.event import Event, seconds
+from rules.fields import Catalogue
+from rules.ports import Store
+from rules.rule import RuleError, parse
+from rules.tree import tree
+from rules.words import amount, moment
+
+# the outcomes of a rule (rules.trace), what happened first
+ORDER = ("fired", "waiting", "took_back", "matched", "missed")
 
 
-def verdicts(decision: JSON | None, runs: Sequence[JSON]) -> list[Row]:
-    """What each rule made of the event, those that fired first. runs: the runs that the event began."""
-    return []
+def verdicts(decision: JSON | None) -> list[Row]:
+    """What each rule that listens to the event's type made of it, those that acted first."""
+    entries = (decision or {}).get("rules") or ()
+    return sorted(map(verdict, entries), key=lambda row: ORDER.index(row["outcome"]))
 
 
-def conditions(tree: JSON | None) -> list[Row]:
-    """The nodes of a condition tree (rules.tree) as rows with their depth, in reading order."""
-    return list(_flat(tree, 0)) if tree else []
+def touched(decision: JSON | None) -> list[Row]:
+    """The runs that were open and heard of the event: `{"run", "rule", "what", "sentence"}`."""
+    return [dict(found) for found in (decision or {}).get("runs") or ()]
+
+
+def verdict(entry: JSON) -> Row:
+    return {
+        "rule_id": entry["rule"],
+        "rule_name": entry["name"],
+        "version": entry["number"],
+        "mode": entry["mode"],
+        "outcome": entry["outcome"],
+        "fired": entry["outcome"] in ("fired", "waiting"),
+        "gate": entry.get("gate"),
+        "sentence": entry["sentence"].removesuffix(f" Run {entry.get('run')} started."),
+        "key": entry.get("key"),
+        "trigger": entry.get("trigger"),
+        "run": entry.get("run"),
+        "tree": entry.get("tree"),
+        "counted": (entry.get("window") or {}).get("counted"),
+        "conditions": [],
+        "window": None,
+    }
+
+
+def explained(store: Store, tenant: str, row: Row, body: JSON, decided: str) -> Row:
+    """The verdict with its conditions one by one and its window drawn. body: the event's document. What the trace
+    did not keep is worked out again from the log. decided: iso text; events heard of later were not known then."""
+    found = store.get(tenant, "rule_version", f"{row['rule_id']}@{row['version']}")
+    trigger = _trigger(store, tenant, row, body)
+    if found is None or trigger is None:
+        return {**row, "conditions": conditions(row["tree"], body["event"]["data"])}
+    try:
+        rule = parse(found.body["document"])
+    except RuleError:  # written by a release whose language knew more
+        return {**row, "conditions": conditions(row["tree"], trigger.data)}
+    return {
+        **row,
+        "conditions": conditions(row["tree"] or tree(rule.only_if, trigger.data, trigger.id), trigger.data),
+        "window": picture(store, tenant, rule, row["key"], trigger, decided, row["counted"]) if row["key"] else None,
+    }
+
+
+def _trigger(store: Store, tenant: str, row: Row, body: JSON) -> Event | None:
+    """The event at which the rule was asked: this one, or a later one whose window this one completes."""
+    own = Event.from_cloudevent(body["event"])
+    if row["trigger"] in (None, own.id):
+        return own
+    found = store.get(tenant, "event", row["trigger"])
+    return Event.from_cloudevent(found.body["event"]) if found else None
+
+
+def conditions(node: JSON | None, envelope: JSON) -> list[Row]:
+    """The nodes of a condition tree (rules.tree) as rows with their depth, in reading order. A group at the top whose
+    parts all have to hold is what a list of conditions means, so it gets no row of its own."""
+    if not node:
+        return []
+    top = node.get("parts") or () if node["kind"] == "all" else (node,)
+    return [_said(row, envelope) for part in top for row in _flat(part, 0)]
 
 
 def _flat(node: JSON, depth: int) -> Iterator[Row]:
-    where = node.get("from") or {}
+    where: Mapping[str, Any] = node.get("from") or {}
     yield {
         "depth": depth,
         "kind": node["kind"],
-        "text": node.get("field") if node["kind"] == "test" else node["text"],
+        "text": node["text"],
+        "field": node.get("field"),
         "is": node.get("is", ""),
         "needed": node.get("needed"),
         "actual": node.get("actual"),
@@ -34,3 +103,21 @@ def _flat(node: JSON, depth: int) -> Iterator[Row]:
     }
     for part in node.get("parts") or ():
         yield from _flat(part, depth + 1)
+
+
+def _said(row: Row, envelope: JSON) -> Row:
+    """The row with its values as people say them: money with its currency, times as dates."""
+    known = Catalogue.load().field(str(envelope.get("type")), row["path"] or "")
+    kind = known.type if known else ""
+    currency = subject_of(envelope).get("currency")
+    return {**row, **{f"{name}_said": _value(row[name], kind, currency) for name in ("needed", "actual")}}
+
+
+def _value(value: Any, kind: str, currency: Any) -> Any:
+    if isinstance(value, list):
+        return [_value(one, kind, currency) for one in value]
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    if kind == "amount" and isinstance(currency, str):
+        return amount(value, currency)
+    return moment(seconds(value)) if kind == "time" else value

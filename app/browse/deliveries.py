@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from app.browse.rows import JSON, Row, command_row, listing
-from rules.event import iso
+from rules.event import instant, iso
 from rules.ports import DeadDelivery, Inbox, Store, Where
 
 STATES = ("due", "done", "person", "dead", "cancelled")
@@ -42,9 +42,18 @@ def whole_command(body: JSON) -> Row:
     return {
         **command_row(body),
         "params": dict(body.get("params") or {}),
-        "attempts": [dict(attempt) for attempt in body.get("attempts") or ()],
+        "attempts": [_attempt(attempt) for attempt in body.get("attempts") or ()],
         "outcome": dict(body.get("outcome") or {}),
     }
+
+
+def _attempt(attempt: JSON) -> Row:
+    """A try, with how long it took in seconds and the request id that its answer carried."""
+    response = attempt.get("response") or {}
+    headers = {str(name).lower(): value for name, value in (response.get("headers") or {}).items()}
+    ended = attempt.get("ended_at")
+    took = (instant(ended) - instant(attempt["at"])).total_seconds() if ended else None
+    return {**attempt, "took": took, "request_id": response.get("request_id") or headers.get("request-id")}
 
 
 def connections(store: Store, tenant: str) -> list[Row]:

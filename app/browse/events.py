@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from app.browse.decision import verdicts
-from app.browse.rows import Row, command_row, event_row, gather, listing, run_row
+from app.browse.decision import explained, touched, verdicts
+from app.browse.rows import JSON, Row, command_row, event_row, gather, listing, run_row, subject_of
 from rules.event import trace_id
 from rules.ports import Document, Page, Store, Where
 
 NEIGHBOURS = 50  # other events of the transaction that one event's page lists
+EXPLAINED = 10  # verdicts that one page explains whole
 _PREFIX = {"py": "ch"}  # ids whose prefix differs from their subject key's
 
 
@@ -59,8 +60,9 @@ def _indexed(type: str | None, key: str | None, fired: bool | None) -> list[Wher
     return where
 
 
-def event(store: Store, tenant: str, id: str) -> Row:
-    """One event with its payload, every rule's verdict, its runs, and the rest of its transaction. LookupError."""
+def event(store: Store, tenant: str, id: str, rule: str | None = None) -> Row:
+    """One event with its payload, every rule's verdict, its runs, and the rest of its transaction. The verdicts of
+    what fired, and of `rule`, are explained condition by condition. LookupError."""
     document = store.get(tenant, "event", id)
     if document is None:
         raise LookupError(f"There is no event {id!r}. It may be of another tenant, or not handled yet.")
@@ -72,13 +74,30 @@ def event(store: Store, tenant: str, id: str) -> Row:
         **event_row(body),
         "trace": trace_id(tenant, body["correlation"]),
         "payload": body["event"]["data"],
+        "changes": changes(body["event"]["data"]),
         "spans": list(body.get("spans") or ()),
-        "verdicts": verdicts(body.get("decision"), [run.body for run in runs]),
+        "verdicts": _verdicts(store, tenant, body, rule),
+        "touched": touched(body.get("decision")),
         "runs": [run_row(run.body) for run in runs],
         "commands": _commands(store, tenant, id, same),
         "transaction": [event_row(other.body) for other in others.items if other.id != id],
         "more": others.next is not None,
     }
+
+
+def changes(envelope: JSON) -> list[Row]:
+    """What an update changed: `{"field", "before", "after"}`, by Stripe's `previous_attributes`."""
+    data = envelope.get("data")
+    before = data.get("previous_attributes") if isinstance(data, dict) else None
+    thing = subject_of(envelope)
+    return [{"field": name, "before": value, "after": thing.get(name)} for name, value in (before or {}).items()]
+
+
+def _verdicts(store: Store, tenant: str, body: JSON, rule: str | None) -> list[Row]:
+    decision = body.get("decision") or {}
+    rows = verdicts(decision)
+    wanted = {rule, *[row["rule_id"] for row in rows if row["fired"]][:EXPLAINED]}
+    return [explained(store, tenant, row, body, decision["at"]) if row["rule_id"] in wanted else row for row in rows]
 
 
 def _commands(store: Store, tenant: str, id: str, same: list[Where]) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from app.browse.deliveries import connections, day_start, dead_letters
@@ -9,7 +10,7 @@ from app.browse.rows import JSON, Row, command_row, run_row
 from app.browse.runs import version_of
 from app.browse.steps import verbs
 from rules.event import iso
-from rules.ports import Inbox, Store, Where
+from rules.ports import Document, Inbox, Store, Where
 
 LATE, VERY_LATE = timedelta(seconds=30), timedelta(minutes=5)  # age of the oldest event that is not handled yet
 RULES = 50  # rules whose firings the first page counts
@@ -129,16 +130,49 @@ def needs_you(store: Store, inbox: Inbox, tenant: str, now: datetime) -> Row:
         _given_up(store, inbox, tenant),
         _failing(store, tenant),
     ]
-    shown = [group for group in groups if group["count"]]
+    shown = [group for group in _without_doubles(groups) if group["count"]]
     return {"at": iso(now), "count": sum(group["count"] for group in shown), "groups": shown}
+
+
+def waiting(store: Store, inbox: Inbox, tenant: str) -> int:
+    """How many things wait for a person, as `needs_you` counts them; cheap while nothing does."""
+    runs = {state: store.count(tenant, "run", [("state", "==", state)]) for state in ("parked", "needs_person")}
+    actions = sum(store.count(tenant, "command", [("state", "==", state)]) for state in ("person", "dead"))
+    received = sum(1 for dead in inbox.dead() if dead.tenant == tenant)
+    failing = sum(1 for row in connections(store, tenant) if row.get("state") == "failing")
+    doubles = _doubles(store, tenant) if actions and runs["needs_person"] else 0
+    return sum(runs.values()) + actions + received + failing - doubles
+
+
+def _doubles(store: Store, tenant: str) -> int:
+    """Actions whose run asks already, among the newest."""
+    asking = {document.id for document in _newest(store, tenant, "run", "needs_person")}
+    return sum(
+        document.body["run_id"] in asking
+        for state in ("person", "dead")
+        for document in _newest(store, tenant, "command", state)
+    )
+
+
+def _newest(store: Store, tenant: str, kind: str, state: str) -> Sequence[Document]:
+    return store.find(tenant, kind, [("state", "==", state)], order="-created_at", limit=LISTED).items
+
+
+def _without_doubles(groups: list[Row]) -> list[Row]:
+    """An action whose run asks for a person is the same matter: it is told once, with its run."""
+    asking = {run["id"] for group in groups if group["kind"] == "needs_person" for run in group["items"]}
+    left = []
+    for group in groups:
+        items = [item for item in group["items"] if item.get("run_id") not in asking]
+        left.append({**group, "items": items, "count": group["count"] - len(group["items"]) + len(items)})
+    return left
 
 
 def _runs(store: Store, tenant: str, state: str, title: str) -> Row:
     where: list[Where] = [("state", "==", state)]
-    found = store.find(tenant, "run", where, order="-created_at", limit=LISTED)
     versions: dict[str, JSON] = {}
     items = []
-    for document in found.items:
+    for document in _newest(store, tenant, "run", state):
         name = f"{document.body['rule_id']}@{document.body['version']}"
         if name not in versions:
             versions[name] = version_of(store, tenant, document.body)
@@ -148,8 +182,7 @@ def _runs(store: Store, tenant: str, state: str, title: str) -> Row:
 
 def _commands(store: Store, tenant: str, state: str, title: str) -> Row:
     where: list[Where] = [("state", "==", state)]
-    found = store.find(tenant, "command", where, order="-created_at", limit=LISTED)
-    items = [command_row(document.body) for document in found.items]
+    items = [command_row(document.body) for document in _newest(store, tenant, "command", state)]
     return _group(state, title, _total(store, tenant, "command", where, len(items)), items)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rules.event import iso, seconds
@@ -14,7 +14,7 @@ Row = dict[str, Any]
 
 # the amount that says how big the matter is, best first; the object's own currency goes with it
 _AMOUNTS = ("amount_remaining", "amount_due", "amount", "total", "unit_amount")
-_WORDS = ("status", "billing_reason", "reason", "failure_code")
+_WORDS = ("status", "reason", "failure_code")
 
 
 def listing(page: Page, row: Callable[[JSON], Row]) -> Row:
@@ -48,12 +48,19 @@ def event_row(body: JSON) -> Row:
         "origin": body.get("origin", "webhook"),
         "caused_by": body["event"].get("causationid"),
         "fired": bool(body.get("fired")),
+        "rules": [entry["name"] for entry in _entries(body) if entry["outcome"] in ("fired", "waiting")],
         "keys": list(body.get("keys", ())),
         "object": thing.get("id"),
         "money": money_of(thing),
         "words": words_of(thing),
         "changed": sorted(_mapping(_mapping(envelope.get("data")).get("previous_attributes"))),
     }
+
+
+def _entries(body: JSON) -> Sequence[JSON]:
+    """What each rule made of the event (rules.trace)."""
+    found: Sequence[JSON] = (body.get("decision") or {}).get("rules") or ()
+    return found
 
 
 def run_row(body: JSON) -> Row:
@@ -80,7 +87,7 @@ def run_row(body: JSON) -> Row:
 
 
 def command_row(body: JSON) -> Row:
-    attempts = body.get("attempts") or ()
+    attempts, outcome = body.get("attempts") or (), body.get("outcome") or {}
     return {
         "id": body["id"],
         "run_id": body["run_id"],
@@ -98,6 +105,7 @@ def command_row(body: JSON) -> Row:
         "idempotency_key": f"{body['id']}/{body.get('generation', 0)}",
         "tries": len(attempts),
         "last": last_of(attempts),
+        "held": outcome.get("message") if outcome.get("kind") == "held" else None,
     }
 
 
@@ -123,10 +131,12 @@ def money_of(thing: JSON) -> Row | None:
 
 
 def words_of(thing: JSON) -> list[str]:
-    """Two or three words that say the state of the object: `open`, `subscription cycle`, `attempt 2`."""
+    """Two or three words that say the state of the object: `open`, `attempt 2`, `subscription cycle`."""
     words = [str(thing[name]).replace("_", " ") for name in _WORDS if isinstance(thing.get(name), str)]
     if isinstance(thing.get("attempt_count"), int) and thing["attempt_count"] > 0:
         words.append(f"attempt {thing['attempt_count']}")
+    if isinstance(thing.get("billing_reason"), str):
+        words.append(thing["billing_reason"].replace("_", " "))
     return words
 
 

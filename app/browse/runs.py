@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from app.browse.decision import verdicts
+from app.browse.decision import explained, verdicts
 from app.browse.deliveries import whole_command
 from app.browse.rows import JSON, Row, event_row, gather, listing, run_row
 from app.browse.scale import Scale, scale
@@ -61,11 +61,10 @@ def run(store: Store, tenant: str, id: str) -> Row:
         raise LookupError(f"There is no run {id!r}.")
     body = document.body
     commands = store.find(tenant, "command", [("run_id", "==", id)], order="created_at").items
-    trigger = store.get(tenant, "event", body["trigger"])
-    considered = verdicts(trigger.body.get("decision"), [body]) if trigger else []
     version = version_of(store, tenant, body)
     steps = steps_of(version, body, {c.body["step"]: whole_command(c.body) for c in commands})
-    events = _events(store, tenant, body)
+    evidence = _evidence(store, tenant, body)
+    events = [event_row(event) for event in evidence]
     return {
         **run_row(body),
         "trace": trace_id(tenant, body["correlation"]),
@@ -75,10 +74,25 @@ def run(store: Store, tenant: str, id: str) -> Row:
         "commands": [whole_command(command.body) for command in commands],
         "can": verbs(version, body),
         "events": events,
-        "verdict": next((one for one in considered if one["rule_id"] == body["rule_id"]), None),
-        "others": [one for one in considered if one["rule_id"] != body["rule_id"]],
+        **_decided(store, tenant, id, evidence),
         "timeline": timeline(body, steps, events),
     }
+
+
+def _decided(store: Store, tenant: str, id: str, evidence: Sequence[JSON]) -> Row:
+    """The verdict that began the run, from the event that made the match: the trigger, or one that came late."""
+    for event in reversed(evidence):
+        decision = event.get("decision") or {}
+        rows = verdicts(decision)
+        mine = next((row for row in rows if row["run"] == id and row["fired"]), None)
+        if mine:
+            others = [row for row in rows if row is not mine]
+            return {
+                "decided_at": event["event"]["id"],
+                "verdict": explained(store, tenant, mine, event, decision["at"]),
+                "others": others,
+            }
+    return {"decided_at": None, "verdict": None, "others": []}
 
 
 def version_of(store: Store, tenant: str, body: JSON) -> JSON:
@@ -88,11 +102,10 @@ def version_of(store: Store, tenant: str, body: JSON) -> JSON:
     return document
 
 
-def _events(store: Store, tenant: str, body: JSON) -> list[Row]:
-    """The events that made the match, the trigger last."""
+def _evidence(store: Store, tenant: str, body: JSON) -> list[JSON]:
+    """The documents of the events that made the match, the trigger last."""
     ids = list(body.get("events") or ())[-EVIDENCE:] or [body["trigger"]]
-    found = (store.get(tenant, "event", id) for id in ids)
-    return [event_row(document.body) for document in found if document]
+    return [found.body for id in ids if (found := store.get(tenant, "event", id))]
 
 
 # ---- the time line --------------------------------------------------------------------------------------------------

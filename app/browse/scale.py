@@ -8,7 +8,7 @@ from dataclasses import dataclass
 WIDTH = 1000.0
 GAP = 70.0  # units of an idle stretch, whatever its length
 MOST_IDLE = 0.5  # of the width at most, however many gaps there are
-THIN = 4.0  # the least width of a bar, so that a microsecond can still be seen
+THIN = 8.0  # the least width of a bar, so that a microsecond can still be seen
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from app.browse.rows import JSON, Row
+from rules.model import duration
 from rules.run import OPEN
+from rules.words import span_text
 
 KINDS = ("do", "wait", "if", "approve", "stop")
 BRANCHES = ("then", "else")
@@ -26,7 +28,7 @@ def steps_of(document: JSON, run: JSON, commands: Mapping[str, Row]) -> list[Row
                 "kind": kind_of(step),
                 "depth": depth,
                 "branch": branch,
-                "says": _says(step),
+                "title": title(step),
                 "state": record.get("state") or "to come",
                 **{name: record.get(name) for name in RECORDED},
                 "command": commands.get(step.get("name", "")),
@@ -77,7 +79,36 @@ def _walk(steps: Sequence[JSON], depth: int, branch: str) -> Iterator[tuple[JSON
                 yield from _walk(step.get(name) or (), depth + 1, name)
 
 
-def _says(step: JSON) -> Any:
-    """The part of the document that says what the step does."""
-    kind = kind_of(step)
-    return {"action": step["do"], "with": dict(step.get("with") or {})} if kind == "do" else step.get(kind)
+def title(step: JSON) -> str:
+    """What the step does, in a few words: "wait 48 hours", "crm.notify via crm"."""
+    kind, said = kind_of(step), step.get(kind_of(step))
+    if kind == "do":
+        via = (step.get("with") or {}).get("connection")
+        return f"{said} via {via}" if via else str(said)
+    if kind == "wait" and isinstance(said, Mapping):
+        return _wait(said)
+    if kind == "approve" and isinstance(said, Mapping):
+        return f"ask for approval by {said.get('role') or 'someone'}"
+    return f"stop: {said}" if kind == "stop" else "decide which way"
+
+
+def _wait(said: JSON) -> str:
+    if "for" in said:
+        return f"wait {_span(said['for'])}"
+    if "until" in said:
+        before = f"{_span(said['minus'])} before " if said.get("minus") else ""
+        return f"wait until {before}{said['until']}"
+    types = [name for event in said.get("for_event") or () for name in _listed(event.get("event"))]
+    at_most = f", at most {_span(said['at_most'])}" if said.get("at_most") else ""
+    return f"wait for {' or '.join(types)}{at_most}"
+
+
+def _listed(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value or ())
+
+
+def _span(text: Any) -> str:
+    try:
+        return span_text(int(duration(str(text)).total_seconds()))
+    except ValueError:
+        return str(text)

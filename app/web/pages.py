@@ -13,6 +13,7 @@ from flask import Flask, Response, current_app, flash, g, jsonify, make_response
 from flask_htmx import HTMX
 from werkzeug.exceptions import HTTPException
 
+from app import browse
 from app.services import Services
 from rules.kinds import SYSTEM
 from rules.ports import Conflict, Refused, Unavailable
@@ -183,13 +184,8 @@ def _frame() -> dict[str, Any]:
 
 
 def needs_you_count() -> int:
-    """How many things wait for a person: runs that ask, dead letters of both sides."""
-    if g.get("calm"):
-        return 0
-    store, mine = services().store, tenant()
-    runs = sum(store.count(mine, "run", [("state", "==", state)]) for state in ("needs_person", "parked"))
-    commands = sum(store.count(mine, "command", [("state", "==", state)]) for state in ("person", "dead"))
-    return runs + commands + sum(dead.tenant == mine for dead in services().inbox.dead())
+    """How many things wait for a person."""
+    return browse.waiting(services().store, services().inbox, tenant())
 
 
 def asset(name: str) -> str:

@@ -89,7 +89,7 @@ def test_an_event_tells_what_it_is_about_in_money_and_words(store: MemoryStore) 
     keep_event(store, event("evt_1", previous={"status": "draft", "number": None}))
     row = browse.events(store, TENANT)["items"][0]
     assert row["money"] == {"minor": 4900, "currency": "usd"}
-    assert row["words"] == ["open", "subscription cycle", "attempt 1"]
+    assert row["words"] == ["open", "attempt 1", "subscription cycle"]
     assert row["changed"] == ["number", "status"]
     assert row["object"] == "in_1"
 
@@ -190,7 +190,7 @@ def test_a_customer_page_holds_events_runs_and_actions_in_the_order_of_time(stor
     found = browse.customer(store, TENANT, "cus_1")
     assert [row["kind"] for row in found["history"]] == ["command", "run", "event", "event"]
     assert found["owed"] == {"usd": 4900}
-    assert "sub:sub_1" in found["keys"]
+    assert found["keys"]["sub"] == ["sub_1"]
 
 
 def test_a_customer_is_known_from_its_newest_customer_event(store: MemoryStore) -> None:
@@ -339,6 +339,19 @@ def test_what_needs_a_person_is_grouped_with_what_can_be_done(store: MemoryStore
     assert found["count"] == 3
     assert found["groups"][0]["items"][0]["can"] == ["release", "cancel"]
     assert found["groups"][1]["items"][0]["can"] == ["retry", "again", "skip", "cancel"]
+
+
+def test_an_action_and_its_run_that_asks_are_one_matter(store: MemoryStore, bus: MemoryBus) -> None:
+    from tests.records import command
+
+    keep_rule(store)
+    asking = keep_run(store, run(keep_event(store, event("evt_1")), state="needs_person"))
+    gone = keep_run(store, run(keep_event(store, event("evt_2")), state="failed"))
+    keep_command(store, command(asking, state="dead", due_at=None))
+    keep_command(store, command(gone, state="dead", due_at=None))
+    found = browse.needs_you(store, bus, TENANT, LATER)
+    assert [(group["kind"], group["count"]) for group in found["groups"]] == [("needs_person", 1), ("dead", 1)]
+    assert browse.waiting(store, bus, TENANT) == found["count"] == 2
 
 
 def test_the_audit_log_is_read_newest_first_and_by_what_it_is_about(store: MemoryStore) -> None:
