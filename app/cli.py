@@ -70,9 +70,12 @@ def command(
 
 def perform(body: Body, given: argparse.Namespace, settings: Settings) -> int:
     """Run a command's body on open services; the exit code."""
-    with explained(), opened(settings) as services:
-        return body(given, services) or 0
-    return WRONG
+
+    def run() -> int:
+        with opened(settings) as services:
+            return body(given, services) or 0
+
+    return explained(run)
 
 
 @contextmanager
@@ -86,20 +89,20 @@ def opened(settings: Settings) -> Iterator[Services]:
         services.close()
 
 
-@contextmanager
-def explained() -> Iterator[None]:
-    """Say on one line what stopped a command; several lines only where several things are wrong."""
+def explained(run: Callable[[], int]) -> int:
+    """Say on one line what stopped a command, several only where several things are wrong; the exit code."""
     from app.adapters.keys import WrongKeys
     from app.adapters.sqlite import NewerData
 
     try:
-        yield
+        return run()
     except RuleError as error:
         for problem in error.problems:
             hint = f" (perhaps {problem.suggestion})" if problem.suggestion else ""
             complain(f"{problem.path or 'document'}: {problem.message}{hint}")
     except (CommandError, Refused, Conflict, LookupError, Unavailable, NewerData, WrongKeys, OSError) as error:
         complain(str(error.args[0] if isinstance(error, KeyError) and error.args else error))
+    return WRONG
 
 
 def say(line: str = "", end: str = "\n", error: bool = False) -> None:

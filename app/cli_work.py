@@ -190,9 +190,10 @@ def _findings(found: list[Any], wrong: int) -> Iterator[str]:
 
 
 def token(given: argparse.Namespace, settings: Settings) -> int:
-    with explained():
+    def run() -> int:
         if not settings.admin_token:
             raise CommandError("No token is set: set SIGNALBOX_ADMIN_TOKEN.")
         say(settings.admin_token)
         return 0
-    return 2
+
+    return explained(run)

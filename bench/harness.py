@@ -41,7 +41,7 @@ def free_port() -> int:
 
 
 class Process:
-    """A command with everything it starts, in a session of its own."""
+    """A command with everything it starts, in a process group of its own."""
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> None:
         self.log = tempfile.NamedTemporaryFile(prefix="bench-", suffix=".log", delete=False)  # noqa: SIM115
@@ -63,16 +63,20 @@ class Process:
         return self._popen.poll() is None
 
     def pids(self) -> list[int]:
-        """The processes of the session (Linux); elsewhere only the first."""
-        found = [pid for pid, session, *_ in _stats() if session == self.pid]
-        return found or [self.pid]
+        """The process and all that it started and that started (Linux); elsewhere only itself."""
+        parents = {pid: parent for pid, parent, _ in _stats()}
+        found = [self.pid]
+        for pid in found:  # grows while it is walked
+            found += [child for child, parent in parents.items() if parent == pid]
+        return found
 
     def cpu(self) -> float:
-        """Seconds of CPU of the session so far, ended children included."""
-        return sum(ticks for _, session, ticks in _stats() if session == self.pid) / TICK
+        """Seconds of CPU of all of them so far, ended children included."""
+        mine = set(self.pids())
+        return sum(ticks for pid, _, ticks in _stats() if pid in mine) / TICK
 
     def memory(self) -> float:
-        """Proportional resident megabytes of the session."""
+        """Proportional resident megabytes of all of them."""
         return sum(_pss(pid) for pid in self.pids()) / 1024
 
     def kill(self, which: signal.Signals = signal.SIGKILL) -> None:
@@ -80,13 +84,14 @@ class Process:
             os.killpg(self.pid, which)
 
     def stop(self) -> None:
+        started = self.pids()
         self.kill(signal.SIGTERM)
         try:
             self._popen.wait(10)
         except subprocess.TimeoutExpired:
             self.kill()
             self._popen.wait()
-        for pid in self.pids():  # what a supervisor left behind
+        for pid in started:  # what a supervisor left behind
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 if pid != self.pid:
                     os.kill(pid, signal.SIGKILL)
@@ -101,13 +106,13 @@ class Process:
 
 
 def _stats() -> Iterator[tuple[int, int, int]]:
-    """(pid, session, CPU ticks with those of ended children) of every process; nothing where there is no /proc."""
+    """(pid, parent, CPU ticks with those of ended children) of every process; nothing where there is no /proc."""
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
             rest = entry.read_text().rsplit(")", 1)[1].split()
         except OSError:
             continue
-        yield int(entry.parent.name), int(rest[3]), sum(int(value) for value in rest[11:15])
+        yield int(entry.parent.name), int(rest[1]), sum(int(value) for value in rest[11:15])
 
 
 def _pss(pid: int) -> int:
