@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, current_app, request
 
 from app import author
 from app.starters import starter, starters
@@ -23,7 +23,6 @@ from rules.ports import ABSENT, Conflict
 from rules.rule import Problem, RuleError
 
 blueprint = Blueprint("editor", __name__)
-SEEN = Seen()
 NEW = "new"
 LARGEST_FILE = 256 * 1024
 SHOWN = 200  # fields that one page lists
@@ -175,7 +174,7 @@ def _posted(id: str) -> Desk:
 def _with_form(desk: Desk, form: Form) -> Desk:
     """The desk after the form changed: its document, and rows that know which kind of value they hold."""
     picker = desk.picker if desk.form is form else _picker(form["when"]["event"])
-    document = _named(desk.id, forms.document_of(form, picker.kind, services().connectors))
+    document = _named(desk.id, forms.document_of(form, picker.kind, services().connectors), form["base"])
     return Desk(desk.id, desk.expect, forms.refreshed(form, picker.kind), document, picker)
 
 
@@ -183,7 +182,7 @@ def _desk_of_text(id: str, expect: str, text: str) -> Desk:
     document, broken = _parsed(text)
     if broken:
         return Desk(id, expect, {}, {}, _picker(()), True, text, broken)
-    return _desk(id, expect, _named(id, document), True)
+    return _desk(id, expect, _named(id, document, document), True)
 
 
 def _parsed(text: str) -> tuple[dict[str, Any], str]:
@@ -200,9 +199,12 @@ def _refuse(word: str) -> None:
     raise ValueError(word)
 
 
-def _named(id: str, document: dict[str, Any]) -> dict[str, Any]:
-    """A new rule is called after its name; a known one keeps its id."""
-    own = author.slug(str(document.get("name") or "")) if id == NEW else id
+def _named(id: str, document: dict[str, Any], begun: Mapping[str, Any]) -> dict[str, Any]:
+    """A known rule keeps its id. A new one has its starter's or its file's until it is given another name."""
+    own = id
+    if id == NEW:
+        kept = document.get("id") if document.get("name") == begun.get("name") else None
+        own = str(kept or author.slug(str(document.get("name") or "")))
     return {"id": own, **{key: value for key, value in document.items() if key != "id"}}
 
 
@@ -215,7 +217,8 @@ def _types(document: Mapping[str, Any]) -> list[str]:
 def _picker(types: Any) -> Picker:
     ports = services()
     chosen = [type for type in types if type]
-    seen = SEEN.counts(ports.store, ports.catalogue, tenant(), now())
+    counter: Seen = current_app.extensions.setdefault("seen", Seen())
+    seen = counter.counts(ports.store, ports.catalogue, tenant(), now())
     return Picker(ports.catalogue, chosen, newest(ports.store, tenant(), chosen), seen)
 
 

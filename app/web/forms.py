@@ -14,6 +14,7 @@ from typing import Any
 
 from app.web.form_values import (
     BARE,
+    MANY,
     Kind,
     meant,
     money_meant,
@@ -264,12 +265,18 @@ def _test(row: Form, kind: Callable[[str], Kind], currency: str) -> Any:
     as_kind = Kind(name, found.choices, currency)
     if _is_row(row["was"]):
         before = _row_form(row["was"], lambda path: as_kind, currency)
-        if all(before[key] == row[key] for key in CONDITION):
+        if _as_typed(before) == _as_typed(row):
             return row["was"]
     test = {"field": row["field"], "is": row["is"]}
     if row["is"] not in BARE:
         test["value"] = meant(row["value"], row["second"], row["unit"], row["is"], as_kind)
     return test
+
+
+def _as_typed(row: Form) -> list[Any]:
+    """What people typed of a row; the values of a list in no order, as ticked boxes have their own."""
+    many = row["is"] in MANY
+    return [sorted(row[key].split(", ")) if many and key == "value" else row[key] for key in CONDITION]
 
 
 def _again(part: Form, was: Any) -> Any:
