@@ -7,7 +7,7 @@ IN := $(VENV)/bin
 hash = $(shell cat $(1) | cksum | cut -d ' ' -f 1)
 READY := $(VENV)/.ready-$(call hash,requirements.txt)
 TESTABLE := $(VENV)/.testable-$(call hash,requirements.txt tests/requirements.txt)
-PIP := $(IN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(IN)/python -m pip --disable-pip-version-check -qq
 
 .PHONY: run setup test test-all bench lint clean
 
