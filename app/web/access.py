@@ -27,6 +27,7 @@ OPEN = (  # (method or *, path, whole path or prefix): these check for themselve
     ("POST", "/tasks/tick", "whole"),
     ("GET", "/healthz", "whole"),
     ("GET", "/readyz", "whole"),
+    ("GET", "/api/v1/openapi.json", "whole"),
     ("GET", "/static/", "prefix"),
     ("GET", "/favicon.ico", "whole"),
     ("*", "/sign-in", "whole"),

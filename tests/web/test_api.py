@@ -42,6 +42,12 @@ def test_every_operation_but_the_document_asks_for_the_token() -> None:
         assert (answer.status_code == 401) is not operation.open, operation.name
 
 
+def test_the_document_is_open_in_production_and_nothing_else() -> None:
+    stranger = Api(services_in_memory(environment="production"), token="")
+    assert stranger.get("/openapi.json").status_code == 200
+    assert stranger.get("/rules").status_code == 401
+
+
 def test_a_page_of_another_site_cannot_use_the_api(api: Api) -> None:
     answer = api.post("/rules:check", {}, {"Sec-Fetch-Site": "cross-site"})
     assert answer.status_code == 403
