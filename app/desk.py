@@ -220,7 +220,10 @@ class Desk:
     def _writes(self, attempt: Attempt, document: Document, run_document: Document) -> list[Write]:
         command = Command.from_body(document.body)
         outcome = _given_up(attempt.outcome, command)
-        tried = replace(command, attempts=_trimmed((*command.attempts, self._record(attempt, outcome))))
+        record = self._record(attempt, outcome)
+        if record in command.attempts:  # written before a fault made us try again
+            return []
+        tried = replace(command, attempts=_trimmed((*command.attempts, record)))
         if command.state in ("done", "dead", "person"):  # somebody else settled it: keep what we did beside theirs
             return [write_command(tried, document)]
         if outcome.kind == "retry":
