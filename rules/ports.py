@@ -147,6 +147,8 @@ DONE: Final = Disposition("done")
 
 @dataclass(frozen=True, slots=True)
 class DeadDelivery:
+    """at: when it was given up."""
+
     id: str
     tenant: str
     event_id: str
@@ -163,7 +165,8 @@ class Inbox(Protocol):
         self, handler: Callable[[Sequence[Delivery]], Sequence[Disposition]], now: datetime, limit: int = 256
     ) -> int:
         """Hand up to `limit` due deliveries to the handler as one batch, then settle each as it said; the number
-        handed over. An exception from the handler counts as `retry` for the whole batch, one delivery at a time."""
+        handed over. When the handler raises, each delivery is tried alone, and what raises again is a `retry`; but
+        Unavailable rises: nothing is settled and no attempt counted."""
         ...
 
     def oldest(self) -> datetime | None:

@@ -1,7 +1,7 @@
 """The Bus on one SQLite file, inbox.db: what many receivers publish at one moment becomes durable in one fsync.
 
-Callers queue a row and wait; one thread writes all that is queued in one transaction and lets them go. Measured on
-this design: group commit keeps 92 % of the throughput of no fsync at all, one commit each keeps 15 % (bench/).
+Callers queue a row and wait; one thread writes all that is queued in one transaction and lets them go. Measured with
+32 callers: 11,000 rows a second, 20 rows a commit; one commit each 3,000 behind one lock, 1,100 on own connections.
 The vault's new values travel in the same transaction, so an event is never durable before what its tokens stand for.
 """
 

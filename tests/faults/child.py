@@ -50,6 +50,24 @@ def publish(folder: Path, prefix: str) -> None:
     threading.Event().wait()
 
 
+def opening(folder: Path) -> None:
+    """Open new data folders as their names come in, at the same moment as others do; say what came of it."""
+    say("ready")
+    for name in sys.stdin:
+        data = folder / name.strip()
+        try:
+            keys, bus = load_keys(data / "keys.json"), SqliteBus(data, now)
+            store, inbox = SqliteStore(data / "store.db"), SqliteInbox(data)
+            SqliteVault(data, keys, bus, lambda *look: None)
+            store.commit(A, None, [Put("memory", str(os.getpid()), {})])
+            say(keys.fingerprint)
+        except Exception as error:
+            say(repr(error))
+            continue
+        for part in (store, inbox, bus):
+            part.close()
+
+
 def batches(folder: Path, prefix: str) -> None:
     """Commit batches of 20 events without end; say each batch once it is durable."""
     store = SqliteStore(folder / "store.db")

@@ -145,6 +145,25 @@ def test_two_processes_lose_no_update_to_each_other(tmp_path: Path) -> None:
     store.close()
 
 
+def test_processes_that_start_together_on_a_new_folder_all_start(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.faults.child", "opening", str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+    children = [subprocess.Popen(command, cwd=ROOT, **pipes) for _ in range(3)]
+    assert [line(process) for process in children] == ["ready"] * 3
+    for start in range(20):
+        for process in children:
+            assert process.stdin is not None
+            process.stdin.write(f"data{start}\n")
+        assert len({line(process) for process in children}) == 1  # all have the same keys, and no error
+    for process in children:
+        process.communicate()
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
 # ---- power ----------------------------------------------------------------------------------------------------------
 def copied(folder: Path, to: Path, cut: int | None = None) -> Path:
     """inbox.db and its log as they are now, the log cut to so many bytes."""
