@@ -45,7 +45,7 @@ class Receiver:
     connections: int = 0
 
     def __post_init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self.ending = threading.Event()
 
     @property
@@ -55,7 +55,13 @@ class Receiver:
     def take(self, got: Got) -> Say:
         with self._lock:
             self.got.append(got)
+            self._lock.notify_all()
             return self.answers.pop(0) if self.answers else self.usual
+
+    def wait_for(self, count: int, seconds: float = 30.0) -> bool:
+        """Wait until so many requests have come."""
+        with self._lock:
+            return self._lock.wait_for(lambda: len(self.got) >= count, seconds)
 
     def connected(self) -> int:
         with self._lock:
