@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from app import author, jobs
+from app.crm_inbox import ensure_sample_connection
 from app.settings import Settings
 from rules.event import iso
 from rules.fields import Catalogue
@@ -135,8 +136,6 @@ def prepare(
     now: datetime,
 ) -> None:
     """The connection to the built-in CRM inbox and the sample's rules; what is there already is left as it is."""
-    from app.crm_inbox import ensure_sample_connection
-
     ensure_sample_connection(store, secrets, tenant, address, now)
     for document in rules():
         if store.get(tenant, "rule", document["id"]) is None:
