@@ -48,6 +48,7 @@ def event_row(body: JSON) -> Row:
         "origin": body.get("origin", "webhook"),
         "caused_by": body["event"].get("causationid"),
         "fired": bool(body.get("fired")),
+        "considered": len(_entries(body)),
         "rules": [entry["name"] for entry in _entries(body) if entry["outcome"] in ("fired", "waiting")],
         "keys": list(body.get("keys", ())),
         "object": thing.get("id"),

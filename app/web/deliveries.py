@@ -14,6 +14,13 @@ from rules.run import CommandState
 blueprint = Blueprint("deliveries", __name__)
 
 
+@blueprint.app_template_global()
+def action_title(name: str) -> str:
+    """What an action is called, or its name where its connector is gone."""
+    known = services().connectors.get(name)
+    return known.title if known else name
+
+
 @blueprint.get("/deliveries")
 def many() -> Response:
     store, mine = services().store, tenant()

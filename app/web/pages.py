@@ -16,8 +16,9 @@ from werkzeug.exceptions import HTTPException
 from app import browse
 from app.services import Services
 from rules.kinds import SYSTEM
-from rules.ports import Conflict, Refused, Unavailable
+from rules.ports import Conflict, Refused, RefusedQuery, Unavailable
 from rules.rule import RuleError
+from rules.steps import NotPossible
 
 DEFAULT_TENANT = "default/test"
 YEAR = 365 * 86400
@@ -33,7 +34,9 @@ def install(flask: Flask) -> None:
     flask.after_request(_squeeze)
     flask.register_error_handler(RuleError, _rule_error)
     flask.register_error_handler(Conflict, lambda error: problem(409, "Someone else was here first", str(error)))
+    flask.register_error_handler(NotPossible, lambda error: problem(409, "Not just now", str(error)))
     flask.register_error_handler(Refused, lambda error: problem(400, "That cannot be accepted", str(error)))
+    flask.register_error_handler(RefusedQuery, lambda error: problem(400, "No such page of this list", str(error)))
     flask.register_error_handler(LookupError, _lookup)
     flask.register_error_handler(Unavailable, _unavailable)
     flask.register_error_handler(HTTPException, _http_error)
