@@ -7,6 +7,7 @@ IN := $(VENV)/bin
 hash = $(shell cat $(1) | cksum | cut -d ' ' -f 1)
 READY := $(VENV)/.ready-$(call hash,requirements.txt)
 TESTABLE := $(VENV)/.testable-$(call hash,requirements.txt tests/requirements.txt)
+PEERS := .venv-bench/.ready-$(call hash,bench/requirements.txt)
 PIP := $(IN)/python -m pip --disable-pip-version-check -qq
 
 .PHONY: run setup test test-all bench lint clean
@@ -22,14 +23,15 @@ test: $(TESTABLE) browser
 test-all: $(TESTABLE) browser
 	@$(IN)/python -m pytest
 
-bench: $(TESTABLE)
-	@$(IN)/python -m bench
+# ARGS=--quick for two minutes; see bench/README.md
+bench: $(TESTABLE) $(PEERS)
+	@$(IN)/python -m bench $(ARGS)
 
 lint: $(TESTABLE)
 	@$(IN)/ruff check . && $(IN)/ruff format --check . && $(IN)/mypy && $(IN)/lint-imports --config .importlinter
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-bench .bench-node .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- set-up ---------------------------------------------------------------------------------------------------------
@@ -53,6 +55,18 @@ $(TESTABLE): $(READY)
 	@echo "Setting up (once): test packages ..."
 	@grep -v '^-r' tests/requirements.txt > $(VENV)/tests.txt && $(PIP) install -c requirements.txt -r $(VENV)/tests.txt
 	@rm -f $(VENV)/.testable-* && touch $@
+
+# What the benchmark compares with. What cannot be had is left out, and the run says so.
+$(PEERS): | $(VENV)/bin/python
+	@echo "Setting up (once): the benchmark's peers ..."
+	@$(IN)/python -m venv .venv-bench
+	@.venv-bench/bin/python -m pip --disable-pip-version-check --quiet install -r bench/requirements.txt
+	@if command -v npm > /dev/null; then \
+		npm install --prefix .bench-node --no-audit --no-fund --silent node-red@4 > .venv-bench/npm.log 2>&1 \
+			|| echo "Node-RED could not be installed (.venv-bench/npm.log); it is left out."; fi
+	@if ! command -v wrk > /dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq wrk; } > /dev/null 2>&1 || true; fi
+	@rm -f .venv-bench/.ready-* && touch $@
 
 .PHONY: browser
 browser:
