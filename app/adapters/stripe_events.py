@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class StripeEvents:
-    """See app.history.Lister. base: STRIPE_API_BASE."""
+    """See app.history.Lister. base: STRIPE_API_BASE. Nothing is tried twice here: the job takes its step again."""
 
     def __init__(self, api_key: str, base: str) -> None:
         self._api_key = api_key
@@ -24,8 +24,8 @@ class StripeEvents:
     def _client(self) -> stripe.StripeClient:
         import stripe
 
-        stripe.enable_telemetry = False
-        return stripe.StripeClient(self._api_key, base_addresses={"api": self._base}, max_network_retries=2)
+        stripe.enable_telemetry = False  # it would write to the home folder and report
+        return stripe.StripeClient(self._api_key, base_addresses={"api": self._base}, max_network_retries=0)
 
     def page(self, since: int, until: int, after: str | None, undelivered: bool) -> tuple[list[dict[str, Any]], bool]:
         """Up to 100 events, newest first, and whether there are more."""

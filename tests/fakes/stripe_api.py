@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from app.supervise import end_with_parent
 from tests.fakes import stripe_catalog, stripe_invoices, stripe_payments, stripe_subscriptions
 from tests.fakes.stripe_state import ROUTES, Business, Obj, Params, Request, StripeError, listing, route, shown
 
@@ -386,6 +387,7 @@ def main() -> None:
         "--seed", type=Path, help="file of event envelopes whose objects and events exist from the start"
     )
     given = parser.parse_args()
+    end_with_parent()
     fake = FakeStripe(sample=given.sample)
     if given.seed:
         envelopes = list(read_envelopes(given.seed))
