@@ -132,7 +132,7 @@ _STARTS: Final = frozenset(
 
 def may_have_moved(path: Path) -> bool:
     """Whether any object class keeps this path (inside the object) elsewhere in another version."""
-    return any(path[: len(start)] == start for start in _STARTS)
+    return any(path[:length] in _STARTS for length in range(1, len(path) + 1))
 
 
 def elsewhere(kind: Any, thing: JSON, path: Path, root: JSON | None) -> tuple[Any, Path]:
