@@ -111,10 +111,10 @@ class Node:
         self.error(f"{what} is a whole number from {low:,}" + (f" to {high:,}" if high < 10**15 else ""))
         return None
 
-    def number(self, what: str, low: float = -1e15, high: float = 1e15) -> int | float | None:
+    def number(self, what: str, low: float = -math.inf, high: float = math.inf) -> int | float | None:
         if is_number(self.value) and low <= self.value <= high:
             return whole(self.value)
-        self.error(f"{what} is a number" + ("" if low < -1e14 else f" from {low:g} to {high:g}"))
+        self.error(f"{what} is a number" + ("" if low == -math.inf else f" from {low:g} to {high:g}"))
         return None
 
     def boolean(self, what: str) -> bool | None:
@@ -167,7 +167,7 @@ class Node:
 
 
 def is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return type(value) is int or (type(value) is float and math.isfinite(value))
 
 
 def is_time(text: str) -> bool:

@@ -31,6 +31,7 @@ _SAID: Final = {
     "greater or equal to": "is at least",
     "less than": "is less than",
     "less or equal to": "is at most",
+    "between": "is between",
     "one of": "is one of",
     "none of": "is none of",
     "matches": "matches the pattern",
@@ -241,7 +242,7 @@ class Words:
             return f"step {quoted(path[1])} ({breadcrumb(path[2:])})"
         if path[0] in ("fact", "score"):
             return f"the {path[0]} ({breadcrumb(path[1:])})"
-        return "the event’s " + breadcrumb(path)
+        return "the event’s " + ("time" if path == ("created",) else f"({breadcrumb(path)})")
 
     def relative(self, path: Path, inside: str) -> bool:
         return bool(inside) and not paths.from_root(path)
