@@ -32,6 +32,7 @@ __all__ = [
     "archive",
     "connection",
     "connections",
+    "connections_of",
     "delete_list",
     "discard_draft",
     "lists",
@@ -371,7 +372,7 @@ def _commit(store: Store, tenant: str, writes: list[Write]) -> None:
 def _advice(store: Store, tenant: str, document: Mapping[str, Any]) -> list[Problem]:
     """What only the store knows: connections and lists that are not there yet."""
     found = []
-    for path, name in _connections_of(document.get("steps"), "steps"):
+    for path, name in connections_of(document.get("steps"), "steps"):
         if store.get(tenant, "connection", name) is None:
             message = f"there is no connection {name!r} yet; until it is made under Settings, this step will wait"
             found.append(Problem(path, message, severity="advice"))
@@ -384,7 +385,8 @@ def _advice(store: Store, tenant: str, document: Mapping[str, Any]) -> list[Prob
     return found
 
 
-def _connections_of(steps: Any, path: str) -> list[tuple[str, str]]:
+def connections_of(steps: Any, path: str) -> list[tuple[str, str]]:
+    """(path, name) of every connection that a document's steps name."""
     found: list[tuple[str, str]] = []
     for place, step in enumerate(steps if isinstance(steps, list) else []):
         if not isinstance(step, Mapping):
@@ -393,5 +395,5 @@ def _connections_of(steps: Any, path: str) -> list[tuple[str, str]]:
         if isinstance(params, Mapping) and isinstance(params.get("connection"), str):
             found.append((f"{path}[{place}].with.connection", params["connection"]))
         for branch in ("then", "else"):
-            found += _connections_of(step.get(branch), f"{path}[{place}].{branch}")
+            found += connections_of(step.get(branch), f"{path}[{place}].{branch}")
     return found

@@ -164,13 +164,17 @@ def _is_inside(host: str) -> str:
 
 
 def _secret_problem(secret: Any) -> list[str]:
-    text = str(secret)
-    try:
-        raw = base64.b64decode(text.removeprefix("whsec_"), validate=True)
-    except (binascii.Error, ValueError):
-        raw = b""
-    good = text.startswith("whsec_") and 24 <= len(raw) <= 64
+    """Several, with spaces between, while one is replaced by another."""
+    given = str(secret).split()
+    good = bool(given) and all(24 <= len(_secret_bytes(one)) <= 64 for one in given)
     return [] if good else ["the secret is whsec_ and 24 to 64 bytes in base64; leave it empty to have one made"]
+
+
+def _secret_bytes(text: str) -> bytes:
+    try:
+        return base64.b64decode(text.removeprefix("whsec_"), validate=True) if text.startswith("whsec_") else b""
+    except (binascii.Error, ValueError):
+        return b""
 
 
 def _header(key: Any, value: Any) -> list[str]:

@@ -22,7 +22,7 @@ def look() -> Response:
         job=job.body if job else None,
         deliveries=len(sample.load().order),
         rules=[document["name"] for document in sample.rules()],
-        refusal=_refusal(),
+        refusal=refusal(),
         started=bool(runs),
         elsewhere=tenant() != sample.TENANT,
         sample_tenant=sample.TENANT,
@@ -31,13 +31,13 @@ def look() -> Response:
 
 @blueprint.post("/sample")
 def start() -> Response:
-    if refusal := _refusal():
-        raise Refused(refusal)
+    if problem := refusal():
+        raise Refused(problem)
     sample.begin(services().store, now())
     return go("/sample")
 
 
-def _refusal() -> str:
+def refusal() -> str:
     """Why the sample may not be played here; empty when it may."""
     settings = services().settings
     if not settings.development:

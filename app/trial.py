@@ -1,0 +1,64 @@
+"""A test notice over a connection: the real action with a made-up run, so that what is tried is what will be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from app.audit import entry
+from rules.event import iso, span_id, trace_id
+from rules.ports import ActionExecutor, Body, Outcome, Store, Unconfigured
+
+ACTION = "crm.notify"
+SAID = "This is a test notice from Signalbox. Nothing happened at Stripe."
+
+
+def send_test_notice(
+    store: Store, actions: Mapping[str, ActionExecutor], tenant: str, name: str, actor: str, now: datetime
+) -> Outcome:
+    """Send one signed notice now and say what was answered. LookupError when there is no such connection."""
+    found = store.get(tenant, "connection", name)
+    if found is None:
+        raise LookupError(f"There is no connection {name!r}.")
+    try:
+        outcome = actions[ACTION].execute(_task(tenant, found.body, now), now)
+    except Unconfigured as error:
+        outcome = Outcome.dead(str(error))
+    sent = {"outcome": outcome.kind, "message": outcome.message}
+    store.commit(tenant, None, [entry(now, actor, "send test notice", name, None, sent)])
+    return outcome
+
+
+def _task(tenant: str, connection: Body, now: datetime) -> Body:
+    id = f"test_{int(now.timestamp() * 1000)}/notice"
+    run_id = id.partition("/")[0]
+    trace, span = trace_id(tenant, run_id), span_id(tenant, id, "1")
+    run = {
+        "id": run_id,
+        "key": "test",
+        "story": [{"at": iso(now), "text": SAID}],
+        "money": {},
+        "steps": {},
+        "events": [],
+    }
+    return {
+        "id": id,
+        "tenant": tenant,
+        "run_id": run_id,
+        "step": "notice",
+        "rule_id": "test",
+        "action": ACTION,
+        "connection": connection["name"],
+        "connection_document": connection,
+        "params": {"connection": connection["name"], "stage": "Test", "message": SAID},
+        "customer": None,
+        "correlation": run_id,
+        "trigger": "test",
+        "subjects": {},
+        "created_at": iso(now),
+        "attempt": 1,
+        "idempotency_key": f"{id}/0",
+        "traceparent": f"00-{trace}-{span}-01",
+        "run": run,
+        "rule": {"id": "test", "name": "Test notice", "number": 0, "why": SAID},
+    }

@@ -1,0 +1,178 @@
+"""Settings that a tenant owns: connections to the outside, and lists of those whom rules leave alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from app import author, operate, trial
+from app.web.pages import actor, go, now, page, services, tenant
+from rules.ports import ABSENT, Conflict
+from rules.rule import RuleError
+
+blueprint = Blueprint("settings_parts", __name__)
+Row = dict[str, Any]
+NEW = "new"
+
+
+# ---- connections ----------------------------------------------------------------------------------------------------
+@blueprint.get("/settings/connections/<name>")
+def connection(name: str) -> Response:
+    if name == NEW:
+        return _connection_form(
+            NEW, {"url": "", "name": "crm" if not author.connections(services().store, tenant()) else ""}
+        )
+    return _connection_form(name, author.connection(services().store, tenant(), name))
+
+
+@blueprint.post("/settings/connections/<name>")
+def save_connection(name: str) -> Response:
+    body: Row = {"name": request.form.get("name", "").strip() if name == NEW else name, "type": "webhook"}
+    body["url"] = request.form.get("url", "").strip()
+    if request.form.get("secret", "").strip():
+        body["secret"] = request.form["secret"].strip()
+    expect = ABSENT if name == NEW else request.form.get("expect") or None
+    ports = services()
+    try:
+        kept = author.save_connection(
+            ports.store, ports.secrets, tenant(), body, actor(), now(), ports.settings.development, expect
+        )
+    except RuleError as error:
+        wrong = {one.path: one.message for one in error.problems}
+        return _connection_form(name, {**body, "version": expect}, wrong, 422)
+    except Conflict as error:
+        return _connection_form(name, {**body, "version": expect}, {"name": str(error)}, 409)
+    if kept.get("secret"):  # shown this once, so it is no redirect
+        return page("connection_made.html", connection=kept)
+    return go(f"/settings/connections/{kept['name']}", "The connection is saved.")
+
+
+def _connection_form(name: str, body: Row, wrong: Row | None = None, status: int = 200) -> Response:
+    return page(
+        "connection.html",
+        status=status,
+        name=name,
+        connection=body,
+        wrong=wrong or {},
+        development=services().settings.development,
+        used_by=_users(name),
+    )
+
+
+def _users(name: str) -> list[Row]:
+    """The rules whose document names the connection."""
+    found = []
+    for row in author.rules(services().store, tenant()):
+        document = author.rule(services().store, tenant(), row["id"])["document"] or {}
+        if name in [one for _, one in author.connections_of(document.get("steps"), "steps")]:
+            found.append(row)
+    return found
+
+
+@blueprint.post("/settings/connections/<name>/test")
+def test_connection(name: str) -> Response:
+    outcome = trial.send_test_notice(services().store, services().connectors, tenant(), name, actor(), now())
+    tone = "good" if outcome.kind == "done" else "bad"
+    return go(f"/settings/connections/{name}", f"Test notice: {outcome.message}", tone)
+
+
+@blueprint.get("/settings/connections/<name>/<any(pause, resume):verb>")
+def ask_connection(name: str, verb: str) -> Response:
+    return _confirm_connection(name, verb)
+
+
+@blueprint.post("/settings/connections/<name>/<any(pause, resume):verb>")
+def set_connection(name: str, verb: str) -> Response:
+    why = request.form.get("reason", "").strip()[:2000]
+    if not why:
+        return _confirm_connection(name, verb, "A few words are enough.", 422)
+    change = operate.pause_connection if verb == "pause" else operate.resume_connection
+    change(services().store, tenant(), name, actor(), why, now())
+    said = "Nothing is sent over it until you resume it." if verb == "pause" else "It sends again."
+    return go(f"/settings/connections/{name}", said, "warn" if verb == "pause" else "good")
+
+
+def _confirm_connection(name: str, verb: str, error: str | None = None, status: int = 200) -> Response:
+    author.connection(services().store, tenant(), name)
+    means = {
+        "pause": [
+            "Nothing is sent over it; what is due waits.",
+            "Rules go on matching, and their runs wait at this step.",
+        ],
+        "resume": ["What waited goes out, the oldest first, each under the id it had."],
+    }[verb]
+    return page(
+        "confirm.html",
+        status=status,
+        title=f"{verb.capitalize()} the connection {name}?",
+        verb=verb.capitalize(),
+        kind="danger" if verb == "pause" else "primary",
+        means=means,
+        action=f"/settings/connections/{name}/{verb}",
+        back=f"/settings/connections/{name}",
+        error=error,
+    )
+
+
+# ---- lists ----------------------------------------------------------------------------------------------------------
+@blueprint.get("/settings/lists/<name>")
+def look_at_list(name: str) -> Response:
+    if name == NEW:
+        return _list_form(NEW, {"name": "", "members": [], "version": ABSENT})
+    return _list_form(name, _list(name))
+
+
+@blueprint.post("/settings/lists/<name>")
+def save_list(name: str) -> Response:
+    own = request.form.get("name", "").strip() if name == NEW else name
+    members = request.form.get("members", "").replace(",", "\n").split()
+    expect = ABSENT if name == NEW else request.form.get("expect") or None
+    body = {"name": own, "members": members, "version": expect}
+    try:
+        author.save_list(services().store, tenant(), own, members, actor(), now(), expect)
+    except RuleError as error:
+        return _list_form(name, body, {one.path: one.message for one in error.problems}, 422)
+    except Conflict as error:
+        return _list_form(name, body, {"name": str(error)}, 409)
+    return go("/settings#lists", f"The list {own} has {len(set(members)):,} members. It is in force at once.")
+
+
+@blueprint.get("/settings/lists/<name>/delete")
+def ask_delete(name: str) -> Response:
+    return _confirm_delete(name)
+
+
+@blueprint.post("/settings/lists/<name>/delete")
+def delete_list(name: str) -> Response:
+    why = request.form.get("reason", "").strip()[:2000]
+    if not why:
+        return _confirm_delete(name, "A few words are enough.", 422)
+    author.delete_list(services().store, tenant(), name, actor(), why, now())
+    return go("/settings#lists", f"The list {name} is gone.", "warn")
+
+
+def _confirm_delete(name: str, error: str | None = None, status: int = 200) -> Response:
+    count = len(_list(name)["members"])
+    return page(
+        "confirm.html",
+        status=status,
+        title=f"Delete the list {name}?",
+        verb="Delete the list",
+        kind="danger",
+        means=[f"Rules that leave its {count:,} members alone act on them from then on."],
+        action=f"/settings/lists/{name}/delete",
+        back=f"/settings/lists/{name}",
+        error=error,
+    )
+
+
+def _list(name: str) -> Row:
+    found = next((one for one in author.lists(services().store, tenant()) if one["name"] == name), None)
+    if found is None:
+        raise LookupError(f"There is no list {name!r}.")
+    return found
+
+
+def _list_form(name: str, body: Row, wrong: Row | None = None, status: int = 200) -> Response:
+    return page("list.html", status=status, name=name, list=body, wrong=wrong or {})
