@@ -144,3 +144,20 @@ def test_a_notice_that_says_little_is_shown_with_what_it_has(store: MemoryStore,
     assert (row["stage"], row["amounts"], row["correlation"]) == (None, {}, "")
     with pytest.raises(LookupError):
         crm_inbox.notice(store, TENANT, "nothing")
+
+
+def test_two_deliveries_at_the_same_moment_are_both_counted(store: MemoryStore, secrets: MemorySecrets) -> None:
+    class Interrupted(MemoryStore):
+        """The other delivery comes between our read and our write."""
+
+        def get(self, tenant: str, kind: str, id: str) -> Any:
+            found = store.get(tenant, kind, id)
+            if kind == "notice" and found is None:
+                crm_inbox.receive(store, secrets, TENANT, headers(), PAYLOAD, NOON)
+            return found
+
+        def commit(self, *args: Any) -> None:
+            store.commit(*args)
+
+    kept = crm_inbox.receive(Interrupted(), secrets, TENANT, headers(), PAYLOAD, NOON)
+    assert (kept.new, kept.deliveries) == (False, 2)

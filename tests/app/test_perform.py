@@ -12,6 +12,7 @@ from app import author, operate
 from app.adapters.memory import MemoryTracer
 from app.desk import HELD, LEASE, Desk
 from app.handle import handle
+from app.waking import admit
 from app.worker import Work, tick
 from rules.backoff import FIRST, LONGEST, TRIES, delay
 from rules.event import instant, iso, span_id, trace_id
@@ -383,3 +384,71 @@ def test_a_release_goes_past_the_limit_and_counts() -> None:
 def test_nothing_is_due_twice_after_a_quiet_look() -> None:
     world = fired()
     assert tick(Work(world.services), SECOND + DAY) == {"handled": 0, "woken": 0, "performed": 0, "job_steps": 0}
+
+
+# ---- races ----------------------------------------------------------------------------------------------------------
+class Interrupted:
+    """A store in which something happens right after the first read of a kind."""
+
+    def __init__(self, store: Any, kind: str, meanwhile: Any) -> None:
+        self._store, self._kind, self._meanwhile = store, kind, meanwhile
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def get(self, tenant: str, kind: str, id: str) -> Any:
+        found = self._store.get(tenant, kind, id)
+        if kind == self._kind and self._meanwhile:
+            meanwhile, self._meanwhile = self._meanwhile, None
+            meanwhile()
+        return found
+
+
+def due_command(document: Mapping[str, Any] = ONE_STEP) -> World:
+    """A world with one command that is due and not yet claimed."""
+    world = World()
+    world.publish(document)
+    s = world.services
+    for number, at in ((1, NOON), (2, SECOND)):
+        handle([Delivery(str(number), failed(number, at), 1)], world.durable, s.rulesets, s.tracer, at)
+    return world
+
+
+def desk_at(world: World, now: datetime) -> Desk:
+    s = world.services
+    world.clock.set(now)
+    return Desk(world.durable, s.rulesets, s.connectors, s.tracer, now)
+
+
+def test_a_command_whose_lease_is_nearly_over_is_left_to_the_next_claim() -> None:
+    world = due_command()
+    (document,) = desk_at(world, SECOND).claim(10)
+    assert desk_at(world, SECOND + LEASE - timedelta(seconds=30)).prepare(document) is None
+    assert command(world)["state"] == "due"
+
+
+def test_a_late_failure_does_not_undo_what_another_worker_settled() -> None:
+    world = due_command()
+    slow = desk_at(world, SECOND)
+    ready = slow.prepare(slow.claim(10)[0])
+    assert ready is not None
+    world.outside.answers = always(Outcome.retry("crm answered 500."))
+    lost = slow.attempt(ready)
+    world.outside.answers = always(Outcome.done("taken"))
+    world.live(SECOND + 2 * LEASE)
+    slow.settle([lost])
+    assert (command(world)["state"], command(world)["due_at"]) == ("done", None)
+    assert [attempt["outcome"] for attempt in command(world)["attempts"]] == ["done", "retry"]
+
+
+def test_two_admitters_cannot_both_take_the_last_place() -> None:
+    world = due_command(ONE_STEP | {"limits": {"runs": 1, "per": "P1D"}})
+    s = world.services
+    for number, at in ((1, NOON), (2, SECOND)):
+        handle([Delivery("x", failed(number, at, "sub_2"), 1)], world.durable, s.rulesets, s.tracer, at)
+
+    one, other = world.durable.claim("run", SECOND, LEASE, 2)
+    rule = s.rulesets.rule(world.durable, TENANT, "two-failed-payments", 1)
+    first = Interrupted(world.durable, "limit", lambda: admit(world.durable, other, rule, SECOND))
+    admit(first, one, rule, SECOND)  # type: ignore[arg-type]
+    assert sorted(states(world)) == ["acting", "parked"]
