@@ -54,7 +54,7 @@ def _of_command(store: Store, tenant: str, asked: str) -> str | None:
 
 
 def _known_customer(store: Store, tenant: str, id: str) -> bool:
-    return bool(store.find(tenant, "event", [("keys", "has", f"cus:{id}")], limit=1).items)
+    return bool(store.find(tenant, "event", [("keys", "has", f"cus:{id}")], order="created", limit=1).items)
 
 
 def _is_transaction(store: Store, tenant: str, id: str) -> bool:

@@ -45,9 +45,9 @@ def _first_seen(tenant: str, row: Row) -> Row:
 def correlation_of(store: Store, tenant: str, id: str) -> str:
     """The transaction that `id` names: a transaction id, or a W3C trace id of 32 hex digits. LookupError if none."""
     if _TRACE.fullmatch(id):
-        found = store.find(tenant, "event", [("trace", "==", id)], limit=1).items
+        found = store.find(tenant, "event", [("trace", "==", id)], order="created", limit=1).items
     else:
-        found = store.find(tenant, "event", [("correlation", "==", id)], limit=1).items
+        found = store.find(tenant, "event", [("correlation", "==", id)], order="created", limit=1).items
     if not found:
         raise LookupError(f"no transaction {id!r}")
     return str(found[0].body["correlation"])

@@ -1,4 +1,4 @@
-"""The built-in CRM inbox: takes signed notices as any receiver would, and shows them with the way back to their cause."""
+"""The built-in CRM inbox: takes signed notices as any receiver would, and shows the way back to their cause."""
 
 from __future__ import annotations
 

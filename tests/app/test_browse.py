@@ -40,6 +40,30 @@ def test_a_tenant_sees_nothing_of_another_that_shares_every_id(store: MemoryStor
             look(store, TENANT, made.id)
 
 
+class StrictStore(MemoryStore):
+    """Refuses a question that no index could answer in order, or that has no end."""
+
+    def find(self, tenant, kind, where=(), order=None, after=None, limit=100):  # type: ignore[no-untyped-def]
+        assert order, f"{kind} {where}: without an order the rows are read by id until some fit"
+        assert limit <= 500
+        return super().find(tenant, kind, where, order, after, limit)
+
+
+def test_every_question_names_its_order_and_an_end_so_that_no_page_scans(bus: MemoryBus) -> None:
+    store = StrictStore()
+    trigger, made, acted = story(store)
+    browse.overview(store, bus, TENANT, LATER)
+    browse.event(store, TENANT, trigger.id)
+    browse.run(store, TENANT, made.id)
+    browse.customer(store, TENANT, "cus_1")
+    browse.journey(store, TENANT, trace_id(TENANT, "in_1"))
+    browse.audit(store, TENANT)
+    for look in (browse.events, browse.runs, browse.commands, browse.customers, browse.journeys):
+        look(store, TENANT)
+    for q in (trigger.id, made.id, acted.id, "cus_1", "in_1", "sub_1", "nothing", trace_id(TENANT, "in_1")):
+        browse.find(store, TENANT, q)
+
+
 # ---- events ---------------------------------------------------------------------------------------------------------
 def test_the_log_is_newest_first_by_stripes_time_and_goes_on_from_its_cursor(store: MemoryStore) -> None:
     for number in range(5):
