@@ -10,14 +10,13 @@ the versions that were read, so that of two decisions about one customer at the 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from rules import gates, trace
 from rules import memory as remember
-from rules import trace
 from rules.event import Event, iso
 from rules.memory import DocumentOf, Members, Memory, NotRead, Question, Read, RuleOf, RunOf, Window
 from rules.model import Rule, RuleVersion
@@ -49,7 +48,6 @@ __all__ = [
 
 JSON = Mapping[str, Any]
 _RUNS = 30  # started by one event at most: a commit has at most 100 writes
-_PERSONAL = ("email", "customer_email", "receipt_email")
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,8 +291,8 @@ class _Deciding:
         return (
             self.stopped_already(rule, trigger, evidence)
             or self.not_again(version, key, trigger)
-            or self.suppressed(rule, trigger)
-            or self.held_out(rule, key)
+            or gates.suppressed(rule, trigger, self.memory)
+            or gates.held_out(rule, key)
             or self.crowded()
         )
 
@@ -346,22 +344,7 @@ class _Deciding:
                     return "re-entry", f"Run {id} of this rule is still open."
                 self.close(id)
         past = remember.past_triggers(body, remember.slot(rule.id, key, mode))
-        return trace.too_soon(rule, trigger.created, past)
-
-    def suppressed(self, rule: Rule, trigger: Event) -> tuple[str, str] | None:
-        if not rule.never_for:
-            return None
-        subjects = {*subjects_of(trigger).values(), *trigger.keys, *_tokens(trigger)}
-        for name in rule.never_for:
-            if subjects & self.memory.members(name):
-                return "never_for", f"On the list {name!r}, for which the rule never runs."
-        return None
-
-    def held_out(self, rule: Rule, key: str) -> tuple[str, str] | None:
-        if not rule.holdout:
-            return None
-        share = int(hashlib.sha256(f"{rule.id}\n{key}".encode()).hexdigest()[:13], 16) / 16**13
-        return ("holdout", f"In the {rule.holdout:.0%} left untouched.") if share < rule.holdout else None
+        return gates.too_soon(rule, trigger.created, past)
 
     def crowded(self) -> tuple[str, str] | None:
         if sum(1 for match in self.matches if match.run) < _RUNS:
@@ -471,12 +454,6 @@ def _mode(version: RuleVersion) -> str:
 
 def _heard_by(stops: Sequence[Any], run: Run) -> list[list[Any]]:
     return [[list(stop.types), key] for stop in stops if (key := run_key(stop, run.subjects))]
-
-
-def _tokens(event: Event) -> list[str]:
-    """The reference tokens of the people in the event, which a list may hold."""
-    thing = event.data.get("data", {}).get("object", {})
-    return [thing[name] for name in _PERSONAL if isinstance(thing.get(name), str)]
 
 
 def _begun(run: Run) -> str:

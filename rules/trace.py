@@ -138,16 +138,3 @@ def _within(when: When) -> str:
 @lru_cache(maxsize=1024)
 def _within_text(seconds: int) -> str:
     return f" within {span_text(seconds)}"
-
-
-def too_soon(rule: Rule, created: int, past: Sequence[tuple[int, str]]) -> tuple[str, str] | None:
-    """The re-entry gate: whether a run of this rule and key has its trigger too near."""
-    after = rule.again.after
-    for at, run in reversed(past):
-        if after is None:
-            return "re-entry", f"Once only, and {run} was it."
-        if abs(created - at) < after:
-            distance = span_text(abs(created - at))
-            where = "in the same second" if at == created else f"{distance} {'before' if at < created else 'after'}"
-            return "re-entry", f"Not again within {span_text(after)}: the trigger of {run} was {where}."
-    return None

@@ -71,6 +71,7 @@ class Ledger:
     def __init__(self, when: When, events: Iterable[Event], passes: Passes) -> None:
         self.when = when
         unique = sorted({event.id: event for event in events}.values(), key=_order)
+        self.everything = unique
         mine = [event for event in unique if not (when.ignore_own and event.causation)]
         self.counted = [event for event in mine if event.type in when.types and self._counts(event, passes)]
         self.seen = [event for event in mine if event.type in when.types]
@@ -78,50 +79,69 @@ class Ledger:
         self.second = [event for event in mine if when.then and event.type in when.then.types]
         self.against = [event for event in unique if when.and_not and event.type in when.and_not.types]
         self._times = [event.created for event in self.counted]
+        self._triggers = self.second if when.then else self.counted
+        self._trigger_times = [event.created for event in self._triggers]
 
     def triggers(self, since: int, until: int) -> list[Event]:
-        found = self.second if self.when.then else self.counted
-        return [event for event in found if since <= event.created <= until]
+        times = self._trigger_times
+        return self._triggers[bisect_left(times, since) : bisect_right(times, until)]
+
+    def is_trigger(self, event: Event) -> bool:
+        return any(one.id == event.id for one in self.triggers(event.created, event.created))
 
     def at(self, trigger: Event) -> Found:
         """What stands at this trigger, which must be one of `triggers`."""
+        if not self._windowed:
+            return Found(trigger, self.number(trigger), (trigger,))
+        window = self._in(self._window(trigger))
+        counted = (*(event for event in window if event.id != trigger.id), trigger)
+        return Found(trigger, self.number(trigger), counted)
+
+    def number(self, trigger: Event) -> Number | None:
+        """The number that stands at this trigger: a count, an aggregate (None of nothing), or how many spoil it."""
         when = self.when
         if when.first:
-            earlier = [event for event in self.seen if _order(event) < _order(trigger)]
-            return Found(trigger, len(earlier), (trigger,))
+            return bisect_left(self.seen, _order(trigger), key=_order)
         if when.and_not:
-            return Found(trigger, len(self._spoilers(trigger)), (trigger,))
+            return len(self._spoilers(trigger))
+        if not self._windowed:
+            return 1
         window = self._window(trigger)
-        counted = (*(event for event in window if event.id != trigger.id), trigger)
         if when.then:
-            return Found(trigger, len(counted) - 1, counted)
-        return Found(trigger, self._number(window), counted)
+            found = self._in(window)
+            return sum(1 for event in found if event.id != trigger.id)
+        if when.aggregate:
+            values = [value_of(event, when.aggregate.path) for event in self._in(window)]
+            return aggregated(when.aggregate.of, values)
+        if when.counting != "events":
+            path = paths.split(when.counting)
+            return len({_distinct(value_of(event, path)) for event in self._in(window)})
+        return len(window)
 
     def last_reset(self, until: int) -> int:
         """When counting last started again, seen from this second; -1 if never."""
         index = bisect_right(self.resets, until)
         return self.resets[index - 1] if index else -1
 
-    def _window(self, trigger: Event) -> list[Event]:
+    @property
+    def _windowed(self) -> bool:
+        when = self.when
+        return bool(when.then or when.aggregate or when.at_least is not None)
+
+    def _window(self, trigger: Event) -> range:
         """Counted events in the window that ends at the trigger, after the last reset (which wins its second)."""
         span = self.when.then.within if self.when.then else self.when.within
         since = 0 if span is None else trigger.created - span
         since = max(since, self.last_reset(trigger.created) + 1)
-        found = self.counted[bisect_left(self._times, since) : bisect_right(self._times, trigger.created)]
-        return [event for event in found if event.id != trigger.id] if self.when.then else found
+        return range(bisect_left(self._times, since), bisect_right(self._times, trigger.created))
+
+    def _in(self, window: range) -> list[Event]:
+        return self.counted[window.start : window.stop]
 
     def _spoilers(self, trigger: Event) -> list[Event]:
         assert self.when.and_not is not None
         until = trigger.created + self.when.and_not.within
         return [e for e in self.against if trigger.created <= e.created <= until and e.id != trigger.id]
-
-    def _number(self, window: Sequence[Event]) -> Number | None:
-        when = self.when
-        if when.aggregate:
-            return aggregated(when.aggregate.of, [value_of(event, when.aggregate.path) for event in window])
-        if when.counting != "events":
-            return len({_distinct(value_of(event, paths.split(when.counting))) for event in window})
-        return len(window)
 
     def _counts(self, event: Event, passes: Passes) -> bool:
         return has_value(self.when, event) and passes(event)
@@ -134,13 +154,13 @@ def changes(when: When, event: Event, events: Iterable[Event], passes: Passes, r
     after = Ledger(when, [*others, event], passes)
     span = span_of(when) or 0
     near = after.triggers(event.created - (span if when.and_not else 0), event.created + span)
-    here = after.at(event) if any(one.id == event.id for one in near) else None
+    here = after.at(event) if after.is_trigger(event) else None
     made, gone = [], []
     before = Ledger(when, others, passes) if len(near) > (here is not None) else None
     for trigger in near:
         now = here if here is not None and trigger.id == event.id else after.at(trigger)
-        was = before is not None and trigger.id != event.id and _holds(when, before.at(trigger), reached)
-        holds = _holds(when, now, reached)
+        was = before is not None and trigger.id != event.id and _holds(when, before.number(trigger), reached)
+        holds = _holds(when, now.number, reached)
         if holds and not was:
             made.append(now)
         if was and not holds:
@@ -148,12 +168,12 @@ def changes(when: When, event: Event, events: Iterable[Event], passes: Passes, r
     return Changes(here, tuple(made), tuple(gone))
 
 
-def _holds(when: When, found: Found, reached: Reached) -> bool:
+def _holds(when: When, number: Number | None, reached: Reached) -> bool:
     if when.and_not:
-        return found.number == 0
+        return number == 0
     if span_of(when) is None:
         return True
-    return found.number is not None and reached(found.number)
+    return number is not None and reached(number)
 
 
 # ---- values ---------------------------------------------------------------------------------------------------------
