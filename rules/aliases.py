@@ -7,6 +7,7 @@ Rules are written in the newest names; a path in an old name reads new events to
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from rules.event import JSON
@@ -130,6 +131,7 @@ _STARTS: Final = frozenset(
 )
 
 
+@lru_cache(maxsize=4096)  # asked for every path that an event lacks; rules and subjects name few different ones
 def may_have_moved(path: Path) -> bool:
     """Whether any object class keeps this path (inside the object) elsewhere in another version."""
     return any(path[:length] in _STARTS for length in range(1, len(path) + 1))

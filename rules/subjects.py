@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from rules import paths
+from rules.aliases import may_have_moved, walk
 from rules.event import JSON, Event
 from rules.fields import MISSING, Catalogue, read
 
@@ -98,7 +99,9 @@ def _ids(envelope: JSON, subject: str) -> Iterator[str]:
     if subject in ("payment_intent", "charge"):
         yield from _paid_by(thing, subject)
     for place in _PLACES[subject]:
-        found = _id(read({"data": {"object": thing}}, ("data", "object", *place)))
+        found = _id(walk(thing, place))
+        if not found and may_have_moved(place):
+            found = _id(read({"data": {"object": thing}}, ("data", "object", *place)))
         if found:
             yield found
             return
