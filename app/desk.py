@@ -12,8 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from app import logs
-from app.audit import entry
+from app import holds, logs
 from app.outbox import issued, write_command, write_run
 from app.rulesets import RuleSets
 from rules import workflow
@@ -21,7 +20,6 @@ from rules.backoff import TRIES, delay
 from rules.event import iso, span_id, trace_id
 from rules.model import Rule
 from rules.ports import (
-    ABSENT,
     ActionExecutor,
     Conflict,
     Document,
@@ -35,6 +33,7 @@ from rules.ports import (
     Write,
 )
 from rules.run import Command, CommandState, Run
+from rules.steps import recorded
 
 LEASE = timedelta(
     seconds=120
@@ -42,9 +41,7 @@ LEASE = timedelta(
 ENOUGH = timedelta(seconds=60)  # what must be left of the lease to begin
 HELD = timedelta(seconds=60)  # how often a held command is looked at again; operators' verbs release it at once
 CONFLICTS = 6  # re-reads when what was read has changed
-FAILING = 3  # tries in a row after which a connection is called failing
 WHOLE = 6  # attempts kept with request and response: the first and the latest
-ACTOR = "signalbox"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FINAL: Mapping[str, CommandState] = {"done": "done", "branch": "done", "person": "person", "dead": "dead"}
 Connectors = Mapping[str, ActionExecutor]
@@ -110,9 +107,8 @@ class Desk:
         try:
             return self._ready(document, command)
         except _Refused as refused:
-            self._commit(document.tenant, [write_command(_cancelled(command, str(refused)), document)])
-            logs.line("command.cancelled", correlationid=command.correlation, command=command.id, why=str(refused))
-        except _Held as held:
+            self._cancel(document, command, str(refused))
+        except holds.Held as held:
             self._hold(document, command, str(held))
         return None
 
@@ -122,29 +118,24 @@ class Desk:
         if run is None:
             raise _Refused("its run is gone")
         _check_run(run.body, command)
-        self._check_switches(tenant, command)
-        if any(v.rule.id == command.rule_id and v.mode == "paused" for v in self._in_force(tenant)):
-            raise _Held("the rule is paused")
-        connection = self.store.get(tenant, "connection", command.connection)
-        _check_connection(connection, command.connection)
+        connection = holds.check(self.store, tenant, command.rule_id, command.connection)
         if command.action not in self.connectors:
-            raise _Held(f"this installation has no action {command.action}")
+            raise holds.Held(f"this installation has no action {command.action}")
         rule = self.rulesets.rule(self.store, tenant, command.rule_id, command.version)
         span = self._begun(tenant, command)
         return Ready(document, command, run, rule, connection, _task(command, run, rule, connection, span), span)
 
-    def _in_force(self, tenant: str) -> Sequence[Any]:
-        return self.rulesets.current(self.store, tenant, self.now).versions
-
-    def _check_switches(self, tenant: str, command: Command) -> None:
-        found = self.store.get(tenant, "switch", "switches")
-        switches: Mapping[str, Any] = found.body if found else {}
-        if switches.get("all"):
-            raise _Held("everything is stopped")
-        if command.rule_id in switches.get("rules", ()):
-            raise _Held("the rule is stopped")
-        if command.connection in switches.get("connections", ()):
-            raise _Held(f"connection {command.connection} is stopped")
+    def _cancel(self, document: Document, command: Command, why: str) -> None:
+        """The command will not be done; an ended run says so at its step."""
+        writes: list[Write] = [write_command(_cancelled(command, why), document)]
+        found = self.store.get(document.tenant, "run", command.run_id)
+        if found and found.body["steps"].get(command.step, {}).get("state") == "due":
+            run = recorded(
+                Run.from_body(found.body), command.step, self.now, state="skipped", message=f"Not done: {why}"
+            )
+            writes.append(write_run(run, found))
+        self._commit(document.tenant, writes)
+        logs.line("command.cancelled", correlationid=command.correlation, command=command.id, why=why)
 
     def _hold(self, document: Document, command: Command, why: str) -> None:
         """Look again later. Written only when there is something new to say: the lease puts it off as well."""
@@ -186,7 +177,8 @@ class Desk:
             logs.failed("command.surprise", surprise, command=ready.command.id, action=ready.command.action)
             outcome = Outcome.retry(f"A fault of ours: {type(surprise).__name__}.")
         end = ready.span.start + int((self.elapsed() - started) * 1e9)
-        facts = {**ready.span.attributes, "outcome": outcome.kind, "http.status": outcome.response.get("status")}
+        status = outcome.response.get("status")
+        facts = {**ready.span.attributes, "outcome": outcome.kind, **({"http.status": status} if status else {})}
         good = outcome.kind in ("done", "branch")
         return Attempt(ready, outcome, replace(ready.span, end=end, ok=good, attributes=facts), held)
 
@@ -210,7 +202,8 @@ class Desk:
         for _ in range(CONFLICTS):
             try:
                 self.store.commit(document.tenant, None, self._writes(attempt, document, run))
-                return self._tell_connection(attempt)
+                known = ready.connection
+                return holds.tell(self.store, known, ready.line, attempt.outcome, _tries(ready.command) + 1, self.now)
             except Conflict:  # a stop, an operator, or another worker after our lease: see what is there now
                 document = self.store.get(document.tenant, "command", document.id) or document
                 run = self.store.get(document.tenant, "run", run.id) or run
@@ -268,34 +261,6 @@ class Desk:
             "span": asdict(span),
         }
 
-    # ---- the connection's state -------------------------------------------------------------------------------------
-    def _tell_connection(self, attempt: Attempt) -> None:
-        """Mark the connection once: held when nothing can work until a person mends it, failing after several tries
-        in a row, on again after a success."""
-        outcome, known = attempt.outcome, attempt.ready.connection
-        tenant, name = attempt.ready.line
-        state = known.body["state"] if known else "on"
-        if outcome.pause_connection:
-            self._mark(tenant, name, outcome.message, held=True)
-        elif outcome.kind == "retry" and state == "on" and known and _tries(attempt.ready.command) + 1 >= FAILING:
-            self._mark(tenant, name, outcome.message, held=False)
-        elif outcome.kind in ("done", "branch") and state == "failing":
-            self._mark(tenant, name, "", held=False)
-
-    def _mark(self, tenant: str, name: str, reason: str, held: bool) -> None:
-        found = self.store.get(tenant, "connection", name)
-        new = {"name": name, "type": "stripe", "url": "", "state": "on", "reason": "", "created_at": iso(self.now)}
-        body = dict(found.body) if found else new
-        state = "failing" if reason else "on"
-        if body["state"] == "paused" or (body["state"] == state and bool(body.get("held")) == held):
-            return
-        if body.get("held") and not held:
-            return  # only a person takes that back
-        changed = {**body, "state": state, "reason": reason, "held": held, "updated_at": iso(self.now)}
-        change = entry(self.now, ACTOR, f"call connection {state}", name, body["state"], state, reason)
-        self._commit(tenant, [Put("connection", name, changed, found.version if found else ABSENT), change])
-        logs.line("connection.marked", logging.WARNING, connection=name, state=state, held=held or None, why=reason)
-
     def _commit(self, tenant: str, writes: Sequence[Write]) -> None:
         """A write that somebody else may have been quicker with: then theirs stands."""
         try:
@@ -308,10 +273,6 @@ class _Refused(Exception):
     """The command must not be done any more."""
 
 
-class _Held(Exception):
-    """The command must not be done now."""
-
-
 def _check_run(run: Mapping[str, Any], command: Command) -> None:
     """Stops, operators and later steps are seen here, just before acting."""
     if command.outcome.get("replayed") and run["state"] not in ("stopped", "cancelled"):
@@ -320,16 +281,6 @@ def _check_run(run: Mapping[str, Any], command: Command) -> None:
         raise _Refused(f"the run is {run['state']}" + (f": {run['reason']}" if run.get("reason") else ""))
     if run["steps"].get(command.step, {}).get("state") != "due":
         raise _Refused("the run has left this step")
-
-
-def _check_connection(connection: Document | None, name: str) -> None:
-    if connection is None:
-        if name != "stripe":
-            raise _Held(f"there is no connection {name} yet: make it under Settings")
-        return
-    body = connection.body
-    if body["state"] == "paused" or (body["state"] == "failing" and body.get("held")):
-        raise _Held(f"connection {name} is held: {body.get('reason') or 'paused'}")
 
 
 def _task(command: Command, run: Document, rule: Rule, connection: Document | None, span: Span) -> dict[str, Any]:

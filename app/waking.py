@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from app import logs
+from app.holds import is_paused
 from app.outbox import advanced, write_run
 from app.rulesets import RuleSets
 from rules import workflow
@@ -50,7 +51,7 @@ def _woken(store: Store, rulesets: RuleSets, document: Document, now: datetime) 
     if run.state not in OPEN:
         store.commit(document.tenant, None, [write_run(replace(run, due_at=None), document)])
         return 1
-    if _is_paused(store, rulesets, document.tenant, run.rule_id, now):
+    if is_paused(store, document.tenant, run.rule_id):
         return 0
     rule = rulesets.rule(store, document.tenant, run.rule_id, run.version)
     if run.state == "pending":
@@ -59,10 +60,6 @@ def _woken(store: Store, rulesets: RuleSets, document: Document, now: datetime) 
     store.commit(document.tenant, None, advanced(store, document, advance))
     logs.line("run.woke", correlationid=run.correlation, run=run.id, state=advance.run.state)
     return 1
-
-
-def _is_paused(store: Store, rulesets: RuleSets, tenant: str, rule_id: str, now: datetime) -> bool:
-    return any(v.rule.id == rule_id and v.mode == "paused" for v in rulesets.current(store, tenant, now).versions)
 
 
 def admit(

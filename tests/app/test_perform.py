@@ -289,6 +289,7 @@ def test_a_stop_between_claim_and_action_wins() -> None:
     assert world.outside.requests == []
     assert (command(world)["state"], run(world)["state"]) == ("cancelled", "stopped")
     assert command(world)["outcome"]["message"].startswith("the run is stopped")
+    assert run(world)["steps"]["tell-crm"]["state"] == "skipped"
 
 
 def test_a_command_whose_lease_ran_out_is_done_twice_under_one_id_and_recorded_twice() -> None:

@@ -50,7 +50,7 @@ def test_a_downgrade_is_one_update_of_the_item_under_the_commands_key(
     assert outcome.kind == "done"
     assert outcome.data["before"] == {
         "item": outcome.data["before"]["item"],
-        "price": "price_of_the_sample",
+        "price": "price_pro_monthly",
         "quantity": 1,
     }
     assert prices(fake) == ["price_free"]
@@ -79,7 +79,7 @@ def test_a_lost_answer_is_asked_for_again_and_the_state_before_is_kept(
     assert lost.kind == "retry"
     again = downgrade(actions, outcome={"data": dict(lost.data)})
     assert (again.kind, again.data["already"]) == ("done", True)
-    assert again.data["before"]["price"] == "price_of_the_sample"
+    assert again.data["before"]["price"] == "price_pro_monthly"
 
 
 def test_a_change_for_the_end_of_the_period_waits_until_just_before(

@@ -300,7 +300,7 @@ def imagined(business: Business, kind: str, id: str) -> Obj | None:
         return business.add({"id": id, "object": "customer", "metadata": {}, "invoice_settings": {}} | blank)
     if kind == "subscription" and id.startswith("sub_"):
         customer = business.get("customer", f"cus_of_{id[4:]}")
-        price = _imagined_price(business, "price_of_the_sample")
+        price = _imagined_price(business, "price_pro_monthly")
         params = {"items": [{}], "metadata": {}}
         return business.add(_new(business, customer, [price], params, None, id) | {"status": "active"})
     return None

@@ -112,7 +112,7 @@ def test_outages_on_both_sides_delay_and_double_nothing(place: Place, fake: Fake
         place.work(NOW + minutes * DAY / 1440)
     assert {step: body["state"] for step, body in place.commands().items()} == {"downgrade": "done", "tell-crm": "done"}
     assert len(fake.requests("POST", "/v1/subscriptions/")) == 1
-    assert place.commands()["downgrade"]["outcome"]["data"]["before"]["price"] == "price_of_the_sample"
+    assert place.commands()["downgrade"]["outcome"]["data"]["before"]["price"] == "price_pro_monthly"
     assert len(set(crm.ids)) == 1
     assert len({got.body for got in crm.got}) == 1
 
