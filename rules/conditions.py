@@ -8,6 +8,7 @@ from typing import Any
 from rules import operators as ops
 from rules.context import Context
 from rules.fields import OBJECT, FieldInfo
+from rules.labels import type_words
 from rules.model import TRUE, All, Any_, Condition, Not, Other, Test
 from rules.reading import Node, is_number, nearest, whole
 
@@ -39,6 +40,40 @@ _PERSONAL = frozenset(
     {"equal to", "not equal to", "one of", "none of", "is present", "is absent", "is empty", "changed", "ends with"}
 )
 
+_MEANT = {  # how other languages write it
+    "is": "equal to",
+    "=": "equal to",
+    "==": "equal to",
+    "equals": "equal to",
+    "eq": "equal to",
+    "!=": "not equal to",
+    "<>": "not equal to",
+    "is not": "not equal to",
+    "ne": "not equal to",
+    ">": "greater than",
+    "gt": "greater than",
+    ">=": "greater or equal to",
+    "gte": "greater or equal to",
+    "at least": "greater or equal to",
+    "<": "less than",
+    "lt": "less than",
+    "<=": "less or equal to",
+    "lte": "less or equal to",
+    "at most": "less or equal to",
+    "in": "one of",
+    "not in": "none of",
+    "exists": "is present",
+    "missing": "is absent",
+    "null": "is absent",
+    "like": "contains",
+    "regex": "matches",
+    "true": "is true",
+    "false": "is false",
+    "any": "any item",
+    "all": "all items",
+    "none": "no item",
+}
+
 
 def read_condition(node: Node, context: Context, inside: str = "", depth: int = 0) -> Condition:
     """A condition, or TRUE after noting what is wrong. inside: the path of the list whose items it is about."""
@@ -65,33 +100,43 @@ def read_test(node: Node, context: Context, inside: str, depth: int) -> Test | N
         return None
     if not (node.has("field") and node.has("is")):
         return None
-    operator = node.child("is").choice("'is'", ops.OPERATORS)
+    operator = _operator(node.child("is"))
     found = context.path(node.child("field"), inside)
     if operator is None or found is None:
         return None
     text, path, infos = found
-    _fits(node, operator, infos)
+    if not _fits(node, operator, infos):
+        infos = []  # one problem with it is enough
     _changes(node, operator, path, context, inside)
     where = _where(node, operator, text, context, inside, depth)
     value, other = _value(node, operator, infos, context, inside)
     return Test(text, path, operator, value, other, where)
 
 
-def _fits(node: Node, operator: str, infos: Sequence[FieldInfo]) -> None:
-    """Note an operator that can hold for no value of the field."""
+def _operator(node: Node) -> str | None:
+    meant = _MEANT.get(node.value) if isinstance(node.value, str) else None
+    if meant:
+        node.error(f"{node.value!r} is written {meant!r} here", meant)
+        return None
+    return node.choice("'is'", ops.OPERATORS)
+
+
+def _fits(node: Node, operator: str, infos: Sequence[FieldInfo]) -> bool:
+    """Whether the operator can ever hold for the field; notes it when not."""
     if not infos:
-        return
+        return True
     info = infos[0]
     if any(one.personal for one in infos) and operator not in _PERSONAL:
-        node.child("is").error(
-            f"{info.label} is personal and kept as a token, which {operator!r} cannot read", "equal to"
-        )
-        return
+        message = f"{info.label} is personal and kept as a token, which {operator!r} cannot read"
+        node.child("is").error(message, "equal to")
+        return False
     types = {one.type for one in infos}
     fitting = _FITS.get(operator)
     if fitting is None or types & fitting or "any" in types:
-        return
-    node.child("is").error(f"{info.label} is {_a(info.type)}, which is never {operator!r}", _better(info, operator))
+        return True
+    message = f"{info.label} is {type_words(info.type)}, which is never {operator!r}"
+    node.child("is").error(message, _better(info, operator))
+    return False
 
 
 def _better(info: FieldInfo, operator: str) -> str:
@@ -194,7 +239,7 @@ def _unsuited(node: Node, value: Any, infos: Sequence[FieldInfo]) -> None:
         suggestion = f'"{value}"'
     elif info.type == "boolean":
         suggestion = "true" if value in ("true", "yes", 1) else "false"
-    node.error(f"{info.label} is {_a(info.type)}, which never equals {value!r}", suggestion)
+    node.error(f"{info.label} is {type_words(info.type)}, which never equals {value!r}", suggestion)
 
 
 def _listed(words: Sequence[str]) -> str:
@@ -261,21 +306,8 @@ def _comparable(
         node.error("a personal field can only be compared as a whole")
     numeric = reckoned or operator in (*ops.COMPARE, *ops.TIMES)
     if numeric and right.type not in _NUMERIC:
-        node.child("field").error(f"{right.label} is {_a(right.type)}, not a number")
+        node.child("field").error(f"{right.label} is {type_words(right.type)}, not a number")
     elif left.type != "list" and (left.type in _NUMERIC) != (right.type in _NUMERIC):
-        node.child("field").error(f"{left.label} is {_a(left.type)} and {right.label} is {_a(right.type)}")
-
-
-def _a(type: str) -> str:
-    names = {
-        "id": "an id",
-        "enum": "one of a few words",
-        "boolean": "true or false",
-        "amount": "an amount in minor units",
-        "text": "text",
-        "decimal": "a decimal number in text",
-        "object": "an object with fields of its own",
-        "map": "an object with fields of its own",
-        "any": "anything",
-    }
-    return names.get(type, f"a {type}")
+        node.child("field").error(
+            f"{left.label} is {type_words(left.type)} and {right.label} is {type_words(right.type)}"
+        )

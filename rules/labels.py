@@ -146,3 +146,21 @@ def _key(key: str) -> str:
     if not _WORD.fullmatch(plain):
         return '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return " ".join(_SHORT.get(word, word) for word in plain.split("_"))
+
+
+_TYPES: Final = {
+    "id": "an id",
+    "enum": "one of a few words",
+    "boolean": "true or false",
+    "amount": "an amount in minor units",
+    "text": "text",
+    "decimal": "a decimal number in text",
+    "object": "an object with fields of its own",
+    "map": "an object with fields of its own",
+    "any": "anything",
+}
+
+
+def type_words(type: str) -> str:
+    """What a field of this type is, with its article."""
+    return _TYPES.get(type, f"a {type}")

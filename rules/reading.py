@@ -74,7 +74,7 @@ class Node:
             return
         if not at_least <= len(self.value) <= at_most:
             bounds = f"at least {at_least}" if len(self.value) < at_least else f"at most {at_most}"
-            self.error(f"{what} needs {bounds} of them; there are {len(self.value)}")
+            self.error(f"{what} holds {bounds}; there are {len(self.value)}")
         for index, value in enumerate(self.value[:at_most]):
             yield Node(value, f"{self.path}[{index}]", self.problems)
 
@@ -193,8 +193,10 @@ def _said(value: Any) -> str:
 
 def _meant_duration(text: str) -> str | None:
     """`7d`, `7 days`, `48h` were meant as P7D and PT48H."""
-    found = re.fullmatch(r"\s*[Pp]?[Tt]?(\d+)\s*(w|d|h|m|s)[a-z]*\s*", text.lower())
+    found = re.fullmatch(r"\s*(p?)(t?)(\d+)\s*(w|d|h|m|s|y)[a-z]*\s*", text.lower())
     if not found:
         return None
-    number, unit = found[1], found[2].upper()
+    if found[4] == "y" or (found[4] == "m" and ((found[1] and not found[2]) or "mo" in text.lower())):
+        return f"P{int(found[3]) * (365 if found[4] == 'y' else 30)}D"  # months and years have no fixed length
+    number, unit = found[3], found[4].upper()
     return f"P{number}{unit}" if unit in "WD" else f"PT{number}{unit}"

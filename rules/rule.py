@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from rules.conditions import read_condition
 from rules.context import Context
 from rules.fields import Catalogue
+from rules.labels import type_words
 from rules.model import (
     JSON,
     TRUE,
@@ -277,7 +278,9 @@ class _Rest:
         node = self.given("money")
         found = self.context.path(node) if node else None
         if node and found and found[2] and not {info.type for info in found[2]} & {"amount", "number", "any"}:
-            node.error(f"{found[2][0].label} is {found[2][0].type}, not an amount", "data.object.amount_remaining")
+            node.error(
+                f"{found[2][0].label} is {type_words(found[2][0].type)}, not an amount", "data.object.amount_remaining"
+            )
         return found[0] if found else None
 
     def caps(self) -> tuple[Cap, ...]:
@@ -301,7 +304,7 @@ class _Rest:
         days = [item.choice("a day", _DAYS) for item in node.child("days").items("'days'", 1, 7)]
         start, end = _clock_time(node.child("from")), _clock_time(node.child("to"))
         zone = _zone(node.child("zone"))
-        applies_to = node.child("applies_to").texts("connector or tag", 1)
+        applies_to = node.child("applies_to").texts("name", 1)
         if start and end and start >= end:
             node.child("to").error("the day ends after it begins", "18:00")
         if not (start and end and zone and all(days)):

@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 
 from rules.conditions import read_condition
 from rules.context import Context
+from rules.labels import type_words
 from rules.model import Approve, Do, If, Step, Stop, StopStep, Wait
 from rules.ports import ActionExecutor, Field
 from rules.reading import Node, is_number, is_time, nearest
@@ -133,7 +134,7 @@ def _until(node: Node, context: Context) -> str | None:
         return None
     found = context.path(node)
     if found and found[2] and not {info.type for info in found[2]} & {"time", "number", "any"}:
-        node.error(f"{found[2][0].label} is {found[2][0].type}, not a time")
+        node.error(f"{found[2][0].label} is {type_words(found[2][0].type)}, not a time")
     return text
 
 

@@ -112,7 +112,7 @@ class _Explainer:
 
     def items(self, node: Node, test: Test, value: Any, item: Any) -> Node:
         if not isinstance(value, list) or test.where is None:
-            node["note"] = _missing(value) or f"a list was needed, this is {ops.kind(value)}"
+            node["note"] = _missing(value) or f"a list was needed, this is {_a(value)}"
             return node
         where = f"{item.path}[].{test.field}" if item is not None and not paths.from_root(test.path) else test.field
         parts = [{**self.node(test.where, _Item(one, where)), "item": index} for index, one in enumerate(value)]
@@ -160,14 +160,14 @@ def _note(test: Test, value: Any, needed: Any) -> str | None:
     """Why a test that came out false could not be true: nothing there, or of the wrong type."""
     if test.operator in ops.BARE:
         wrong = test.operator in ("is true", "is false") and ops.kind(_plain(value)) != "true or false"
-        return _missing(value) or (f"true or false was needed, this is {ops.kind(value)}" if wrong else None)
+        return _missing(value) or (f"true or false was needed, this is {_a(value)}" if wrong else None)
     if _missing(value):
         return _missing(value)
     if needed is None:
         return "the field that it is compared with is missing, null or no number"
     wanted = _wanted(test, needed)
     fits = ops.clock(value) is not None if wanted == "a time" else ops.kind(value) in wanted
-    return None if fits else f"{wanted} was needed, this is {ops.kind(value)}"
+    return None if fits else f"{wanted} was needed, this is {_a(value)}"
 
 
 def _wanted(test: Test, needed: Any) -> str:
@@ -180,5 +180,11 @@ def _wanted(test: Test, needed: Any) -> str:
     if test.operator == "contains":
         return "text or a list" if isinstance(needed, str) else "a list"
     if test.operator in ("one of", "none of"):
-        return " or ".join(sorted({ops.kind(one) for one in needed}))
-    return ops.kind(needed)
+        return " or ".join(sorted({_a(one) for one in needed}))
+    return _a(needed)
+
+
+def _a(value: Any) -> str:
+    """The kind of a value, with its article."""
+    kind = ops.kind(value)
+    return {"number": "a number", "list": "a list", "object": "an object"}.get(kind, kind)

@@ -6,6 +6,7 @@ from typing import Literal, cast
 
 from rules import operators as ops
 from rules.context import Context
+from rules.labels import type_words
 from rules.model import Aggregate, Span, When
 from rules.reading import Node, is_number, whole
 
@@ -53,7 +54,7 @@ def read_when(node: Node, context: Context) -> When | None:
 
 def _form(node: Node) -> str | None:
     """Which of the forms it is; None for each time."""
-    given = [key for key in _FORMS if node.has(key) and node.child(key).value not in (None, False)]
+    given = [key for key in _FORMS if node.has(key) and not (key == "first" and node.child(key).value is False)]
     if node.has("first"):
         node.child("first").boolean("'first'")
     for extra in given[1:]:
@@ -106,7 +107,7 @@ def _aggregate(node: Node, context: Context) -> Aggregate | None:
         return None
     text, path, infos = found
     if infos and of != "distinct" and not {info.type for info in infos} & _SUMMED:
-        node.child("field").error(f"{infos[0].label} is {infos[0].type}, which has no {of}", "distinct")
+        node.child("field").error(f"{infos[0].label} is {type_words(infos[0].type)}, which has no {of}", "distinct")
     if of == "distinct" and not (is_number(value) and value == int(value)):
         node.child("value").error("a count of distinct values is a whole number")
     kind = cast(Literal["sum", "average", "min", "max", "distinct"], of)

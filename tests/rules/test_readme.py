@@ -1,0 +1,78 @@
+"""The README of the language is true: every example on it is run."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rules import english
+from rules.catalogue import Catalogue
+from rules.conditions import read_condition
+from rules.context import Context
+from rules.expr import compile_condition
+from rules.reading import Node
+from rules.rule import check, parse
+
+README = (Path(__file__).parents[2] / "rules" / "README.md").read_text()
+
+
+def examples() -> Iterator[tuple[str, str]]:
+    """(kind, text) of every fenced block, in order."""
+    for found in re.finditer(r"^```(?:json )?(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL):
+        yield found[1], found[2].strip()
+
+
+def following(first: str, second: str) -> list[Any]:
+    """Pairs of a block of one kind and the next block when that is of the other kind."""
+    blocks = list(examples())
+    return [
+        pytest.param(text, after[1], id=f"{first}-{index}")
+        for index, ((kind, text), after) in enumerate(itertools.pairwise(blocks))
+        if kind == first and after[0] == second
+    ]
+
+
+@pytest.mark.parametrize(("document", "reads"), following("rule", "reads"))
+def test_an_example_rule_reads_as_the_page_says(document: str, reads: str) -> None:
+    catalogue = Catalogue.load()
+    rule = parse(json.loads(document), catalogue)
+    assert [sentence["text"] for sentence in english.sentences(rule, catalogue)] == reads.splitlines()
+
+
+@pytest.mark.parametrize(("document", "problems"), following("refused", "problems"))
+def test_an_example_of_mistakes_gets_the_answers_on_the_page(document: str, problems: str) -> None:
+    found = check(json.loads(document), Catalogue.load(), None)
+    assert [f"{one.path}: {one.message} ({one.suggestion})" for one in found] == problems.splitlines()
+
+
+def test_conditions_hold_for_the_events_on_the_page_and_not_for_others() -> None:
+    checked = 0
+    condition = None
+    for kind, text in examples():
+        if kind == "condition":
+            condition = compile_condition(read_condition(Node(json.loads(text), "", []), Context(None, None)))
+        elif kind in ("true", "false") and condition is not None:
+            objects = json.loads(text)
+            for thing in objects if isinstance(objects, list) else [objects]:
+                assert condition({"created": 1, "data": {"object": {"object": "invoice", **thing}}}) is (kind == "true")
+                checked += 1
+    assert checked > 10
+
+
+def test_every_kind_of_example_is_on_the_page() -> None:
+    kinds = {kind for kind, _ in examples()}
+    assert {"rule", "reads", "condition", "true", "false", "refused", "problems", "python"} <= kinds
+    assert len(following("rule", "reads")) == sum(kind == "rule" for kind, _ in examples())
+
+
+@pytest.mark.parametrize("name", ["words", "labels", "paths", "expr", "english", "subjects"])
+def test_examples_in_docstrings_are_true(name: str) -> None:
+    assert doctest.testmod(importlib.import_module(f"rules.{name}")).failed == 0
