@@ -117,7 +117,7 @@ def connectors(settings: Settings, secrets: Secrets, vault: Vault) -> Mapping[st
 
 def job_types(services: Services, wait: Callable[[float], object] = time.sleep) -> Mapping[str, jobs.Run]:
     """How each type of job takes a step. wait: sleeps so many seconds, where a job has to."""
-    from app import history, sample
+    from app import history, inquire, sample
     from app.adapters.stripe_events import StripeEvents
 
     s, settings = services, services.settings
@@ -127,7 +127,8 @@ def job_types(services: Services, wait: Callable[[float], object] = time.sleep) 
     play = sample.job(
         s.store, s.secrets, s.catalogue, s.connectors, address, partial(local_secret, s.secrets), s.clock, wait
     )
-    return {"import": fetch, "gap": fetch, "sample": play}
+    backtest = inquire.job(s.store, s.catalogue, s.connectors)
+    return {"import": fetch, "gap": fetch, "sample": play, "backtest": backtest}
 
 
 def _tracer(settings: Settings, process: str) -> tuple[Tracer, Callable[[], None]]:

@@ -76,15 +76,27 @@ def backtest(
 
 
 class Backtest:
-    """A backtest that is fed event by event, for callers that show progress or stop early."""
+    """A backtest that is fed event by event, for callers that show progress or stop early.
 
-    def __init__(self, versions: Sequence[RuleVersion], lists: Mapping[str, Iterable[str]], matcher: Matcher) -> None:
-        watching = [replace(version, mode="watch", live_from="") for version in versions]
+    since: what happened before counts in windows and starts no runs. types: the event types that matter.
+    look_back: the seconds before `since` whose events may count.
+    """
+
+    def __init__(
+        self,
+        versions: Sequence[RuleVersion],
+        lists: Mapping[str, Iterable[str]],
+        matcher: Matcher,
+        since: datetime | None = None,
+    ) -> None:
+        live_from = iso(since) if since else ""
+        watching = [replace(version, mode="watch", live_from=live_from) for version in versions]
         self._ruleset: RuleSet = build(versions[0].tenant if versions else "", watching, matcher)
         self._rules: dict[tuple[str, int], Rule] = {(v.rule.id, v.number): v.rule for v in watching}
         self._lists = {name: frozenset(members) for name, members in lists.items()}
-        self._listened = frozenset(self._ruleset.by_type) | frozenset(self._ruleset.homes)
-        self._history = _History(_widest(self._ruleset))
+        self.types = frozenset(self._ruleset.by_type) | frozenset(self._ruleset.homes)
+        self.look_back = _widest(self._ruleset)
+        self._history = _History(self.look_back)
         self._memory: dict[str, Read] = {}
         self._runs: dict[str, Run] = {}
         self._due: list[tuple[str, str]] = []
@@ -92,7 +104,7 @@ class Backtest:
 
     def take(self, event: Event) -> Iterator[JSON]:
         """The next event; the rows of the runs that have ended before it or by it."""
-        if event.type not in self._listened:
+        if event.type not in self.types:
             return
         # a stop wins its second, so what is due in it waits for the event
         yield from self._wake(iso(seconds(event.created)))

@@ -17,11 +17,11 @@ from app.web.openapi import (
     Parameter,
     define,
     listed,
+    moment,
     nullable,
     record,
     text,
 )
-from rules.event import instant
 from rules.fields import FieldInfo
 from rules.workflow import CommandState, RunState
 
@@ -138,14 +138,13 @@ EVENT_TYPE = define(
 # ---- handlers -------------------------------------------------------------------------------------------------------
 def list_events(call: Call) -> Answer:
     q = call.query
-    before = instant(q["before"]) if q["before"] else None
     found = browse.events(
         call.services.store,
         call.tenant,
         type=q["type"],
         key=q["key"],
         fired=q["fired"],
-        before=before,
+        before=moment("before", q["before"]),
         after=q["after"],
         limit=q["limit"],
     )

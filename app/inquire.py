@@ -1,0 +1,263 @@
+"""Inquire: what a rule would have done, as a job on the recorded history, and why it fired for somebody or did not.
+
+Both call the very same decision as the live way, on virtual time, and send nothing.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any, Literal
+
+from app import author, jobs
+from app.browse.events import subject_key
+from rules import explain as reasons
+from rules.backtest import Backtest, Summary
+from rules.event import Event, instant, iso
+from rules.fields import Catalogue
+from rules.matcher import PythonMatcher
+from rules.model import RuleVersion
+from rules.ports import ActionExecutor, Document, Store, Where
+from rules.rule import parse
+from rules.ruleset import subject_of
+from rules.run import Run
+from rules.window import EVER, takes_part
+
+Actions = Mapping[str, ActionExecutor]
+Row = dict[str, Any]
+CHUNK = 3000  # events that one step of a backtest reads: about a second
+KEPT = 500  # runs that a backtest's answer lists; all are counted
+AT_ONCE = 4  # backtests whose state one worker keeps between steps
+LOOKED_AT = 200  # events of one type and subject, or runs, that an explanation reads: the newest
+
+
+# ---- backtests ------------------------------------------------------------------------------------------------------
+def start_backtest(
+    store: Store,
+    catalogue: Catalogue,
+    actions: Actions,
+    tenant: str,
+    rule: str | Mapping[str, Any],
+    since: datetime | None,
+    until: datetime | None,
+    now: datetime,
+) -> str:
+    """Ask for a backtest of a rule (its draft, else what is in force) or of a document; the job's id.
+    since, until: event time; None is all of the history. LookupError, RuleError."""
+    document = document_of(store, tenant, rule)
+    parse(document, catalogue, actions)
+    params = {
+        "document": dict(document),
+        "since": iso(since) if since else None,
+        "until": iso(min(until, now) if until else now),
+    }
+    return jobs.enqueue(store, tenant, "backtest", params, now)
+
+
+def backtest(store: Store, tenant: str, id: str) -> Row:
+    """A backtest so far: `{"id", "status", "progress", "error", "rule", "since", "until", "summary", "runs",
+    "more"}`; more: how many runs are counted and not listed. LookupError."""
+    found = store.get(tenant, "job", id)
+    if found is None or found.body["type"] != "backtest":
+        raise LookupError(f"There is no backtest {id!r}.")
+    body, params = found.body, found.body["params"]
+    summary = dict(body["summary"])
+    runs = summary.pop("rows", [])
+    empty = {"runs": 0, "subjects": 0, "amount": {}}
+    return {
+        "id": id,
+        "status": body["state"],
+        "progress": body["progress"],
+        "error": body["error"],
+        "rule": params["document"]["id"],
+        "since": params["since"],
+        "until": params["until"],
+        "summary": {**empty, **summary},
+        "runs": runs,
+        "more": max(summary.get("runs", 0) - len(runs), 0),
+    }
+
+
+def job(store: Store, catalogue: Catalogue, actions: Actions) -> jobs.Run:
+    """The job type `backtest`. What it has in hand stays in memory between steps; after a restart it begins again."""
+    known: OrderedDict[str, _Test] = OrderedDict()
+
+    def run(job: Document, now: datetime) -> jobs.Step:
+        test = known.pop(job.id, None)
+        if test is None or job.body["cursor"] != test.taken:
+            test = _begin(store, catalogue, actions, job)
+        step = test.step()
+        if not step.done:
+            known[job.id] = test
+            while len(known) > AT_ONCE:
+                known.popitem(last=False)
+        return step
+
+    return run
+
+
+@dataclass(slots=True)
+class _Test:
+    """A backtest at work. total: events that it will read. taken: how many it has."""
+
+    backtest: Backtest
+    events: Iterator[Event]
+    total: int
+    until: datetime
+    taken: int = 0
+    summary: Summary = field(default_factory=Summary)
+    rows: list[Row] = field(default_factory=list)
+
+    def step(self) -> jobs.Step:
+        """Take some events more; at the end, end what is open."""
+        part = list(islice(self.events, CHUNK))
+        for event in part:
+            self._keep(self.backtest.take(event))
+        self.taken += len(part)
+        done = len(part) < CHUNK
+        if done:
+            self._keep(self.backtest.finish(self.until))
+            self.rows.sort(key=lambda row: str(row["at"]))
+        return jobs.Step(self.taken, self.taken / max(self.total, 1), {**self.summary.body(), "rows": self.rows}, done)
+
+    def _keep(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        for row in rows:
+            self.summary.add(row)
+            if len(self.rows) < KEPT:
+                self.rows.append(dict(row))
+
+
+def _begin(store: Store, catalogue: Catalogue, actions: Actions, job: Document) -> _Test:
+    params = job.body["params"]
+    since = instant(params["since"]) if params["since"] else None
+    until = instant(params["until"])
+    rule = parse(params["document"], catalogue, actions)
+    version = RuleVersion(job.tenant, rule, 0, "watch", "")
+    test = Backtest([version], suppressed(store, job.tenant, rule.never_for), PythonMatcher(), since)
+    first = since - timedelta(seconds=test.look_back) if since and test.look_back < EVER else None
+    types = sorted(test.types)
+    total = sum(store.count(job.tenant, "event", _where(type, first, until)) for type in types)
+    return _Test(test, history(store, job.tenant, types, first, until), total, until)
+
+
+def history(
+    store: Store, tenant: str, types: Sequence[str], since: datetime | None, until: datetime | None
+) -> Iterator[Event]:
+    """The recorded events of these types, by Stripe's time, page by page."""
+    return heapq.merge(
+        *(_of_type(store, tenant, type, since, until) for type in types), key=lambda event: (event.created, event.id)
+    )
+
+
+def _of_type(store: Store, tenant: str, type: str, since: datetime | None, until: datetime | None) -> Iterator[Event]:
+    after: str | None = None
+    while True:
+        page = store.find(tenant, "event", _where(type, since, until), "created", after, limit=500)
+        yield from (Event.from_cloudevent(document.body["event"]) for document in page.items)
+        after = page.next
+        if after is None:
+            return
+
+
+def _where(type: str, since: datetime | None, until: datetime | None) -> list[Where]:
+    where: list[Where] = [("type", "==", type)]
+    where += [("created", ">=", int(since.timestamp()))] if since else []
+    return where + ([("created", "<=", int(until.timestamp()))] if until else [])
+
+
+def suppressed(store: Store, tenant: str, names: Iterable[str]) -> dict[str, list[str]]:
+    """The members of these lists; a list that is not there excludes nobody."""
+    found = {name: store.get(tenant, "list", name) for name in names}
+    return {name: list(document.body["members"]) for name, document in found.items() if document}
+
+
+def document_of(store: Store, tenant: str, rule: str | Mapping[str, Any]) -> Mapping[str, Any]:
+    """The document itself, or the draft of the rule with this id, else what is in force. LookupError."""
+    if not isinstance(rule, str):
+        return rule
+    document = author.rule(store, tenant, rule)["document"]
+    if document is None:
+        raise LookupError(f"The rule {rule!r} has neither a draft nor a version.")
+    found: Mapping[str, Any] = document
+    return found
+
+
+# ---- explanations ---------------------------------------------------------------------------------------------------
+def explain(
+    store: Store,
+    catalogue: Catalogue,
+    actions: Actions,
+    tenant: str,
+    rule: str | Mapping[str, Any],
+    now: datetime,
+    subject: str | None = None,
+    event: str | None = None,
+    at: datetime | None = None,
+) -> Row:
+    """Why a rule fired for a subject (`sub_1` or a key) or at an event, or why not: see rules.explain.
+    rule: an id, which is asked as it is in force, or a document, as if it had always been. LookupError, RuleError."""
+    version, standing = _version(store, catalogue, actions, tenant, rule)
+    one = _event(store, tenant, event) if event else None
+    keys = {subject_key(subject)} if subject else set(one.keys if one else ())
+    events = _concerning(store, tenant, version, keys, one)
+    found = reasons.explain(
+        version,
+        events,
+        subject=subject_key(subject) if subject else None,
+        event=event,
+        at=at,
+        runs=_runs(store, tenant, version, events) if isinstance(rule, str) else (),
+        members=suppressed(store, tenant, version.rule.never_for),
+        now=now,
+    )
+    if standing in ("off", "archived") and found["fired"] and not found["run"]:
+        said = f"The rule is {standing}, so it starts nothing. If it were live: {found['sentence']}"
+        return {**found, "fired": False, "gate": "live_from", "sentence": said}
+    return found
+
+
+def _version(
+    store: Store, catalogue: Catalogue, actions: Actions, tenant: str, rule: str | Mapping[str, Any]
+) -> tuple[RuleVersion, str]:
+    """The version that is asked about, and the rule's state."""
+    if not isinstance(rule, str):
+        return RuleVersion(tenant, parse(rule, catalogue, actions), 0, "live", ""), ""
+    row = author.rule(store, tenant, rule)
+    document = row["in_force"] or document_of(store, tenant, rule)
+    state = row["state"]
+    mode: Literal["live", "watch", "paused"] = state if state in ("live", "watch", "paused") else "live"
+    live_from = (row["live_from"] or "") if mode == state else ""
+    return RuleVersion(tenant, parse(document), row["number"] or 0, mode, live_from), state
+
+
+def _event(store: Store, tenant: str, id: str) -> Event | None:
+    found = store.get(tenant, "event", id)
+    return Event.from_cloudevent(found.body["event"]) if found else None
+
+
+def _concerning(store: Store, tenant: str, version: RuleVersion, keys: Iterable[str], one: Event | None) -> list[Event]:
+    """The recorded events that the rule counts and that carry one of these keys, and the event that is asked about."""
+    when = version.rule.when
+    types = takes_part(when) | (set(when.then.types) if when.then else set())
+    found = {one.id: one} if one else {}
+    for key in keys:
+        for type in sorted(types):
+            where: list[Where] = [("keys", "has", key), ("type", "==", type)]
+            page = store.find(tenant, "event", where, order="-created", limit=LOOKED_AT)
+            found |= {document.id: Event.from_cloudevent(document.body["event"]) for document in page.items}
+    return list(found.values())
+
+
+def _runs(store: Store, tenant: str, version: RuleVersion, events: Iterable[Event]) -> list[Run]:
+    """The rule's runs for the subjects of these events."""
+    subjects = {subject_of(event, version.rule.when.same) for event in events} - {None}
+    found = [
+        document
+        for subject in sorted(str(subject) for subject in subjects)[:LOOKED_AT]
+        for document in store.find(tenant, "run", [("key", "==", subject)], order="-created_at", limit=LOOKED_AT).items
+    ]
+    return [Run.from_body(document.body) for document in found if document.body["rule_id"] == version.rule.id]

@@ -1,0 +1,187 @@
+"""The JSON API's backtests and explanations: what a rule would have done, and why it fired or did not."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from app import inquire, jobs
+from rules.event import iso
+from tests.builders import NOON, SHARED, event, invoice
+from tests.records import keep_event
+from tests.web.api import Api, api
+
+__all__ = ["api"]
+RULE = json.loads((SHARED / "data" / "example_rule.json").read_bytes())
+DAY = timedelta(days=1)
+
+
+def failure(api: Api, number: int, at: datetime, **more: Any) -> None:
+    """A failed payment of subscription `sub_<number>`, as the log keeps it."""
+    ids = {"id": f"in_{number}", "customer": f"cus_{number}", "subscription": f"sub_{number}"}
+    one = event(f"evt_{number}_{int(at.timestamp())}", object=invoice(**ids, **more), time=at)
+    keep_event(api.services.store, one)
+
+
+def history(api: Api) -> None:
+    """sub_1 fails twice in 3 days, sub_2 twice in 9, sub_3 once, sub_4 twice forty days ago."""
+    for number, days in ((1, (4, 1)), (2, (12, 3)), (3, (2,)), (4, (40, 38))):
+        for before in days:
+            failure(api, number, NOON - before * DAY)
+
+
+def finished(api: Api, id: str) -> dict[str, Any]:
+    """The backtest once the worker has done it."""
+    s = api.services
+    types = {"backtest": inquire.job(s.store, s.catalogue, s.connectors)}
+    while jobs.run_one(s.store, types, NOON):
+        pass
+    found: dict[str, Any] = api.get(f"/backtests/{id}").json
+    return found
+
+
+# ---- backtests ------------------------------------------------------------------------------------------------------
+def test_a_backtest_is_asked_for_polled_and_tells_what_would_have_run(api: Api) -> None:
+    history(api)
+    asked = api.post("/backtests", {"rule": RULE, "since": iso(NOON - 30 * DAY), "until": None})
+    assert asked.status_code == 202
+    assert asked.headers["Location"] == f"/api/v1/backtests/{asked.json['id']}"
+    assert api.get(f"/backtests/{asked.json['id']}").json["status"] == "queued"
+    found = finished(api, asked.json["id"])
+    assert (found["status"], found["progress"]) == ("done", 1)
+    assert {name: found["summary"][name] for name in ("runs", "subjects", "amount")} == {
+        "runs": 1,
+        "subjects": 1,
+        "amount": {"usd": 4900},
+    }
+    run = found["runs"][0]
+    assert (run["subject"], run["at"], run["stopped"]) == ("sub_1", iso(NOON - DAY), None)
+    assert [step["name"] for step in run["steps"]] == ["downgrade", "tell-crm"]
+    assert len(run["events"]) == 2
+
+
+def test_without_a_beginning_all_of_the_history_counts(api: Api) -> None:
+    history(api)
+    id = api.post("/backtests", {"rule": RULE}).json["id"]
+    assert sorted(run["subject"] for run in finished(api, id)["runs"]) == ["sub_1", "sub_4"]
+
+
+def test_what_came_before_the_beginning_counts_in_windows_and_starts_nothing(api: Api) -> None:
+    history(api)
+    id = api.post("/backtests", {"rule": RULE, "since": iso(NOON - 2 * DAY)}).json["id"]
+    assert [run["subject"] for run in finished(api, id)["runs"]] == ["sub_1"]
+
+
+def test_nothing_after_the_end_counts(api: Api) -> None:
+    history(api)
+    id = api.post("/backtests", {"rule": RULE, "until": iso(NOON - 2 * DAY)}).json["id"]
+    assert [run["subject"] for run in finished(api, id)["runs"]] == ["sub_4"]
+
+
+def test_a_rule_is_tested_by_its_id_and_nothing_is_sent_or_kept(api: Api) -> None:
+    history(api)
+    api.post("/rules", RULE)
+    id = api.post("/backtests", {"rule": RULE["id"]}).json["id"]
+    assert finished(api, id)["summary"]["runs"] == 2
+    assert api.get("/runs").json["items"] == []
+    assert api.get("/commands").json["items"] == []
+
+
+def test_many_events_are_read_in_several_steps_with_progress(api: Api) -> None:
+    for number in range(inquire.CHUNK // 2 + 10):
+        failure(api, number, NOON - 5 * DAY + timedelta(seconds=number))
+        failure(api, number, NOON - 2 * DAY + timedelta(seconds=number))
+    id = api.post("/backtests", {"rule": RULE}).json["id"]
+    s = api.services
+    types = {"backtest": inquire.job(s.store, s.catalogue, s.connectors)}
+    assert jobs.run_one(s.store, types, NOON)
+    half = api.get(f"/backtests/{id}").json
+    assert half["status"] == "running"
+    assert 0.9 < half["progress"] < 1
+    restarted = {"backtest": inquire.job(s.store, s.catalogue, s.connectors)}  # as after a crash of the worker
+    while jobs.run_one(s.store, restarted, NOON):
+        pass
+    done = api.get(f"/backtests/{id}").json
+    assert done["summary"]["runs"] == inquire.CHUNK // 2 + 10
+    assert (len(done["runs"]), done["more"]) == (inquire.KEPT, inquire.CHUNK // 2 + 10 - inquire.KEPT)
+
+
+def test_a_backtest_can_be_stopped(api: Api) -> None:
+    history(api)
+    id = api.post("/backtests", {"rule": RULE}).json["id"]
+    assert api.post(f"/backtests/{id}/cancel").json["status"] == "cancelled"
+    assert finished(api, id)["runs"] == []
+
+
+def test_a_rule_with_errors_is_refused_before_anything_is_queued(api: Api) -> None:
+    refused = api.post("/backtests", {"rule": {**RULE, "steps": "none"}})
+    assert refused.status_code == 422
+    assert refused.json["problems"][0]["path"] == "steps"
+    assert api.post("/backtests", {"rule": "nothing"}).status_code == 404
+    assert api.get("/backtests/job_0").status_code == 404
+
+
+# ---- explanations ---------------------------------------------------------------------------------------------------
+def test_it_says_that_a_rule_fired_for_a_subscription(api: Api) -> None:
+    history(api)
+    found = api.post("/explain", {"rule": RULE, "subject": "sub_1", "at": None}).json
+    assert found["fired"] is True
+    assert found["gate"] is None
+    assert found["tree"]
+
+
+def test_it_names_the_first_closed_gate_and_the_nearest_miss(api: Api) -> None:
+    history(api)
+    found = api.post("/explain", {"rule": RULE, "subject": "sub_2"}).json
+    assert (found["fired"], found["gate"]) == (False, "window")
+    assert found["nearest"]["sentence"]
+
+
+def test_an_event_can_be_asked_about(api: Api) -> None:
+    history(api)
+    id = f"evt_3_{int((NOON - 2 * DAY).timestamp())}"
+    assert api.post("/explain", {"rule": RULE, "event": id}).json["gate"] == "window"
+    assert api.post("/explain", {"rule": RULE, "event": "evt_unknown"}).json["gate"] == "event"
+
+
+def test_the_past_can_be_asked_about(api: Api) -> None:
+    history(api)
+    before = api.post("/explain", {"rule": RULE, "subject": "sub_1", "at": iso(NOON - 3 * DAY)}).json
+    assert (before["fired"], before["gate"]) == (False, "window")
+
+
+def test_a_rule_that_is_off_fires_for_nobody_and_says_what_it_would_do(api: Api) -> None:
+    history(api)
+    api.post("/rules", RULE)
+    off = api.post("/explain", {"rule": RULE["id"], "subject": "sub_1"}).json
+    assert (off["fired"], off["gate"]) == (False, "live_from")
+    assert "The rule is off" in off["sentence"]
+    api.post(f"/rules/{RULE['id']}/publish")
+    live = api.post("/explain", {"rule": RULE["id"], "subject": "sub_1"}).json
+    assert (live["fired"], live["gate"]) == (False, "live_from")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"rule": RULE},
+        {"rule": RULE, "subject": "sub_1", "event": "evt_1"},
+        {"rule": 3, "subject": "sub_1"},
+        {"rule": RULE, "subject": "sub_1", "at": "yesterday"},
+        {"rule": RULE, "subject": "sub_1", "at": "2026-11-23"},
+        {"rule": RULE, "subject": "sub_1", "when": None},
+    ],
+)
+def test_a_question_that_cannot_be_read_is_400(api: Api, body: dict[str, Any]) -> None:
+    refused = api.post("/explain", body)
+    assert refused.status_code == 400
+    assert refused.json["problems"]
+
+
+@pytest.mark.parametrize("at", ["2026-06-30T23:59:60Z", "0001-01-01T00:00:00+23:00"])
+def test_an_instant_that_no_calendar_holds_is_400(api: Api, at: str) -> None:
+    assert api.post("/explain", {"rule": RULE, "subject": "sub_1", "at": at}).status_code == 400
