@@ -169,9 +169,17 @@ def body_of(event: Event, decision: Decision, spans: Sequence[Span]) -> dict[str
         "keys": list(event.keys),
         "trace": event.trace_id,
         "fired": decision.fired,
-        "decision": None if event.source == "import" else decision.trace,
+        "decision": _told(event, decision),
         "spans": [{name: getattr(span, name) for name in _SPAN} for span in spans],
     }
+
+
+def _told(event: Event, decision: Decision) -> Mapping[str, Any] | None:
+    """The trace. Of imported history only what it did to open runs: no rule acts on it."""
+    if event.source != "import":
+        return decision.trace
+    rules = [entry for entry in decision.trace["rules"] if entry["outcome"] == "took_back"]
+    return {**decision.trace, "rules": rules} if decision.runs else None
 
 
 def spans_of(event: Event, decision: Decision, start: datetime, end: datetime) -> list[Span]:

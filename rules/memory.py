@@ -4,10 +4,10 @@
 decides again. The memory document of a customer has the body
 
     {"open": {run id: {"rule", "number", "mode", "key", "trigger", "created", "stops", "waits"}},
-     "last": {"rule|key" or "rule|key|watch": [[trigger's created, run id], ...]}}
+     "last": {"rule|key" or "rule|key|watch": {"for": seconds or null, "at": [[trigger's created, run id], ...]}}}
 
-where stops and waits are lists of `[types, key]`. It is bounded: ended runs leave `open`, and `last` is trimmed to the
-longest time that the rule's re-entry looks back.
+where stops and waits are lists of `[types, key]`. It is bounded: ended runs leave `open`, and `last` keeps a trigger as
+long as its rule's re-entry looks back (`for`; null is for ever).
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from rules.run import Run
 
 JSON = Mapping[str, Any]
 _GRACE = 40 * 86400  # an event may come this late and still be compared with older runs
+_LEAST = 90 * 86400  # remembered at least, because the next version of a rule may look back longer
 _KEPT = 50  # triggers kept for one rule and key
+_SLOTS = 2000  # rules and keys of one document; beyond, the oldest is forgotten
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,23 +172,34 @@ def listening(body: JSON, event_type: str, keys: Iterable[str], what: str) -> li
 
 
 def past_triggers(body: JSON, where: str) -> list[tuple[int, str]]:
-    return [(created, id) for created, id in body.get("last", {}).get(where, [])]
+    return [(created, id) for created, id in body.get("last", {}).get(where, {}).get("at", [])]
 
 
 def remembered(body: JSON, where: str, created: int, run_id: str, look_back: int | None) -> dict[str, Any]:
     """The body with one more trigger in its re-entry memory. look_back: seconds that matter, None = for ever."""
     kept = sorted([*((at, id) for at, id in past_triggers(body, where) if id != run_id), (created, run_id)])
-    if look_back is not None:
-        newest = kept[-1][0]
-        kept = [(at, id) for at, id in kept if at >= newest - look_back - _GRACE]
     kept = kept[:1] + kept[max(1, len(kept) - _KEPT + 1) :]
-    return {**body, "last": {**body.get("last", {}), where: [list(one) for one in kept]}}
+    mine = {"for": look_back, "at": [list(one) for one in kept]}
+    last = {place: found for place, found in body.get("last", {}).items() if not _stale(found, created)}
+    last = {**last, where: mine}
+    if len(last) > _SLOTS:
+        del last[min(last, key=lambda place: (last[place]["at"][-1], place))]
+    return {**body, "last": last}
 
 
 def forgotten(body: JSON, run_id: str) -> dict[str, Any]:
     """The body as if this run had never been: its match was taken back before it acted."""
-    last = {where: [one for one in found if one[1] != run_id] for where, found in body.get("last", {}).items()}
-    return {**closed(body, [run_id]), "last": {where: found for where, found in last.items() if found}}
+    last: dict[str, Any] = {}
+    for where, found in body.get("last", {}).items():
+        kept = [one for one in found["at"] if one[1] != run_id]
+        if kept:
+            last[where] = {**found, "at": kept}
+    return {**closed(body, [run_id]), "last": last}
+
+
+def _stale(found: JSON, created: int) -> bool:
+    look_back = found["for"]
+    return look_back is not None and found["at"][-1][0] < created - max(look_back, _LEAST) - _GRACE
 
 
 def closed(body: JSON, run_ids: Iterable[str]) -> dict[str, Any]:

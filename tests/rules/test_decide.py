@@ -416,7 +416,41 @@ def test_memory_is_bounded_however_often_a_rule_fires() -> None:
     (memory,) = world.documents("memory")
     assert len(world.runs()) == 130
     assert memory.body.get("open", {}) == {}
-    assert sum(map(len, memory.body["last"].values())) <= 50
+    assert sum(len(found["at"]) for found in memory.body["last"].values()) <= 50
+
+
+def test_memory_forgets_what_re_entry_no_longer_looks_back_at() -> None:
+    world = World(rule(when=When(("t.a",), "invoice"), again=Again(after=DAY)), mode="watch")
+    for number in range(400):
+        world.deliver(event(f"evt_{number}", at=number * DAY, keys=("cus:cus_1", f"in:in_{number}")))
+    (memory,) = world.documents("memory")
+    assert len(world.runs()) == 400
+    assert len(memory.body["last"]) <= 132
+
+
+def test_runs_that_ended_elsewhere_leave_the_memory() -> None:
+    one = rule(again=Again(while_open=True, after=0))
+    world = World(one)
+    for number in range(60):
+        world.deliver(event(f"evt_{number}", at=number))
+        for run in world.runs():
+            world.put_run(settled(run, one, "tell", Outcome.done("ok"), NOW).run if run.state == "acting" else run)
+    (memory,) = world.documents("memory")
+    assert len(memory.body["open"]) < 16
+
+
+def test_an_imported_event_takes_an_absence_back() -> None:
+    world = World(rule(when=ABSENCE))
+    world.now = seconds(START + 5)
+    world.deliver(event("evt_1"), event("evt_2", "t.b", 10, source="import"))
+    assert world.run().state == "stopped"
+    assert world.trace("evt_2")["outcome"] == "took_back"
+
+
+def test_an_imported_event_completes_no_window() -> None:
+    world = World(rule(when=TWICE))
+    world.deliver(event("evt_2", at=1), event("evt_1", source="import"))
+    assert world.runs() == []
 
 
 def test_the_trace_names_every_rule_that_listens_in_the_order_of_priority() -> None:

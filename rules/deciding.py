@@ -1,0 +1,384 @@
+"""One decision in the making: the working copies of what was read, and each rule's matches, gates and runs.
+
+rules.decide is its door. Nothing here waits or writes; what is not there yet is asked for by NotRead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from rules import gates, trace
+from rules import memory as remember
+from rules.decision import Decision, Match
+from rules.event import Event, iso
+from rules.memory import DocumentOf, Memory, NotRead, Question, RunOf, Window
+from rules.model import Rule, RuleVersion, Stop
+from rules.ports import ABSENT, Put, Write
+from rules.ruleset import Listening, RuleSet, document_of, subject_of
+from rules.run import OPEN, Command, Run, run_id
+from rules.steps import subjects_of
+from rules.window import EVER, Found, Passes, changes, span_of
+from rules.workflow import ABSENCE, acted, contradicted, heard, run_key, start, stopped
+
+JSON = Mapping[str, Any]
+_RUNS = 30  # started by one event at most: a commit has at most 100 writes
+_SWEPT = 16  # open runs of one memory document; at each multiple those that have ended elsewhere are dropped
+
+
+def around(event: Event, key: str, listening: Listening) -> Window:
+    """What must be known of a key to say what the event changes: the rule's span before it and after it."""
+    span = listening.span or 0
+    return Window(key, listening.types, max(0, event.created - span), min(EVER, event.created + span))
+
+
+def matters(event: Event, rule: Rule, candidates: frozenset[str]) -> bool:
+    """Whether the event can change the matches of this rule."""
+    when = rule.when
+    if event.type in when.start_again_after or (when.and_not and event.type in when.and_not.types):
+        return True
+    if when.ignore_own and event.causation:
+        return False
+    if when.then and event.type in when.then.types:
+        return True
+    return event.type in when.types and (rule.id in candidates or when.first)
+
+
+class Deciding:
+    """One decision in the making: working copies of the memory documents, the runs, and the trace so far."""
+
+    def __init__(self, event: Event, ruleset: RuleSet, memory: Memory, now: datetime) -> None:
+        self.event = event
+        self.ruleset = ruleset
+        self.memory = memory
+        self.now = now
+        known = memory.candidates
+        self.candidates = ruleset.program.candidates(event.type, event.data) if known is None else known
+        self.bodies: dict[str, JSON] = {id: read.body for id, read in memory.documents.items()}
+        self.touched: dict[str, None] = {}
+        self.runs: dict[str, tuple[Run, str]] = {}
+        self.commands: list[Command] = []
+        self.entries: list[trace.Entry] = []
+        self.heard: list[JSON] = []
+        self.matches: list[Match] = []
+        for home in ruleset.stop_homes.get(event.type, ()):
+            if document := document_of(event, home):
+                self.touched[document] = None
+
+    # ---- open runs --------------------------------------------------------------------------------------------------
+    def hear(self) -> None:
+        """Stop the open runs that this event stops, and tell the others what they wait for."""
+        for what in ("stops", "waits"):
+            for id in {id: None for body in self.bodies.values() for id in self.listening(body, what)}:
+                run = self.run(id)
+                if run is None or run.state not in OPEN:
+                    self.close(id)
+                elif what == "stops":
+                    self.stop(run)
+                else:
+                    self.tell(run)
+
+    def listening(self, body: JSON, what: str) -> list[str]:
+        return remember.listening(body, self.event.type, self.event.keys, what)
+
+    def stop(self, run: Run) -> None:
+        if self.event.created < run.triggered or self.event.id in run.events:
+            return
+        self.save(stopped(run, self.event.type, self.now, self.event.id).run)
+        self.close(run.id)
+        self.note(run, "stopped", f"{self.event.type} stops the run of {run.rule_name!r}.")
+
+    def tell(self, run: Run) -> None:
+        advance = heard(run, self.memory.rule(run.rule_id, run.version), self.event, self.now)
+        if advance.run is not run:
+            self.save(advance.run)
+            self.commands.extend(advance.commands)
+            self.note(run, "heard", f"The run of {run.rule_name!r} waits for {self.event.type}.")
+        if advance.run.state not in OPEN:
+            self.close(run.id)
+
+    def note(self, run: Run, what: str, sentence: str) -> None:
+        self.heard.append({"run": run.id, "rule": run.rule_id, "what": what, "sentence": sentence})
+
+    # ---- rules ------------------------------------------------------------------------------------------------------
+    def consider(self, version: RuleVersion) -> None:
+        """Find what the event does to this rule's matches, and say it in the trace."""
+        event, rule = self.event, version.rule
+        key = subject_of(event, rule.when.same)
+        if key is None:
+            self.miss(version, "key", f"The event has no {rule.when.same}, so it does not take part.")
+        elif not self.touch(version):
+            self.unaffected(version, key)
+        elif span_of(rule.when) is None:
+            self.match(version, key, Found(event, 1, (event,)))
+        else:
+            self.count(version, key)
+
+    def touch(self, version: RuleVersion) -> bool:
+        """Whether the event can change the rule's matches; if so, the document they share gets a new version."""
+        found = matters(self.event, version.rule, self.candidates)
+        if found:
+            self.touched[self.home(version.rule, self.event)] = None
+        return found
+
+    def unaffected(self, version: RuleVersion, key: str) -> None:
+        rule = version.rule
+        if rule.when.ignore_own and self.event.causation:
+            sentence = f"Caused by our own action {self.event.causation}, so it does not count."
+            self.miss(version, "own", sentence, key=key)
+            return
+        sentence = trace.failed_condition(self.ruleset.parts[rule.id], self.event)
+        self.miss(version, "condition", sentence, key=key)
+
+    def count(self, version: RuleVersion, key: str) -> None:
+        rule, event = version.rule, self.event
+        events = self.memory.window(around(event, key, self.listening_of(rule)))
+        reached = self.ruleset.program.reached
+        found = changes(rule.when, event, events, self.passes(rule), lambda number: bool(reached({rule.id: number})))
+        for match in found.made:
+            self.match(version, key, match)
+        for trigger in found.gone:
+            self.take_back(version, key, trigger)
+        if not found.made and not found.gone:
+            self.nothing(version, key, found.here)
+
+    def passes(self, rule: Rule) -> Passes:
+        holds = self.ruleset.conditions[rule.id]
+        own = rule.id in self.candidates
+        return lambda event: own if event.id == self.event.id else holds(event.data)
+
+    def nothing(self, version: RuleVersion, key: str, here: Found | None) -> None:
+        rule = version.rule
+        if here:
+            window = trace.window_record(rule, here)
+            self.miss(version, "window", trace.missed(rule, here), key=key, window=window)
+        elif self.event.type in rule.when.start_again_after:
+            self.miss(version, "reset", "Counting starts again here.", key=key)
+        elif rule.when.first and rule.id not in self.candidates:
+            self.unaffected(version, key)
+        else:
+            self.miss(version, "window", "It counts for this rule and triggers nothing by itself.", key=key)
+
+    def miss(self, version: RuleVersion, gate: str, sentence: str, **more: Any) -> None:
+        self.entries.append(trace.entry(version, "missed", gate, sentence, **more))
+
+    # ---- matches ----------------------------------------------------------------------------------------------------
+    def match(self, version: RuleVersion, key: str, found: Found) -> None:
+        """A match: start its run, unless a gate is closed."""
+        rule, trigger = version.rule, found.trigger
+        evidence = tuple(event.id for event in found.counted)
+        why = trace.matched(rule, found)
+        more: dict[str, Any] = {"key": key}
+        if trigger.id != self.event.id:
+            more["trigger"] = trigger.id
+        if span_of(rule.when) is not None:
+            more["window"] = trace.window_record(rule, found)
+        closed = self.gate(version, key, trigger, evidence)
+        if closed:
+            gate, sentence = closed
+            self.matches.append(Match(rule.id, version.number, key, trigger.id, evidence))
+            self.entries.append(trace.entry(version, "matched", gate, f"{why} {sentence}", **more))
+            return
+        run = self.begin(version, key, trigger, evidence, why)
+        pending = run.position == ABSENCE
+        self.matches.append(Match(rule.id, version.number, key, trigger.id, evidence, run.id, pending))
+        more |= {"run": run.id, "tree": trace.condition_tree(rule, trigger)}
+        outcome = "waiting" if pending else "fired"
+        self.entries.append(trace.entry(version, outcome, None, f"{why} {_begun(run)}", **more))
+
+    def gate(self, version: RuleVersion, key: str, trigger: Event, evidence: Sequence[str]) -> tuple[str, str] | None:
+        """The first gate that keeps a match from starting a run, with its sentence."""
+        rule = version.rule
+        if version.mode == "paused":
+            return "paused", "The rule is paused: recorded, and no run started."
+        if iso(trigger.recorded) < version.live_from:
+            return "live_from", f"Heard before version {version.number} went live."
+        if "import" in (trigger.source, self.event.source):
+            return "import", "Imported history starts no run."
+        return (
+            self.stopped_already(rule, trigger, evidence)
+            or self.not_again(version, key, trigger)
+            or gates.suppressed(rule, trigger, self.memory)
+            or gates.held_out(rule, key)
+            or self.crowded()
+        )
+
+    def stopped_already(self, rule: Rule, trigger: Event, evidence: Sequence[str]) -> tuple[str, str] | None:
+        for stop in rule.stop_when:
+            key = run_key(stop, subjects_of(trigger))
+            for event in self.later(rule, trigger):
+                if event.type in stop.types and key in event.keys and event.id not in evidence:
+                    return "stopped", f"{event.type} ({event.id}) had already come, which stops this rule."
+        return None
+
+    def later(self, rule: Rule, trigger: Event) -> list[Event]:
+        """Recorded events since the trigger that a stop or a wait of the rule listens to."""
+        subjects = subjects_of(trigger)
+        windows: dict[str, Window] = {}
+        for stop, _ in self.listening_of(rule).stops:
+            key = run_key(stop, subjects)
+            if key is None:
+                continue
+            window = Window(key, frozenset(stop.types), trigger.created, EVER)
+            windows[key] = windows[key].merged(window) if key in windows else window
+        found = self.all_of(windows.values())
+        unique = {event.id: event for event in found if event.id not in (trigger.id, self.event.id)}
+        return sorted(unique.values(), key=lambda event: (event.created, event.id))
+
+    def all_of(self, windows: Iterable[Window]) -> list[Event]:
+        """The events of several windows; what is missing is asked for at once."""
+        found: list[Event] = []
+        missing: list[Question] = []
+        for window in windows:
+            try:
+                found.extend(self.memory.window(window))
+            except NotRead as asked:
+                missing.extend(asked.questions)
+        if missing:
+            raise NotRead(*missing)
+        return found
+
+    def not_again(self, version: RuleVersion, key: str, trigger: Event) -> tuple[str, str] | None:
+        rule, mode = version.rule, _mode(version)
+        body = self.bodies[self.home(rule, trigger)]
+        run = run_id(version.tenant, rule.id, key, trigger.id)
+        if trigger.id != self.event.id and self.run(run) is not None:
+            return "re-entry", f"Its run {run} is there already."
+        if not rule.again.while_open:
+            for id in remember.open_runs(body, rule.id, key, mode):
+                known = self.run(id)
+                if known is not None and known.state in OPEN:
+                    return "re-entry", f"Run {id} of this rule is still open."
+                self.close(id)
+        past = remember.past_triggers(body, remember.slot(rule.id, key, mode))
+        return gates.too_soon(rule, trigger.created, past)
+
+    def crowded(self) -> tuple[str, str] | None:
+        if sum(1 for match in self.matches if match.run) < _RUNS:
+            return None
+        return "crowded", f"This event has started {_RUNS} runs already, more than one event may."
+
+    def begin(self, version: RuleVersion, key: str, trigger: Event, evidence: Sequence[str], why: str) -> Run:
+        rule = version.rule
+        waits = self.listening_of(rule).wait_types
+        later = [event for event in self.later(rule, trigger) if event.type in waits]
+        advance = start(version, trigger, key, evidence, self.now, why, later)
+        run = advance.run
+        self.save(run, ABSENT)
+        self.commands.extend(advance.commands)
+        home = self.home(rule, trigger)
+        if rule.again.after != 0:
+            where = remember.slot(rule.id, key, run.mode)
+            self.bodies[home] = remember.remembered(self.bodies[home], where, trigger.created, run.id, rule.again.after)
+        if run.state in OPEN:
+            self.register(rule, run, trigger)
+        return run
+
+    def register(self, rule: Rule, run: Run, trigger: Event) -> None:
+        """Let every document that one of the run's stops or waits will read know of the run."""
+        record = {
+            "rule": run.rule_id,
+            "number": run.version,
+            "mode": run.mode,
+            "key": run.key,
+            "trigger": run.trigger,
+            "created": run.triggered,
+            "stops": _heard_by(rule.stop_when, run),
+            "waits": _heard_by(self.listening_of(rule).waits, run),
+        }
+        for document in {self.home(rule, trigger): None, **self.stop_documents(rule, trigger)}:
+            self.bodies[document] = remember.opened(self.bodies[document], run.id, record)
+            self.touched[document] = None
+            if len(self.bodies[document]["open"]) % _SWEPT == 0:
+                self.sweep(document)
+
+    def sweep(self, document: str) -> None:
+        """Drop the runs that have ended without an event, so that a busy customer's document stays small."""
+        ids = [id for id in self.bodies[document]["open"] if id not in self.runs]
+        missing = [RunOf(id) for id in ids if id not in self.memory.runs]
+        if missing:
+            raise NotRead(*missing)
+        for id in ids:
+            run = self.run(id)
+            if run is None or run.state not in OPEN:
+                self.close(id)
+
+    def stop_documents(self, rule: Rule, trigger: Event) -> dict[str, None]:
+        found = [document_of(trigger, home) for _, home in self.listening_of(rule).stops]
+        wanted = {document: None for document in found if document}
+        missing = [DocumentOf(document) for document in wanted if document not in self.bodies]
+        if missing:
+            raise NotRead(*missing)
+        return wanted
+
+    def take_back(self, version: RuleVersion, key: str, trigger: Event) -> None:
+        """The event contradicts a match: its run stops if it has not acted, and says so if it has."""
+        id = run_id(version.tenant, version.rule.id, key, trigger.id)
+        run = self.run(id)
+        if run is None:
+            self.miss(version, "contradicted", f"{trigger.id} is no match any more; no run came of it.", key=key)
+            return
+        now = contradicted(run, self.event, self.now).run
+        if now is not run:
+            self.save(now)
+        if now.state == "stopped" and not acted(now):
+            for document, body in self.bodies.items():
+                self.bodies[document] = remember.forgotten(body, id)
+        sentence = f"It takes back the match at {trigger.id}: " + (
+            "its run had not acted and stops." if now.state == "stopped" else "its run has acted and says so."
+        )
+        more = {"key": key, "trigger": trigger.id, "run": id}
+        self.entries.append(trace.entry(version, "took_back", "contradicted", sentence, **more))
+
+    # ---- state ------------------------------------------------------------------------------------------------------
+    def listening_of(self, rule: Rule) -> Listening:
+        return self.ruleset.listening[rule.id]
+
+    def home(self, rule: Rule, trigger: Event) -> str:
+        document = document_of(trigger, self.listening_of(rule).home) or trigger.partition
+        if document not in self.bodies:
+            raise NotRead(DocumentOf(document))
+        return document
+
+    def run(self, id: str) -> Run | None:
+        """The run as it stands in this decision."""
+        if id in self.runs:
+            return self.runs[id][0]
+        found = self.memory.run(id)
+        return found[0] if found else None
+
+    def save(self, run: Run, expect: str | None = None) -> None:
+        known = self.runs.get(run.id) or self.memory.runs.get(run.id)
+        self.runs[run.id] = (run, expect or (known[1] if known else ABSENT))
+
+    def close(self, id: str) -> None:
+        for document, body in self.bodies.items():
+            if id in body.get("open", {}):
+                self.bodies[document] = remember.closed(body, [id])
+
+    def decision(self) -> Decision:
+        writes: list[Write] = []
+        for id, body in self.bodies.items():
+            read = self.memory.documents[id]
+            if id in self.touched or body is not read.body:
+                writes.append(Put("memory", id, body, read.version))
+        writes += [Put("run", id, run.body(), version) for id, (run, version) in self.runs.items()]
+        writes += [Put("command", command.id, command.body(), ABSENT) for command in self.commands]
+        told = {"ruleset": self.ruleset.revision, "at": iso(self.now), "rules": self.entries, "runs": self.heard}
+        return Decision(tuple(writes), told, tuple(run for run, _ in self.runs.values()), tuple(self.matches))
+
+
+def _mode(version: RuleVersion) -> str:
+    return "watch" if version.mode == "watch" else "live"
+
+
+def _heard_by(stops: Sequence[Stop], run: Run) -> list[list[Any]]:
+    return [[list(stop.types), key] for stop in stops if (key := run_key(stop, run.subjects))]
+
+
+def _begun(run: Run) -> str:
+    if run.position == ABSENCE:
+        return f"Run {run.id} waits for its deadline."
+    started = "is simulated (watch only)" if run.mode == "watch" else "started"
+    return f"Run {run.id} {started}."
