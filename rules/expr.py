@@ -1,13 +1,16 @@
 """Conditions made to run: `compile_conditions` generates one Python function for many, `tree` explains one.
 
 Generated code was 5 to 9 times faster than closures on 1,000 rules, because each field is read once and each test made
-once for all the conditions that share it. Names in it are ours, constants stand beside it: no part of a rule is code.
+once for all the conditions that share it. Constants stand beside the text; of a
+rule only the quoted keys of its paths stand in it: no part of a rule is code.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from functools import lru_cache
+from types import CodeType
 from typing import Any, Final, TypeVar
 
 from rules import operators as ops
@@ -47,6 +50,12 @@ def compile_conditions(conditions: Mapping[Id, Condition]) -> Callable[[JSON], l
     return module.build("check", "d", [*scope.lines, "return r"])
 
 
+@lru_cache(maxsize=2048)
+def _code(text: str) -> CodeType:
+    """Conditions that differ in their constants only have one text, which is compiled once."""
+    return compile(text, "<conditions>", "exec")
+
+
 class _Module:
     """The text of the generated functions, and the constants that they name."""
 
@@ -59,10 +68,6 @@ class _Module:
         self.names[name] = value
         return name
 
-    def constant(self, value: Any) -> str:
-        plain = type(value) in (int, str, bool) or (type(value) is float and abs(value) < 1e300)
-        return ascii(value) if plain else self.name(value)
-
     def define(self, args: str, lines: list[str], name: str | None = None) -> str:
         name = name or f"f{len(self.texts)}"
         self.texts.append("\n  ".join([f"def {name}({args}):", *lines]))
@@ -70,7 +75,7 @@ class _Module:
 
     def build(self, name: str, args: str, lines: list[str]) -> Callable[[JSON], Any]:
         self.define(args, lines, name)
-        exec(compile("\n".join(self.texts), "<conditions>", "exec"), self.names)
+        exec(_code("\n".join(self.texts)), self.names)
         return self.names[name]  # type: ignore[no-any-return]
 
 
@@ -111,7 +116,7 @@ class _Scope:
             prefix = (base, path[:end])
             if prefix not in self.known:
                 guard = "" if value == "d" else f" if isinstance({value}, dict) else None"
-                self.keep(prefix, f"{value}.get({self.constant(path[end - 1])}){guard}")
+                self.keep(prefix, f"{value}.get({path[end - 1]!a}){guard}")
             value = self.known[prefix]
         inner = path[2:] if base == "d" else path
         return self.moved(base, path, value) if may_have_moved(inner) else value
@@ -142,13 +147,10 @@ class _Scope:
             return self.bare(operator, self.read(test.path))
         if operator in ops.SPANS:
             helper = "last" if operator == "in the last" else "next"
-            return f"{helper}({self.read(test.path)}, {self.constant(test.value)}, {self.read(('created',))})"
+            return f"{helper}({self.read(test.path)}, {self.module.name(test.value)}, {self.read(('created',))})"
         if operator in _SIGNS or operator == "between":
             return self.order(test)
         return self.plain(test)
-
-    def constant(self, value: Any) -> str:
-        return self.module.constant(value)
 
     def bare(self, operator: str, value: str) -> str:
         if operator == "is empty":
@@ -159,33 +161,33 @@ class _Scope:
     def order(self, test: Test) -> str:
         value = self.number(test.path)
         if test.operator == "between":
-            return f"({self.constant(test.value[0])} <= {value} <= {self.constant(test.value[1])})"
+            return f"({self.module.name(test.value[0])} <= {value} <= {self.module.name(test.value[1])})"
         return f"({value} {_SIGNS[test.operator]} {self.right_number(test)})"
 
     def right_number(self, test: Test) -> str:
         other = test.other
         if other is None:
-            return self.constant(test.value)
+            return self.module.name(test.value)
         return self.reckon(other, self.number(other.path))
 
     def right(self, test: Test) -> str:
         other = test.other
-        return self.constant(test.value) if other is None else self.reckon(other, self.read(other.path))
+        return self.module.name(test.value) if other is None else self.reckon(other, self.read(other.path))
 
     def reckon(self, other: Other, value: str) -> str:
         if (other.times, other.plus) == (1, 0):
             return value
-        return f"reckon({value}, {self.constant(other.times)}, {self.constant(other.plus)})"
+        return f"reckon({value}, {self.module.name(other.times)}, {self.module.name(other.plus)})"
 
     def plain(self, test: Test) -> str:
         operator = test.operator
         value = self.read(test.path)
         if test.other is None and type(test.value) is str and operator in ("equal to", "not equal to"):
             if operator == "equal to":
-                return f"({value} == {self.constant(test.value)})"
-            return f"({value}.__class__ is str and {value} != {self.constant(test.value)})"
+                return f"({value} == {self.module.name(test.value)})"
+            return f"({value}.__class__ is str and {value} != {self.module.name(test.value)})"
         if test.other is None and ops.number(test.value) and operator == "equal to":
-            return f"({self.number(test.path)} == {self.constant(test.value)})"
+            return f"({self.number(test.path)} == {self.module.name(test.value)})"
         if operator in ("one of", "none of") and all(type(one) is str for one in test.value):
             sign = "in" if operator == "one of" else "not in"
             return f"({value}.__class__ is str and {value} {sign} {self.module.name(frozenset(test.value))})"
@@ -196,11 +198,11 @@ class _Scope:
     def change(self, test: Test) -> str:
         before = f"previous(d, {self.module.name(test.path)})"
         if test.operator == "changed from":
-            return f"same({before}, {self.constant(test.value)})"
+            return f"same({before}, {self.module.name(test.value)})"
         changed = f"({before} is not MISSING)"
         if test.operator == "changed":
             return changed
-        return f"(same({self.read(test.path)}, {self.constant(test.value)}) and {changed})"
+        return f"(same({self.read(test.path)}, {self.module.name(test.value)}) and {changed})"
 
     def items(self, test: Test) -> str:
         assert test.where is not None
