@@ -203,7 +203,12 @@ def _sleep(run: Run, step: Wait, until: datetime | None, now: datetime) -> Run:
     text = "Waiting" + (f" for {what}" if what else "") + (f" until {moment(until)}" if until else "")
     due = iso(until) if until else None
     run = recorded(
-        told(run, now, f"{step.name}: {text[0].lower() + text[1:]}."), step.name, now, state="waiting", message=text, until=due
+        told(run, now, f"{step.name}: {text[0].lower() + text[1:]}."),
+        step.name,
+        now,
+        state="waiting",
+        message=text,
+        until=due,
     )
     return replace(run, state="waiting", due_at=due)
 
