@@ -117,7 +117,9 @@ def keep_command(store: Store, one: Command) -> Command:
 
 def keep_rule(store: Store, state: str = "live", tenant: str = TENANT, document: Mapping[str, Any] = RULE) -> None:
     id = document["id"]
-    body = {"id": id, "name": document["name"], "state": state, "number": 1, "updated_at": iso(NOON), "draft": None}
+    at = iso(NOON)
+    body = {"id": id, "name": document["name"], "state": state, "number": 1, "draft": None, "draft_by": "ada"}
+    body |= {"problems": 0, "created_at": at, "updated_at": at, "live_from": at, "paused_from": None}
     version = {"rule_id": id, "number": 1, "document": dict(document), "mode": state, "published_at": iso(NOON)}
     store.commit(tenant, None, [Put("rule", id, body), Put("rule_version", f"{id}@1", version)])
 

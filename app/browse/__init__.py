@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from app.browse.audit import audit
 from app.browse.customers import customer, customers
+from app.browse.decision import shown_at
 from app.browse.deliveries import command, commands, connections, dead_letters
 from app.browse.events import event, events
 from app.browse.find import find
@@ -32,5 +33,6 @@ __all__ = [
     "rule_names",
     "run",
     "runs",
+    "shown_at",
     "waiting",
 ]

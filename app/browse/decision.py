@@ -6,12 +6,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from app.browse.rows import JSON, Row, subject_of
-from app.browse.window import picture
-from rules.event import Event, seconds
+from app.browse.window import picture, span_before
+from rules.event import Event, instant, seconds
+from rules.explain import explain
 from rules.fields import Catalogue
+from rules.model import Rule, RuleError, RuleVersion, When
 from rules.ports import Store
-from rules.rule import RuleError, parse
-from rules.tree import tree
+from rules.rule import parse
+from rules.ruleset import subject_of as rules_subject
+from rules.window import takes_part
 from rules.words import amount, moment
 
 # the outcomes of a rule (rules.trace), what happened first
@@ -43,28 +46,63 @@ def verdict(entry: JSON) -> Row:
         "trigger": entry.get("trigger"),
         "run": entry.get("run"),
         "tree": entry.get("tree"),
-        "counted": (entry.get("window") or {}).get("counted"),
         "conditions": [],
         "window": None,
+        "nearest": None,
     }
 
 
 def explained(store: Store, tenant: str, row: Row, body: JSON, decided: str) -> Row:
-    """The verdict with its conditions one by one and its window drawn. body: the event's document. What the trace
-    did not keep is worked out again from the log. decided: iso text; events heard of later were not known then."""
-    found = store.get(tenant, "rule_version", f"{row['rule_id']}@{row['version']}")
+    """The verdict with its conditions one by one, its window drawn, and how near it came. body: the event's document.
+    Worked out again from the log as it was then: decided is iso text, and events heard of later are left out."""
     trigger = _trigger(store, tenant, row, body)
-    if found is None or trigger is None:
+    rule = rule_of(store, tenant, f"{row['rule_id']}@{row['version']}")
+    if rule is None or trigger is None:
         return {**row, "conditions": conditions(row["tree"], body["event"]["data"])}
-    try:
-        rule = parse(found.body["document"])
-    except RuleError:  # written by a release whose language knew more
-        return {**row, "conditions": conditions(row["tree"], trigger.data)}
+    version = RuleVersion(tenant, rule, row["version"], "live", "")
+    events = _before(store, tenant, rule, row["key"], trigger)
+    found = explain(version, [*events, trigger], event=trigger.id, at=max(instant(decided), trigger.recorded))
+    return {**row, **shown(found, rule.when, row["key"], trigger)}
+
+
+def shown(found: JSON, when: When, key: str | None, trigger: Event) -> Row:
+    """An explanation (rules.explain) as its page shows it."""
+    tree = found["tree"] or {}
     return {
-        **row,
-        "conditions": conditions(row["tree"] or tree(rule.only_if, trigger.data, trigger.id), trigger.data),
-        "window": picture(store, tenant, rule, row["key"], trigger, decided, row["counted"]) if row["key"] else None,
+        "conditions": conditions(tree or None, trigger.data),
+        "window": picture(tree.get("window") or {}, when, key, trigger) if key else None,
+        "nearest": found["nearest"],
     }
+
+
+def shown_at(store: Store, tenant: str, rule_id: str, found: JSON) -> Row:
+    """An explanation of a rule as it is in force (app.inquire), with its conditions and its window to be drawn."""
+    rule = store.get(tenant, "rule", rule_id)
+    event = store.get(tenant, "event", found["trigger"]) if found["trigger"] else None
+    version = rule_of(store, tenant, f"{rule_id}@{rule.body.get('number')}") if rule else None
+    if event is None or version is None:
+        return {"conditions": [], "window": None}
+    trigger = Event.from_cloudevent(event.body["event"])
+    return shown(found, version.when, rules_subject(trigger, version.when.same), trigger)
+
+
+def rule_of(store: Store, tenant: str, version: str) -> Rule | None:
+    """The rule of a version `id@number`; None when it is gone, or written by a release whose language knew more."""
+    found = store.get(tenant, "rule_version", version)
+    try:
+        return parse(found.body["document"]) if found else None
+    except RuleError:
+        return None
+
+
+def _before(store: Store, tenant: str, rule: Rule, key: str | None, trigger: Event) -> list[Event]:
+    """The events of the key in the window and as long before it, so that what just missed it can be seen."""
+    span = span_before(rule.when)
+    if span is None or key is None:
+        return []
+    types = sorted({*takes_part(rule.when), *(rule.when.then.types if rule.when.then else ())})
+    found = store.window(tenant, key, types, max(0, trigger.created - 2 * span), trigger.created)
+    return [event for event in found if event.id != trigger.id]
 
 
 def _trigger(store: Store, tenant: str, row: Row, body: JSON) -> Event | None:

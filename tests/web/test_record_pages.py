@@ -149,7 +149,7 @@ def test_an_event_says_what_each_rule_decided_and_why(services: Services, browse
     assert "Two failed payments" in page
     assert "Large ones" in page
     assert "data.object.amount_remaining" in page
-    assert "not counted: not true: the amount remaining is at least" in page
+    assert "not counted: Condition 1 of 1 is not true: the amount remaining is at least" in page
     why = text_of(browser, "/events/evt_3?rule=large")
     assert "data.object.amount_due" in why
     assert "$49.00" in why
@@ -159,6 +159,33 @@ def test_a_window_names_each_event_that_was_too_old(services: Services, browser:
     publish(services, DECIDING)
     happen(services, event("evt_1", time=NOON - timedelta(days=7, hours=4)), event("evt_2"))
     assert "not counted: too old by 4 hours" in text_of(browser, "/events/evt_2?rule=two-failed")
+
+
+def test_why_not_answers_with_the_first_closed_gate_and_what_was_nearest(
+    services: Services, browser: FlaskClient
+) -> None:
+    publish(services, DECIDING)
+    happen(services, event("evt_1", time=NOON - timedelta(days=9)), event("evt_2"))
+    page = text_of(browser, "/why?rule=two-failed&subject=sub_1")
+    assert "Did not fire" in page
+    assert "1 of 2 within 7 days" in page
+    assert "too old by 48 hours" in page
+    assert '<li class="closed">Was the window full?' in page
+    happen(services, event("evt_3", time=NOON + timedelta(days=1)))
+    fired = text_of(browser, "/why?rule=two-failed&subject=sub_1")
+    assert "Open its run" in fired
+
+
+def test_why_not_asks_for_what_lacks_and_knows_nobody_without_an_error(
+    services: Services, browser: FlaskClient
+) -> None:
+    assert "There is no rule to ask about" in text_of(browser, "/why")
+    publish(services, DECIDING)
+    assert "For whom?" in text_of(browser, "/why?rule=two-failed")
+    assert "No invoice.payment_failed came for cus_nobody" in text_of(
+        browser, "/why?rule=two-failed&subject=cus_nobody"
+    )
+    assert browser.get("/why?rule=no-such-rule&subject=cus_1").status_code == 404
 
 
 def test_an_update_shows_what_changed(services: Services, browser: FlaskClient) -> None:
@@ -442,6 +469,7 @@ def test_tags_in_names_payloads_and_answers_come_out_as_text(services: Services,
         "/crm-inbox",
         f"/runs/{made.id}/cancel",
         "/crm-inbox/run_1/tell-crm",
+        "/why?rule=two-failed&subject=in_1",
         f"/find?q={HOSTILE}",
         f"/events?q={HOSTILE}",
     ):

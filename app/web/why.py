@@ -1,0 +1,62 @@
+"""Why a rule did, or did not, fire for a subject: one sentence, the first closed gate, and what was nearest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response
+
+from app import browse, inquire
+from app.web.addresses import asked, end_of_day
+from app.web.pages import now, page, services, tenant
+
+blueprint = Blueprint("why", __name__)
+
+GATES = {
+    "event": "Did an event come?",
+    "tenant": "Was it this account and mode?",
+    "type": "Does the rule listen to it?",
+    "key": "Does the event name the subject?",
+    "own": "Did it come from elsewhere than our own actions?",
+    "condition": "Was every condition true?",
+    "window": "Was the window full?",
+    "live_from": "Was the rule live then?",
+    "paused": "Was it not paused?",
+    "import": "Was it news, not history?",
+    "stopped": "Had nothing stopped it?",
+    "re-entry": "Was it not too soon again?",
+    "never_for": "Was the subject on no list?",
+    "holdout": "Was it not held out?",
+    "limit": "Was there room under the limit?",
+}
+
+
+@blueprint.get("/why")
+def look() -> Response:
+    rule, subject, event, day = asked("rule"), asked("subject"), asked("event"), asked("at")
+    found = _explained(rule, subject, event, day) if rule and (subject or event) else None
+    return page(
+        "why.html",
+        "answer",
+        found=found,
+        asked={"rule": rule, "subject": subject, "event": event, "at": day},
+        rules=browse.rule_names(services().store, tenant()),
+        gates=_gates(found) if found else [],
+        moment=now(),
+    )
+
+
+def _explained(rule: str, subject: str | None, event: str | None, day: str | None) -> dict[str, Any]:
+    s = services()
+    found = inquire.explain(
+        s.store, s.catalogue, s.connectors, tenant(), rule, now(), subject=subject, event=event, at=end_of_day(day)
+    )
+    return {**found, **browse.shown_at(s.store, tenant(), rule, found)}
+
+
+def _gates(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """Each gate's question in order, with `open`, `closed` or `unasked`."""
+    names, closed = list(GATES), found["gate"]
+    at = names.index(closed) if closed in GATES else len(names)
+    states = ["open" if n < at else "closed" if n == at else "unasked" for n in range(len(names))]
+    return list(zip(GATES.values(), states, strict=True))
