@@ -9,13 +9,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli import ACTOR, CommandError, at, command, explained, follow, say, show, table, tenant_of
+from app.cli import ACTOR, CommandError, at, command, explained, follow, moment, read_json, say, show, table, tenant_of
 from app.settings import Settings
+from rules.words import amount
 
 if TYPE_CHECKING:
     from app.history import Loaded
     from app.services import Services
 
+RULE = {"flag": False, "metavar": "RULE", "help": "a rule's id, or a file of its document (.json)"}
 PRESENT = {"ok": "ok   ", "note": "note ", "wrong": "WRONG"}
 
 
@@ -44,6 +46,30 @@ def register(subparsers: Any) -> None:
         replay,
         id={"flag": False, "metavar": "ID", "nargs": "*", "help": "only these; without any, all"},
         only={"choices": ("events", "actions"), "help": "one side only"},
+    )
+    command(
+        subparsers,
+        "backtest",
+        "what a rule would have done in the past; nothing is sent",
+        ["backtest two-failed-payments --since 30d", "backtest rule.json --since 2026-10-01 --json"],
+        backtest,
+        rule=RULE,
+        since={"help": "from then: 2026-10-01, or 30d before now; without it all of the history"},
+        until={"help": "until then; without it now"},
+    )
+    command(
+        subparsers,
+        "explain",
+        "why a rule fired for somebody or at an event, or why not",
+        [
+            "explain two-failed-payments sub_1Q2w3e",
+            "explain rule.json evt_1Q2w3e",
+            "explain two-failed-payments cus_9 --at 7d",
+        ],
+        explain,
+        rule=RULE,
+        about={"flag": False, "metavar": "ID", "help": "an event's id, or a subscription's, customer's or invoice's"},
+        at={"help": "as it was then"},
     )
     command(
         subparsers,
@@ -93,7 +119,7 @@ def import_events(given: argparse.Namespace, services: Services) -> int:
 
 def _loaded(loaded: Loaded) -> Iterator[str]:
     span = f", from {at(loaded.oldest)} to {at(loaded.newest)}" if loaded.events else ""
-    yield f"{loaded.events:,} events loaded as history{span}"
+    yield f"{_many(loaded.events, 'event')} loaded as history{span}"
     if loaded.refused_count:
         yield f"{loaded.refused_count:,} lines are no events and were passed over:"
         yield from (f"  line {one['line']}: {one['problem']}" for one in loaded.refused[:20])
@@ -123,6 +149,83 @@ def replay(given: argparse.Namespace, services: Services) -> None:
     tenant, now = tenant_of(given, services), services.clock.now()
     done = operate.replay(services.store, services.inbox, tenant, given.id or None, ACTOR, "", now, given.only)
     show(given, done, lambda: iter([f"{done['events']} events and {done['actions']} actions are tried again"]))
+
+
+# ---- what if, and why -----------------------------------------------------------------------------------------------
+def rule_of(text: str) -> str | Mapping[str, Any]:
+    """A rule's id as it is, or the document in a file."""
+    if text != "-" and not text.endswith(".json"):
+        return text
+    found = read_json(text)
+    if not isinstance(found, dict):
+        raise CommandError(f"{text} holds no rule document: one JSON object")
+    return found
+
+
+def backtest(given: argparse.Namespace, services: Services) -> None:
+    from app import inquire
+
+    s, now = services, services.clock.now()
+    since, until = moment(given.since, now), moment(given.until, now)
+    found = inquire.backtest_now(
+        s.store, s.catalogue, s.connectors, tenant_of(given, s), rule_of(given.rule), since, until, now
+    )
+    show(given, found, lambda: _backtest(found))
+
+
+def _backtest(found: Mapping[str, Any]) -> Iterator[str]:
+    summary = found["summary"]
+    money = ", ".join(amount(minor, currency) for currency, minor in summary["amount"].items())
+    counted = f"{_many(summary['runs'], 'run')} for {_many(summary['subjects'], 'subject')}"
+    yield counted + (f", {money}" if money else "")
+    rows = [(at(run["at"]), run["subject"], _end(run)) for run in found["runs"]]
+    if rows:
+        yield from table([("AT", "SUBJECT", "WHAT"), *rows])
+    if found["more"]:
+        yield f"... and {found['more']:,} more"
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
+def _end(run: Mapping[str, Any]) -> str:
+    steps = ", ".join(f"{step['name']} {step['state']}" for step in run["steps"])
+    return f"{steps}; stopped: {run['stopped']['reason']}" if run["stopped"] else steps
+
+
+def explain(given: argparse.Namespace, services: Services) -> None:
+    from app import inquire
+
+    s, now = services, services.clock.now()
+    about = {"event": given.about} if given.about.startswith("evt_") else {"subject": given.about}
+    found = inquire.explain(
+        s.store,
+        s.catalogue,
+        s.connectors,
+        tenant_of(given, s),
+        rule_of(given.rule),
+        now,
+        at=moment(given.at, now),
+        **about,
+    )
+    show(given, found, lambda: _explanation(found))
+
+
+def _explanation(found: Mapping[str, Any]) -> Iterator[str]:
+    yield ("It fired. " if found["fired"] else f"It did not fire ({found['gate']}). ") + found["sentence"]
+    if found["tree"]:
+        yield from _tree(found["tree"], 1)
+    if found["nearest"]:
+        yield f"Nearest: {found['nearest']['sentence']}"
+
+
+def _tree(node: Mapping[str, Any], depth: int) -> Iterator[str]:
+    mark = "-" if node.get("skipped") else "yes" if node.get("true") else "no"
+    if node.get("text"):
+        yield f"{'  ' * depth}{mark:<3} {node['text']}"
+    for part in node.get("parts") or ():
+        yield from _tree(part, depth + 1)
 
 
 # ---- looking --------------------------------------------------------------------------------------------------------
@@ -186,7 +289,7 @@ def _findings(found: list[Any], wrong: int) -> Iterator[str]:
         yield f"{PRESENT[one.state]}  {one.name}: {one.text}"
         if one.mend and one.state != "ok":
             yield f"         -> {one.mend}"
-    yield "Nothing is wrong." if not wrong else f"{wrong} thing{'s' if wrong > 1 else ''} to mend."
+    yield "Nothing is wrong." if not wrong else f"{_many(wrong, 'thing')} to mend."
 
 
 def token(given: argparse.Namespace, settings: Settings) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
@@ -48,14 +48,38 @@ def start_backtest(
 ) -> str:
     """Ask for a backtest of a rule (its draft, else what is in force) or of a document; the job's id.
     since, until: event time; None is all of the history. LookupError, RuleError."""
-    document = document_of(store, tenant, rule)
-    parse(document, catalogue, actions)
-    params = {
+    params = _params(document_of(store, tenant, rule), since, until, now)
+    parse(params["document"], catalogue, actions)
+    return jobs.enqueue(store, tenant, "backtest", params, now)
+
+
+def backtest_now(
+    store: Store,
+    catalogue: Catalogue,
+    actions: Actions,
+    tenant: str,
+    rule: str | Mapping[str, Any],
+    since: datetime | None,
+    until: datetime | None,
+    now: datetime,
+    progress: Callable[[float], object] = lambda share: None,
+) -> Row:
+    """The same at once, without a job and its worker: `{"summary", "runs", "more"}`. LookupError, RuleError."""
+    params = _params(document_of(store, tenant, rule), since, until, now)
+    test = _begin(store, catalogue, actions, tenant, params)
+    while not (step := test.step()).done:
+        progress(step.progress)
+    return _result(step.summary)
+
+
+def _params(
+    document: Mapping[str, Any], since: datetime | None, until: datetime | None, now: datetime
+) -> dict[str, Any]:
+    return {
         "document": dict(document),
         "since": iso(since) if since else None,
         "until": iso(min(until, now) if until else now),
     }
-    return jobs.enqueue(store, tenant, "backtest", params, now)
 
 
 def backtest(store: Store, tenant: str, id: str) -> Row:
@@ -65,9 +89,6 @@ def backtest(store: Store, tenant: str, id: str) -> Row:
     if found is None or found.body["type"] != "backtest":
         raise LookupError(f"There is no backtest {id!r}.")
     body, params = found.body, found.body["params"]
-    summary = dict(body["summary"])
-    runs = summary.pop("rows", [])
-    empty = {"runs": 0, "subjects": 0, "amount": {}}
     return {
         "id": id,
         "status": body["state"],
@@ -76,10 +97,15 @@ def backtest(store: Store, tenant: str, id: str) -> Row:
         "rule": params["document"]["id"],
         "since": params["since"],
         "until": params["until"],
-        "summary": {**empty, **summary},
-        "runs": runs,
-        "more": max(summary.get("runs", 0) - len(runs), 0),
+        **_result(body["summary"]),
     }
+
+
+def _result(told: Mapping[str, Any]) -> Row:
+    """What a backtest's steps have told so far."""
+    summary = {"runs": 0, "subjects": 0, "amount": {}, **told}
+    rows = summary.pop("rows", [])
+    return {"summary": summary, "runs": rows, "more": max(summary["runs"] - len(rows), 0)}
 
 
 def job(store: Store, catalogue: Catalogue, actions: Actions) -> jobs.Run:
@@ -89,7 +115,7 @@ def job(store: Store, catalogue: Catalogue, actions: Actions) -> jobs.Run:
     def run(job: Document, now: datetime) -> jobs.Step:
         test = known.pop(job.id, None)
         if test is None or job.body["cursor"] != test.taken:
-            test = _begin(store, catalogue, actions, job)
+            test = _begin(store, catalogue, actions, job.tenant, job.body["params"])
         step = test.step()
         if not step.done:
             known[job.id] = test
@@ -131,17 +157,16 @@ class _Test:
                 self.rows.append(dict(row))
 
 
-def _begin(store: Store, catalogue: Catalogue, actions: Actions, job: Document) -> _Test:
-    params = job.body["params"]
+def _begin(store: Store, catalogue: Catalogue, actions: Actions, tenant: str, params: Mapping[str, Any]) -> _Test:
     since = instant(params["since"]) if params["since"] else None
     until = instant(params["until"])
     rule = parse(params["document"], catalogue, actions)
-    version = RuleVersion(job.tenant, rule, 0, "watch", "")
-    test = Backtest([version], suppressed(store, job.tenant, rule.never_for), PythonMatcher(), since)
+    version = RuleVersion(tenant, rule, 0, "watch", "")
+    test = Backtest([version], suppressed(store, tenant, rule.never_for), PythonMatcher(), since)
     first = since - timedelta(seconds=test.look_back) if since and test.look_back < EVER else None
     types = sorted(test.types)
-    total = sum(store.count(job.tenant, "event", _where(type, first, until)) for type in types)
-    return _Test(test, history(store, job.tenant, types, first, until), total, until)
+    total = sum(store.count(tenant, "event", _where(type, first, until)) for type in types)
+    return _Test(test, history(store, tenant, types, first, until), total, until)
 
 
 def history(

@@ -10,7 +10,7 @@ import pytest
 
 import main
 from app.settings import Settings
-from tests.builders import SHARED, TENANT, body_of, envelope
+from tests.builders import DAY, NOON, SHARED, TENANT, body_of, envelope, invoice
 
 EXAMPLE = SHARED / "data" / "example_rule.json"
 ID = "two-failed-payments"
@@ -160,6 +160,44 @@ def test_the_trace_of_an_imported_event_is_found_by_its_id(cli: Cli, tmp_path: P
     assert TENANT in cli.err
 
 
+# ---- what if, and why -----------------------------------------------------------------------------------------------
+def failures(tmp_path: Path) -> Path:
+    """A file: one subscription fails twice in three days, another once."""
+    lines = [
+        envelope("evt_1", object=invoice("in_1", subscription="sub_1"), time=NOON - 33 * DAY),
+        envelope("evt_2", object=invoice("in_1", subscription="sub_1"), time=NOON - 30 * DAY),
+        envelope("evt_3", object=invoice("in_2", subscription="sub_2"), time=NOON - 30 * DAY),
+    ]
+    path = tmp_path / "events.jsonl"
+    path.write_text("\n".join(json.dumps(line) for line in lines))
+    return path
+
+
+def test_a_backtest_of_a_file_tells_what_would_have_run(cli: Cli, tmp_path: Path) -> None:
+    cli("import-events", failures(tmp_path))
+    cli("tick")
+    assert cli("backtest", EXAMPLE) == 0, cli.err
+    assert "1 run for 1 subject, $49.00" in cli.out
+    assert "sub_1" in cli.out
+    assert cli.json("backtest", EXAMPLE, "--since", "2026-11-01")["summary"]["runs"] == 0
+
+
+def test_an_explanation_says_why_and_why_not(cli: Cli, tmp_path: Path) -> None:
+    cli("import-events", failures(tmp_path))
+    cli("tick")
+    assert cli("explain", EXAMPLE, "sub_2") == 0, cli.err
+    assert cli.out.startswith("It did not fire (window).")
+    assert "amount remaining" in cli.out
+    assert cli.json("explain", EXAMPLE, "evt_3")["gate"] == "window"
+
+
+def test_a_rule_and_a_time_that_are_not_there_are_named(cli: Cli) -> None:
+    assert cli("explain", "nothing", "sub_1") == 2
+    assert cli.err == "signalbox: There is no rule 'nothing'.\n"
+    assert cli("backtest", EXAMPLE, "--since", "yesterday") == 2
+    assert "'yesterday' is no time" in cli.err
+
+
 # ---- the installation -----------------------------------------------------------------------------------------------
 def test_the_token_is_printed_for_scripts(cli: Cli) -> None:
     assert cli("token") == 0
@@ -186,7 +224,18 @@ def test_the_doctor_looks_at_a_folder_that_cannot_be_opened(cli: Cli, tmp_path: 
 
 @pytest.mark.parametrize(
     "words",
-    [(), ("rules",), ("rules", "import"), ("import-events",), ("import",), ("replay",), ("trace",), ("demo",)],
+    [
+        (),
+        ("rules",),
+        ("rules", "import"),
+        ("import-events",),
+        ("import",),
+        ("replay",),
+        ("trace",),
+        ("demo",),
+        ("backtest",),
+        ("explain",),
+    ],
 )
 def test_every_command_explains_itself(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
