@@ -147,6 +147,8 @@ def _can_import() -> str:
     key = services().settings.stripe_api_key
     if not key:
         return "No Stripe key is set: start Signalbox with STRIPE_API_KEY to import the last 30 days."
+    if services().settings.stand_in:
+        return "The stand-in for Stripe has no history: start Signalbox with STRIPE_API_KEY to import yours."
     if key_tenant(key) != tenant():
         return f"The Stripe key belongs to {key_tenant(key)}; choose that tenant to import its history."
     return ""

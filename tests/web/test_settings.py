@@ -1,0 +1,196 @@
+"""The settings pages: Stripe, history, connections, lists, the emergency stop and the audit log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from app import author, jobs, operate
+from app.services import STORED_SECRETS, Services
+from app.web import create_app
+from tests.builders import NOON, TENANT, services_in_memory
+from tests.web.html import form
+from tests.web.test_rules_pages import connection, live
+
+
+@pytest.fixture
+def services() -> Services:
+    return services_in_memory(stripe_webhook_secrets=())
+
+
+@pytest.fixture
+def browser(services: Services) -> FlaskClient:
+    return create_app(services).test_client()
+
+
+def send(browser: FlaskClient, address: str, action: str = "", **typed: str) -> Any:
+    """Open a page and send its form with these fields."""
+    page = browser.get(address)
+    assert page.status_code == 200, page.text
+    found = form(page.text, action or address)
+    return browser.post(found.action, data=found.sent(**typed))
+
+
+def connected(services: Services) -> None:
+    author.save_connection(services.store, services.secrets, TENANT, connection(), "ada", NOON)
+
+
+# ---- Stripe ---------------------------------------------------------------------------------------------------------
+def test_a_signing_secret_is_kept_beside_the_old_one_and_never_shown(browser: FlaskClient, services: Services) -> None:
+    assert ">Missing<" in browser.get("/settings").text
+    for secret in ("whsec_first_one", "whsec_second_one", "whsec_first_one"):
+        assert send(browser, "/settings/stripe", secret=secret).status_code == 303
+    assert services.secrets.get(STORED_SECRETS) == "whsec_first_one,whsec_second_one"
+    page = browser.get("/settings").text
+    assert "2 set here" in page
+    assert "whsec_first_one" not in page
+
+
+@pytest.mark.parametrize("secret", ["", "sk_test_123456789", "whsec_a,whsec_bbbbbbbbb", "whsec_ spaces here"])
+def test_what_is_no_signing_secret_is_refused_beside_its_field(browser: FlaskClient, secret: str) -> None:
+    answer = send(browser, "/settings/stripe", secret=secret)
+    assert answer.status_code == 422
+    assert 'aria-invalid="true"' in answer.text
+
+
+def test_the_secrets_set_here_can_be_forgotten_with_a_reason(browser: FlaskClient, services: Services) -> None:
+    send(browser, "/settings/stripe", secret="whsec_first_one")
+    assert send(browser, "/settings/stripe/forget", reason=" ").status_code == 422
+    assert send(browser, "/settings/stripe/forget", reason="leaked").status_code == 303
+    assert not services.secrets.get(STORED_SECRETS)
+
+
+# ---- history --------------------------------------------------------------------------------------------------------
+def test_the_import_is_started_once_watched_and_stopped(browser: FlaskClient, services: Services) -> None:
+    send(browser, "/settings/import")
+    browser.post("/settings/import")
+    found = services.store.find(TENANT, "job", [("type", "==", "import")]).items
+    assert len(found) == 1
+    fragment = browser.get("/settings/import", headers={"HX-Request": "true"}).text
+    assert 'hx-trigger="every 2s"' in fragment
+    assert "<progress" in fragment
+    send(browser, "/settings/import", "/settings/import/stop")
+    job = jobs.latest(services.store, TENANT, "import")
+    assert job is not None
+    assert job.body["state"] == "cancelled"
+
+
+def test_without_a_key_of_this_tenant_the_import_says_what_is_missing() -> None:
+    for settings in ({"stripe_api_key": ""}, {"stripe_api_key": "sk_live_x"}, {"stand_in": True}):
+        browser = create_app(services_in_memory(**settings)).test_client()
+        assert browser.post("/settings/import").status_code == 409
+        assert "Stripe" in browser.get("/settings/import").text
+
+
+# ---- connections ----------------------------------------------------------------------------------------------------
+def test_a_new_connection_shows_its_secret_once(browser: FlaskClient, services: Services) -> None:
+    answer = send(browser, "/settings/connections/new", url="https://crm.example.com/hook")
+    secret = services.secrets.get(f"connection/{TENANT}/crm")
+    assert secret
+    assert secret in answer.text
+    assert secret not in browser.get("/settings/connections/crm").text
+
+
+def test_a_bad_address_stands_beside_its_field_and_what_was_typed_stays(browser: FlaskClient) -> None:
+    answer = send(browser, "/settings/connections/new", name="My CRM", url="https://10.0.0.1/x")
+    assert answer.status_code == 422
+    assert "inside the network" in answer.text
+    assert form(answer.text, "/settings/connections/new").sent()["url"] == ["https://10.0.0.1/x"]
+
+
+def test_a_second_connection_of_the_same_name_is_refused(browser: FlaskClient, services: Services) -> None:
+    connected(services)
+    answer = send(browser, "/settings/connections/new", name="crm", url="https://other.example.com/")
+    assert answer.status_code == 409
+    assert author.connection(services.store, TENANT, "crm")["url"] == "https://crm.example.com/hook"
+
+
+def test_a_connection_is_edited_paused_and_resumed(browser: FlaskClient, services: Services) -> None:
+    connected(services)
+    send(browser, "/settings/connections/crm", url="https://crm.example.com/new")
+    assert author.connection(services.store, TENANT, "crm")["url"] == "https://crm.example.com/new"
+    assert send(browser, "/settings/connections/crm/pause", reason="").status_code == 422
+    send(browser, "/settings/connections/crm/pause", reason="they move")
+    assert author.connection(services.store, TENANT, "crm")["state"] == "paused"
+    send(browser, "/settings/connections/crm/resume", reason="they moved")
+    assert author.connection(services.store, TENANT, "crm")["state"] == "on"
+
+
+def test_a_connection_names_the_rules_that_use_it(browser: FlaskClient, services: Services) -> None:
+    connected(services)
+    live(services)
+    assert "Two failed payments in 7 days" in browser.get("/settings/connections/crm").text
+
+
+def test_a_test_notice_says_what_came_of_it(services: Services) -> None:
+    services = services_in_memory()
+    browser = create_app(services).test_client()
+    local = {"name": "crm", "type": "webhook", "url": "http://127.0.0.1:9/hook"}
+    author.save_connection(services.store, services.secrets, TENANT, local, "ada", NOON, development=True)
+    answer = browser.post("/settings/connections/crm/test", follow_redirects=True)
+    assert "Test notice: No answer from crm" in answer.text
+
+
+# ---- lists ----------------------------------------------------------------------------------------------------------
+def test_a_list_is_made_changed_and_deleted(browser: FlaskClient, services: Services) -> None:
+    send(browser, "/settings/lists/new", name="contracts", members="cus_1\ncus_2, cus_3")
+    send(browser, "/settings/lists/contracts", members="cus_1")
+    assert author.lists(services.store, TENANT)[0]["members"] == ["cus_1"]
+    assert "Customers on the list <b>contracts</b>" in browser.get("/rules/new/edit?from=blank").text
+    send(browser, "/settings/lists/contracts/delete", reason="ended")
+    assert author.lists(services.store, TENANT) == []
+
+
+def test_a_member_that_is_no_id_is_refused(browser: FlaskClient) -> None:
+    answer = send(browser, "/settings/lists/new", name="contracts", members="ada@example.com")
+    assert answer.status_code == 422
+    assert "ada@example.com" in answer.text
+
+
+@pytest.mark.parametrize(
+    "address", ["/settings/lists/none", "/settings/connections/none", "/settings/lists/none/delete"]
+)
+def test_what_is_not_there_is_a_404(browser: FlaskClient, address: str) -> None:
+    assert browser.get(address).status_code == 404
+
+
+# ---- the emergency stop ---------------------------------------------------------------------------------------------
+def test_everything_is_stopped_and_let_go_with_a_reason(browser: FlaskClient, services: Services) -> None:
+    assert send(browser, "/settings/switch?what=all&stop=1", "/settings/switch", reason="").status_code == 422
+    send(browser, "/settings/switch?what=all&stop=1", "/settings/switch", reason="it ran away")
+    assert operate.switches(services.store, TENANT)["all"] is True
+    assert "Everything is stopped" in browser.get("/settings").text
+    send(browser, "/settings/switch?what=all&stop=0", "/settings/switch", reason="mended")
+    assert operate.switches(services.store, TENANT)["all"] is False
+
+
+def test_one_rule_is_stopped(browser: FlaskClient, services: Services) -> None:
+    live(services)
+    send(browser, "/settings/switch?what=rule:two-failed-payments&stop=1", "/settings/switch", reason="look")
+    assert operate.switches(services.store, TENANT)["rules"] == ["two-failed-payments"]
+    assert "is stopped" in browser.get("/settings").text
+
+
+def test_a_switch_that_does_not_exist_changes_nothing(browser: FlaskClient, services: Services) -> None:
+    answer = browser.post("/settings/switch", data={"what": "moon", "stop": "1", "reason": "x"})
+    assert answer.status_code == 409
+    assert operate.switches(services.store, TENANT)["all"] is False
+
+
+# ---- who changed what -----------------------------------------------------------------------------------------------
+def test_the_audit_log_says_who_and_why_and_can_be_narrowed(browser: FlaskClient, services: Services) -> None:
+    assert "Nothing yet" in browser.get("/settings/audit").text
+    live(services)
+    connected(services)
+    page = browser.get("/settings/audit?about=two-failed-payments").text
+    assert "Publish" in page
+    assert "first" in page
+    assert "Add connection" not in page
+
+
+def test_settings_name_what_runs_here(browser: FlaskClient) -> None:
+    page = browser.get("/settings").text
+    assert "SDK" in page
+    assert "python" in page
