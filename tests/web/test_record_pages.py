@@ -182,7 +182,7 @@ def test_why_not_asks_for_what_lacks_and_knows_nobody_without_an_error(
     assert "There is no rule to ask about" in text_of(browser, "/why")
     publish(services, DECIDING)
     assert "For whom?" in text_of(browser, "/why?rule=two-failed")
-    assert "No invoice.payment_failed came for cus_nobody" in text_of(
+    assert "No invoice.payment_failed came for cus:cus_nobody" in text_of(
         browser, "/why?rule=two-failed&subject=cus_nobody"
     )
     assert browser.get("/why?rule=no-such-rule&subject=cus_1").status_code == 404
