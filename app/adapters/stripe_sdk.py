@@ -330,3 +330,7 @@ def _is_amount(name: str, text: str) -> bool:
     if re.search(r"(^|_)(amount|total|subtotal|balance|fee|net|tax|refunded|limit|unit_cost)(_|$)", name):
         return True
     return bool(re.search(r"smallest currency unit|minor units?|in cents|\(in %s\)", text, re.IGNORECASE))
+
+
+if __name__ == "__main__":
+    write_catalogue()

@@ -34,7 +34,7 @@ def field(catalogue: Catalogue, event_type: str, path: str) -> FieldInfo:
 # ---- the data -------------------------------------------------------------------------------------------------------
 def test_the_checked_in_catalogue_is_what_the_installed_sdk_says() -> None:
     assert json.loads(gzip.decompress(DATA.read_bytes())) == stripe_sdk.build_catalogue(), (
-        "Run `python main.py catalogue` after changing the version of `stripe`."
+        "Run `python -m app.adapters.stripe_sdk` after changing the version of `stripe`."
     )
 
 
