@@ -215,9 +215,22 @@ def test_a_declared_path_is_a_subject_and_an_undeclared_one_is_not() -> None:
 
 def test_days_are_kept_in_the_order_of_the_week() -> None:
     hours = {"days": ["wed", "mon"], "from": "09:00", "to": "17:30", "zone": "Europe/Berlin", "applies_to": ["crm"]}
-    found = read(hours=hours).hours
+    found = parse(document(hours=hours), CATALOGUE).hours
     assert found is not None
     assert found.days == ("mon", "wed")
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("undo", {"on": ["invoice.paid"], "same": "invoice", "within": "P60D"}),
+        ("caps", [{"tag": "email", "at_most": 1, "per": "P1D"}]),
+        ("hours", {"days": ["mon"], "from": "09:00", "to": "17:30", "zone": "UTC", "applies_to": ["crm"]}),
+    ],
+)
+def test_what_this_version_would_not_carry_out_is_refused_when_a_rule_is_written(part: str, value: Any) -> None:
+    assert places(**{part: value}) == [part]
+    assert parse(document(**{part: value})).document[part] == value
 
 
 # ---- against the catalogue ------------------------------------------------------------------------------------------
