@@ -233,6 +233,11 @@ def test_what_this_version_would_not_carry_out_is_refused_when_a_rule_is_written
     assert parse(document(**{part: value})).document[part] == value
 
 
+@pytest.mark.parametrize("part", ["undo", "caps", "hours"])
+def test_what_this_version_does_not_carry_out_cannot_be_published(part: str) -> None:
+    assert places(**{part: {}})[0] == part
+
+
 # ---- against the catalogue ------------------------------------------------------------------------------------------
 def refused(field: str, operator: str, *value: Any, types: tuple[str, ...] = ("invoice.updated",)) -> list[str]:
     test = {"field": field, "is": operator, **({"value": value[0]} if value else {})}
