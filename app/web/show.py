@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
+from difflib import SequenceMatcher
 from typing import Any
 from urllib.parse import quote
 
@@ -26,7 +27,7 @@ def install(flask: Flask) -> None:
     flask.jinja_env.filters.update(
         money=money, moneys=moneys, number=number, when=when, ago=ago, lasts=lasts, ident=ident, pretty=pretty
     )
-    flask.jinja_env.filters.update(plainly=plainly, sentence=sentence)
+    flask.jinja_env.filters.update(plainly=plainly, sentence=sentence, changed=changed)
     flask.jinja_env.globals.update(tone=tone, href=href)
 
 
@@ -147,6 +148,30 @@ def sentence(text: str) -> str:
     """With a capital, unless the first word is a name such as `crm.notify`."""
     first = text.partition(" ")[0]
     return text if "." in first.rstrip(".") or "_" in first else text[:1].upper() + text[1:]
+
+
+def changed(text: str) -> Markup:
+    """A line of a difference between two versions, the words that went struck out and those that came marked."""
+    if text.startswith("Was: ") and " Now: " in text:
+        before, _, after = text.removeprefix("Was: ").partition(" Now: ")
+        return _word_by_word(before.split(" "), after.split(" "))
+    for start, tag in (("New: ", "ins"), ("No longer: ", "del")):
+        if text.startswith(start):
+            return Markup(f"<{tag}>{{}}</{tag}>").format(text.removeprefix(start))
+    return escape(text)
+
+
+def _word_by_word(before: list[str], after: list[str]) -> Markup:
+    parts = []
+    for tag, i, j, k, m in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        if tag == "equal":
+            parts.append(escape(" ".join(before[i:j])))
+            continue
+        if j > i:
+            parts.append(Markup("<del>{}</del>").format(" ".join(before[i:j])))
+        if m > k:
+            parts.append(Markup("<ins>{}</ins>").format(" ".join(after[k:m])))
+    return Markup(" ").join(parts)
 
 
 # ---- states ---------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from app.web import create_app, form_read
 from app.web.editor import Seen
 from app.web.forms import document_of
 from app.web.picker import Picker
+from app.web.show import changed
 from rules.event import iso
 from rules.ports import Put
 from tests.builders import DAY, NOON, TENANT, event, services_in_memory
@@ -320,8 +321,7 @@ def test_going_live_says_what_changes_and_what_stays(browser: FlaskClient, servi
     document["when"]["within"] = "P10D"
     saved(services, document)
     page = browser.get("/rules/two-failed-payments/publish").text
-    assert "10 days" in page
-    assert "7 days" in page
+    assert "within <del>7</del> <ins>10</ins> days" in page
     assert "Events from now on start runs" in page
 
 
@@ -371,3 +371,10 @@ def test_names_and_texts_are_never_markup(browser: FlaskClient, services: Servic
         page = browser.get(f"/rules/every-construct{address}").text
         assert "<script>alert" not in page
         assert "<img hx-on" not in page
+
+
+def test_a_difference_marks_the_words_that_changed() -> None:
+    assert changed("Was: at least 2 times. Now: at least 3 times.") == "at least <del>2</del> <ins>3</ins> times."
+    assert changed("New: <b>x</b>") == "<ins>&lt;b&gt;x&lt;/b&gt;</ins>"
+    assert changed("No longer: y") == "<del>y</del>"
+    assert changed("Other & more") == "Other &amp; more"
