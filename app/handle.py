@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,9 +32,8 @@ from rules.ports import (
     Tracer,
     Unavailable,
 )
-from rules.ruleset import RuleSet
+from rules.ruleset import RuleSet, keyed
 from rules.run import Run
-from rules.subjects import key_for
 
 TRIES = 8  # a customer's events rarely meet; this many conflicts in a row and the delivery waits its turn
 _ROUNDS = 12  # questions of one decision come in a few rounds at most
@@ -147,12 +146,6 @@ class _Handling:
 
     def instant(self) -> datetime:
         return self.clock.now() if self.clock else self.now
-
-
-def keyed(event: Event, ruleset: RuleSet) -> Event:
-    """The event with the keys of declared paths that rules in force count by, so that windows find it."""
-    more = [key for path in ruleset.paths if (key := key_for(event, path)) and key not in event.keys]
-    return replace(event, keys=(*event.keys, *more)) if more else event
 
 
 def body_of(event: Event, decision: Decision, spans: Sequence[Span]) -> dict[str, Any]:

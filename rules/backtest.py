@@ -23,7 +23,7 @@ from rules.matcher import Matcher, PythonMatcher
 from rules.memory import DocumentOf, Members, Memory, NotRead, Question, Read, RuleOf, RunOf, Window
 from rules.model import Do, Rule, RuleVersion
 from rules.ports import ABSENT, Put
-from rules.ruleset import RuleSet, build
+from rules.ruleset import RuleSet, build, keyed
 from rules.run import OPEN, Run
 from rules.texts import walk
 from rules.window import EVER
@@ -108,7 +108,7 @@ class Backtest:
             return
         # a stop wins its second, so what is due in it waits for the event
         yield from self._wake(iso(seconds(event.created)))
-        lived = replace(event, source="webhook", recorded=seconds(event.created))
+        lived = keyed(replace(event, source="webhook", recorded=seconds(event.created)), self._ruleset)
         decision = self._decide(lived)
         self._history.add(lived)
         yield from self._keep(decision)

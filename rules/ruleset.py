@@ -7,8 +7,9 @@ always meet in one document and its version (promise P3).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rules.event import Event
 from rules.expr import compile_condition
@@ -149,7 +150,16 @@ def document_of(event: Event, home: Home) -> str | None:
     same, alone = home
     if not alone and event.partition.startswith("cus:"):
         return event.partition
-    return subject_of(event, same)
+    key = subject_of(event, same)
+    if key and key.startswith("path:"):  # a value may be long, and hold what no document id may
+        return "path:" + hashlib.sha256(key.encode()).hexdigest()[:32]
+    return key
+
+
+def keyed(event: Event, ruleset: RuleSet) -> Event:
+    """The event with the keys of declared paths that rules in force count by, so that windows find it."""
+    more = [key for path in ruleset.paths if (key := key_for(event, path)) and key not in event.keys]
+    return replace(event, keys=(*event.keys, *more)) if more else event
 
 
 def documents(event: Event, ruleset: RuleSet) -> tuple[str, ...]:
