@@ -31,6 +31,13 @@ def test_both_ends_of_the_window_belong_to_it(distance: int, fires: bool) -> Non
     assert len(world.runs()) == fires
 
 
+def test_a_rule_with_a_wider_window_beside_it_widens_no_other() -> None:
+    wide = When(("t.a",), "subscription", at_least=2, within=30 * DAY)
+    world = World(rule("narrow", TWICE), rule("wide", wide))
+    world.deliver(event("evt_1"), event("evt_2", at=7 * DAY + 1))
+    assert [run.rule_id for run in world.runs()] == ["wide"]
+
+
 def test_a_duplicate_delivery_counts_once() -> None:
     world = World(rule(when=TWICE))
     world.deliver(event("evt_1"), event("evt_1"), event("evt_1"))
