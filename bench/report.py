@@ -34,7 +34,7 @@ class Report:
         self._write(text)
 
     def row(self, name: str, *cells: str) -> None:
-        self._write(f"  {name:<34}" + "".join(f"{cell:>27}" for cell in cells).rstrip())
+        self._write(f"  {name:<34}" + "".join(f"{cell:>23}" for cell in cells).rstrip())
         sys.stdout.flush()
 
     def note(self, text: str) -> None:
