@@ -21,6 +21,13 @@ document.addEventListener("htmx:afterSettle", function () {
     else field.removeAttribute("aria-invalid");
   });
 });
+// A part that refreshes itself waits while someone's focus is in it, unless htmx can give the focus back by its id.
+document.addEventListener("htmx:beforeRequest", function (event) {
+  var part = event.detail.elt;
+  var focus = document.activeElement;
+  var polls = (part.getAttribute("hx-trigger") || "").indexOf("every") === 0;
+  if (polls && focus !== part && part.contains(focus) && !focus.id) event.preventDefault();
+});
 document.addEventListener("click", function (event) {
   document.querySelectorAll("details.menu[open]").forEach(function (menu) {
     if (!menu.contains(event.target)) menu.open = false;

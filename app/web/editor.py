@@ -17,7 +17,7 @@ from app.web import form_presses, form_read, forms
 from app.web.form_spots import beside, slot, spots
 from app.web.forms import Form
 from app.web.pages import actor, go, now, page, services, tenant
-from app.web.picker import Picker, Seen, newest
+from app.web.picker import Picker, Seen, example, newest
 from app.web.rules import sentences
 from rules.ports import ABSENT, Conflict
 from rules.rule import Problem, RuleError
@@ -219,7 +219,8 @@ def _picker(types: Any) -> Picker:
     chosen = [type for type in types if type]
     counter: Seen = current_app.extensions.setdefault("seen", Seen())
     seen = counter.counts(ports.store, ports.catalogue, tenant(), now())
-    return Picker(ports.catalogue, chosen, newest(ports.store, tenant(), chosen), seen)
+    real = newest(ports.store, tenant(), chosen)
+    return Picker(ports.catalogue, chosen, real or example(chosen), bool(real), seen)
 
 
 def _problems(desk: Desk) -> list[Problem]:

@@ -3,10 +3,13 @@ the operators and values that fit a field."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 
+from app import sample
 from app.web.form_read import PICKED
 from app.web.form_values import Kind, KindName, operators, scalar_shown
 from app.web.forms import Form
@@ -29,17 +32,19 @@ KINDS: Mapping[str, KindName] = {
 }
 SAME = {"payment_intent": "payment", "account": "account"}  # else the subject's own name
 SEEN_FOR = timedelta(minutes=5)  # how long the numbers of seen events are good enough
+EXAMPLE_DAY = 1_795_435_200  # 2026-11-23T12:00:00Z, for the instants of examples
 OFTEN = ("invoice.", "customer.subscription.", "charge.", "payment_intent.", "customer.", "checkout.")
 
 
 @dataclass(frozen=True, slots=True)
 class Picker:
-    """types: the rule's event types. sample: the newest event of the first of them, tokenised, or empty.
-    seen: events by type in the last 30 days."""
+    """types: the rule's event types. sample: the newest event of the first of them, tokenised; where none was heard of
+    the sample business's (real is False), or empty. seen: events by type in the last 30 days."""
 
     catalogue: Catalogue
     types: Sequence[str] = ()
     sample: JSON = field(default_factory=dict)
+    real: bool = True
     seen: Mapping[str, int] = field(default_factory=dict)
 
     # ---- events -----------------------------------------------------------------------------------------------------
@@ -140,6 +145,22 @@ def newest(store: Store, tenant: str, types: Iterable[str]) -> JSON:
             data: JSON = found[0].body["event"]["data"]
             return data
     return {}
+
+
+@lru_cache(maxsize=1)
+def _examples() -> Mapping[str, JSON]:
+    """One event of each type of the made-up sample business."""
+    business = sample.load()
+    found: dict[str, JSON] = {}
+    for number in range(len(business.events)):
+        event = json.loads(business.body(number, EXAMPLE_DAY))
+        found.setdefault(event["type"], event)
+    return found
+
+
+def example(types: Iterable[str]) -> JSON:
+    """An event of the sample business of the first of these types that it has; empty when it has none."""
+    return next((_examples()[type] for type in types if type in _examples()), {})
 
 
 class Seen:

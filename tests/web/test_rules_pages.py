@@ -378,3 +378,9 @@ def test_a_difference_marks_the_words_that_changed() -> None:
     assert changed("New: <b>x</b>") == "<ins>&lt;b&gt;x&lt;/b&gt;</ins>"
     assert changed("No longer: y") == "<del>y</del>"
     assert changed("Other & more") == "Other &amp; more"
+
+
+def test_before_the_first_event_the_fields_have_examples(browser: FlaskClient) -> None:
+    page = browser.get("/rules/new/edit?from=two-failed-payments").text
+    assert "For example: <b>charge_automatically</b>" in page
+    assert "0 so far" in page
