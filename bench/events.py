@@ -6,8 +6,9 @@ import functools
 import hashlib
 import hmac
 import json
-import random
 from typing import Any
+
+from app import sample
 
 SECRET = "whsec_made_up_for_benchmarks"
 NOTICE_KEY = b"made up key of the benchmark's receiver."
@@ -69,7 +70,7 @@ def rule(number: int) -> dict[str, Any]:
 def template(created: int) -> tuple[str, ...]:
     """The body in pieces; between them come the event's number and its amount, as `order` says."""
     text = json.dumps(_envelope(created), indent=2)
-    assert 4800 <= len(text) <= 5600, len(text)
+    assert 5000 <= len(text) <= 7000, len(text)
     return tuple(text.split(MARK))
 
 
@@ -94,91 +95,35 @@ def request(number: int, created: int, host: str) -> bytes:
 
 
 def _envelope(created: int) -> dict[str, Any]:
-    return {
-        "id": f"evt_bench{MARK}",
-        "object": "event",
-        "api_version": "2026-10-28.endive",
-        "created": created,
-        "data": {"object": _invoice(created)},
-        "livemode": False,
-        "pending_webhooks": 1,
-        "request": {"id": None, "idempotency_key": None},
-        "type": "invoice.payment_failed",
+    """A failed renewal of the sample business, with marks in place of the ids that tell one event from another."""
+    business = sample.load()
+    bodies = (json.loads(business.body(number, created)) for number in range(len(business.events)))
+    envelope: dict[str, Any] = next(body for body in bodies if _is_failed_renewal(body))
+    invoice = envelope["data"]["object"]
+    subscription = invoice["parent"]["subscription_details"]["subscription"]
+    ids = {
+        envelope["id"]: f"evt_bench{MARK}",
+        invoice["id"]: f"in_bench{MARK}",
+        invoice["id"].removeprefix("in_"): MARK,  # in its links
+        invoice["customer"]: f"cus_bench{MARK}",
+        subscription: f"sub_bench{MARK}",
+        invoice["lines"]["data"][0]["id"]: f"il_bench{MARK}",
+        invoice["number"]: f"BENCH-{MARK}",
+        invoice["customer_email"]: f"payer.{MARK}@example.com",
+        invoice["customer_name"]: f"Payer {MARK}",
     }
+    text = json.dumps({**envelope, "created": created})
+    for known, marked in ids.items():
+        text = text.replace(f'"{known}"', f'"{marked}"').replace(f"_{known}", f"_{marked}")
+    made: dict[str, Any] = json.loads(text)
+    made["data"]["object"].update(amount_due=int(AMOUNT), amount_remaining=int(AMOUNT), total=int(AMOUNT))
+    return made
 
 
-def _invoice(created: int) -> dict[str, Any]:
-    filler = random.Random(7)  # made-up words, the same in every run
-    cents = int(AMOUNT)
-    line = {
-        "id": f"il_bench{MARK}",
-        "object": "line_item",
-        "amount": cents,
-        "currency": "usd",
-        "description": "1 x Pro (at $49.00 / month)",
-        "discountable": True,
-        "discounts": [],
-        "livemode": False,
-        "metadata": {f"key_{n}": "".join(filler.choices("abcdefghij ", k=30)) for n in range(24)},
-        "period": {"start": created, "end": created + 2_592_000},
-        "pricing": {"price_details": {"price": "price_pro", "product": "prod_pro"}, "type": "price_details"},
-        "quantity": 1,
-        "subtotal": cents,
-    }
-    return {
-        "id": f"in_bench{MARK}",
-        "object": "invoice",
-        "account_country": "US",
-        "amount_due": cents,
-        "amount_paid": 0,
-        "amount_remaining": cents,
-        "amount_overpaid": 0,
-        "attempt_count": 1,
-        "attempted": True,
-        "auto_advance": True,
-        "automatic_tax": {"enabled": False, "liability": None, "status": None, "disabled_reason": None},
-        "billing_reason": "subscription_cycle",
-        "collection_method": "charge_automatically",
-        "created": created,
-        "currency": "usd",
-        "customer": f"cus_bench{MARK}",
-        "customer_email": f"payer.{MARK}@example.com",
-        "customer_name": f"Payer {MARK}",
-        "customer_tax_exempt": "none",
-        "default_tax_rates": [],
-        "description": None,
-        "discounts": [],
-        "effective_at": created,
-        "ending_balance": 0,
-        "hosted_invoice_url": f"https://invoice.stripe.com/i/acct_made_up/test_{MARK}",
-        "invoice_pdf": f"https://pay.stripe.com/invoice/acct_made_up/test_{MARK}/pdf",
-        "issuer": {"type": "self"},
-        "lines": {
-            "object": "list",
-            "data": [line, {**line, "id": f"il_other{MARK}", "metadata": {}}],
-            "has_more": False,
-        },
-        "livemode": False,
-        "metadata": {},
-        "next_payment_attempt": created + 259_200,
-        "number": f"BENCH-{MARK}",
-        "parent": {
-            "type": "subscription_details",
-            "quote_details": None,
-            "subscription_details": {"metadata": {}, "subscription": f"sub_bench{MARK}"},
-        },
-        "payment_settings": {"default_mandate": None, "payment_method_options": None, "payment_method_types": None},
-        "period_end": created,
-        "period_start": created - 2_592_000,
-        "starting_balance": 0,
-        "status": "open",
-        "status_transitions": {
-            "finalized_at": created,
-            "marked_uncollectible_at": None,
-            "paid_at": None,
-            "voided_at": None,
-        },
-        "subtotal": cents,
-        "total": cents,
-        "webhooks_delivered_at": created,
-    }
+def _is_failed_renewal(body: dict[str, Any]) -> bool:
+    invoice = body["data"]["object"]
+    return (
+        body["type"] == "invoice.payment_failed"
+        and invoice["billing_reason"] == "subscription_cycle"
+        and invoice["currency"] == "usd"
+    )
