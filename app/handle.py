@@ -31,11 +31,13 @@ from rules.ports import (
     Store,
     Tracer,
     Unavailable,
+    Write,
 )
 from rules.ruleset import RuleSet, keyed
 from rules.run import Run
 
 TRIES = 8  # a customer's events rarely meet; this many conflicts in a row and the delivery waits its turn
+MOST_WRITES = 100  # of one commit
 _ROUNDS = 12  # questions of one decision come in a few rounds at most
 _SPAN = tuple(field.name for field in fields(Span))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -90,6 +92,9 @@ class _Handling:
         ruleset = self.ruleset(event.tenant)
         event = keyed(event, ruleset)
         decision = self.decide(event, ruleset)
+        while early := _too_many_stops(decision):
+            self.store.commit(event.tenant, None, early)  # stopping twice is stopping once, so a crash here is harmless
+            decision = self.decide(event, ruleset)
         spans = spans_of(event, decision, started, self.instant())
         self.store.commit(event.tenant, Put("event", event.id, body_of(event, decision, spans)), decision.writes)
         self.spans.extend(spans)
@@ -146,6 +151,14 @@ class _Handling:
 
     def instant(self) -> datetime:
         return self.clock.now() if self.clock else self.now
+
+
+def _too_many_stops(decision: Decision) -> list[Write]:
+    """Runs to stop ahead of the event's own commit, when all of it is more than one commit may hold."""
+    if len(decision.writes) <= MOST_WRITES:
+        return []
+    stopped = {run.id for run in decision.runs if run.state == "stopped"}
+    return [write for write in decision.writes if write.kind == "run" and write.id in stopped][:MOST_WRITES]
 
 
 def body_of(event: Event, decision: Decision, spans: Sequence[Span]) -> dict[str, Any]:

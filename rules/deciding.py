@@ -183,7 +183,7 @@ class Deciding:
         run = self.begin(version, key, trigger, evidence, why)
         pending = run.position == ABSENCE
         self.matches.append(Match(rule.id, version.number, key, trigger.id, evidence, run.id, pending))
-        more |= {"run": run.id, "tree": trace.condition_tree(rule, trigger)}
+        more |= {"run": run.id, "tree": trace.condition_tree(rule, found)}
         outcome = "waiting" if pending else "fired"
         self.entries.append(trace.entry(version, outcome, None, f"{why} {_begun(run)}", **more))
 

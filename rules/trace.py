@@ -102,7 +102,9 @@ def window_record(rule: Rule, found: Found) -> JSON:
     return {"number": found.number, "needed": needed(rule), "within": rule.when.within, "counted": shown}
 
 
-def condition_tree(rule: Rule, event: Event) -> JSON:
+def condition_tree(rule: Rule, found: Found) -> JSON:
+    """The conditions explained on the event that they are about: of a sequence the first of its two events."""
+    event = found.counted[-2] if rule.when.then else found.trigger
     return tree(rule.only_if, event.data, event.id)
 
 

@@ -143,6 +143,15 @@ def test_an_event_that_cannot_be_decided_harms_no_other() -> None:
     assert [store.get(TENANT, "event", f"evt_{n}") is not None for n in (1, 2, 3)] == [True, False, True]
 
 
+def test_one_payment_stops_more_runs_than_a_commit_can_hold() -> None:
+    paid = Stop(("invoice.paid",), "customer")
+    world = World(rule(when=When(("t.a",), "invoice"), stop_when=(paid,)))
+    world.deliver(*(event(f"evt_{n}", keys=("cus:cus_1", f"in:in_{n}")) for n in range(150)))
+    world.deliver(event("evt_paid", "invoice.paid", 60))
+    assert {run.state for run in world.runs()} == {"stopped"}
+    assert world.documents("memory")[0].body["open"] == {}
+
+
 # ---- two at once ----------------------------------------------------------------------------------------------------
 def interleaved(rules: Any, first: Event, second: Event) -> MemoryStore:
     """Handle the first; just before its commit, the second is handled and committed."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -476,6 +479,36 @@ def test_what_fired_keeps_its_condition_tree_and_its_window() -> None:
     assert entry["window"]["counted"] == ["evt_1", "evt_2"]
     assert entry["sentence"].startswith("2nd t.a in 3 days (at least 2 within 7 days).")
     assert "tree" not in world.trace("evt_1")
+
+
+def test_the_tree_of_a_sequence_is_about_the_first_of_its_two_events() -> None:
+    when = When(("t.a",), "customer", then=Span(("t.b",), DAY))
+    world = World(rule(when=when, only_if=POSITIVE))
+    world.deliver(event("evt_1", amount=5), event("evt_2", "t.b", 60))
+    entry: Any = world.trace("evt_2")
+    assert (entry["tree"]["true"], entry["tree"]["from"]["event"]) == (True, "evt_1")
+
+
+HASHED = """
+import json, sys
+from tests.rules.test_decide import WAITING, PAID, TWICE, World, event, rule
+world = World(rule("a", TWICE, WAITING, stop_when=(PAID,)), rule("b", never_for=("x", "y")), rule("c", TWICE))
+world.deliver(event("evt_1", amount=5, currency="usd"), event("evt_2", at=9), event("evt_3", "invoice.paid", 10))
+documents = [(d.id, d.body) for kind in ("event", "memory", "run", "command") for d in world.documents(kind)]
+sys.stdout.write(json.dumps(documents))
+"""
+
+
+def test_the_same_decisions_are_the_same_bytes_whatever_the_hash_seed() -> None:
+    answers = set()
+    for seed in ("1", "2", "3"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        ran = subprocess.run(
+            [sys.executable, "-c", HASHED], capture_output=True, env=environment, timeout=60, check=True
+        )
+        answers.add(ran.stdout)
+    assert len(answers) == 1
+    assert len(answers.pop()) > 3000
 
 
 def test_memory_of_a_customer_and_of_a_card_are_different_documents() -> None:
