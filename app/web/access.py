@@ -69,6 +69,8 @@ def guard(settings: Settings) -> Response | None:
     g.actor = actor_of(settings)
     if g.actor or is_open(request.method, request.path):
         return None
+    if request.headers.get("HX-Request") == "true":  # a part of a page: the whole page has to go
+        return Response(status=401, headers={"HX-Redirect": "/sign-in"})
     if request.method != "GET":
         abort(401, "Sign in first.")
     query = "?" + request.query_string.decode() if request.query_string else ""

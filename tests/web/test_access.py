@@ -127,6 +127,11 @@ def test_another_admin_token_ends_every_session() -> None:
     assert rotated.get("/rules").status_code == 303
 
 
+def test_a_part_that_refreshes_itself_leads_the_whole_page_to_the_sign_in(production: FlaskClient) -> None:
+    answer = production.get("/", headers={"HX-Request": "true"})
+    assert (answer.status_code, answer.headers["HX-Redirect"]) == (401, "/sign-in")
+
+
 def test_signing_out_ends_the_session(production: FlaskClient) -> None:
     sign_in(production)
     production.post("/sign-out")
