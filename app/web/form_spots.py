@@ -14,6 +14,13 @@ def slot(name: str) -> str:
     return name.replace(".", "-")
 
 
+STEP_FIELDS: Mapping[Any, Mapping[str, str]] = {
+    "do": {"do": "do", "with": "do", "on_failure": "on_failure"},
+    "wait": {"wait": "n"},
+    "stop": {"stop": "reason"},
+}
+
+
 def spots(form: Form, document: Mapping[str, Any]) -> dict[str, str]:
     """Element ids by path: `only_if.all[1].field` is `only_if-1-0-field`."""
     found = {"name": "name", "id": "name", "why": "why", "when": "when-event-0", "never_for": "never_for"}
@@ -75,10 +82,9 @@ def _steps(steps: list[Form]) -> dict[str, str]:
     found: dict[str, str] = {}
     for at, step in enumerate(steps):
         path, name = f"steps[{at}]", f"steps-{at}"
-        found |= {path: f"{name}.name", f"{path}.name": f"{name}.name", f"{path}.stop": f"{name}.reason"}
-        found |= {f"{path}.wait": f"{name}.n", f"{path}.do": f"{name}.do", f"{path}.on_failure": f"{name}.on_failure"}
+        found |= {path: f"{name}.name", f"{path}.name": f"{name}.name"}
+        found |= {f"{path}.{part}": f"{name}.{field}" for part, field in STEP_FIELDS.get(step.get("kind"), {}).items()}
         found |= {f"{path}.with.{param}": f"{name}.with.{param}" for param in step.get("with", ())}
-        found |= {f"{path}.with": f"{name}.do"}
     return found
 
 
