@@ -1,4 +1,5 @@
-# make run: set up and start everything on this machine.  make test: set up and run the whole suite.  Others: see below.
+# make run: set up and start everything on this machine.  make test: set up and run the whole suite (T=tests/app: a part
+# of it).  make bench, lint, test-all, clean: see below.
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v "$$p"; break; }; done)
@@ -18,7 +19,7 @@ run: $(READY)
 setup: $(READY)
 
 test: $(TESTABLE) browser
-	@$(IN)/python -m pytest -m "not nightly"
+	@$(IN)/python -m pytest -m "not nightly" $(T)
 
 test-all: $(TESTABLE) browser
 	@$(IN)/python -m pytest
