@@ -1,0 +1,59 @@
+"""The benchmark's own judgement: its events, its twenty rules, and its peers agree on what has to happen."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import stripe
+
+from app.services import catalogue, connectors
+from app.settings import Settings
+from bench import events
+from bench.peers import common
+from bench.receiver import check, what
+from rules.expr import compile_condition
+from rules.rule import parse
+from tests.builders import NOON, services_in_memory
+
+CREATED = int(NOON.timestamp())
+NUMBERS = range(60)
+
+
+def test_every_event_is_distinct_signed_and_of_five_kilobytes() -> None:
+    bodies = [events.body(number, CREATED) for number in NUMBERS]
+    assert len({json.loads(body)["id"] for body in bodies}) == len(bodies)
+    assert {len(body) for body in bodies} == {len(bodies[0])}
+    assert 5000 < len(bodies[0]) < 6000
+    header = events.signature(bodies[0], CREATED)
+    assert stripe.WebhookSignature.verify_header(bodies[0].decode(), header, events.SECRET)
+
+
+def test_our_rules_and_the_peers_decide_what_is_expected() -> None:
+    services = services_in_memory()
+    actions = connectors(Settings(), services.secrets, services.vault)
+    rules = [parse(document, catalogue(), actions) for document in events.rules()]
+    conditions = {rule.id: compile_condition(rule.only_if) for rule in rules}
+    ours, theirs = set(), set()
+    for number in NUMBERS:
+        event = json.loads(events.body(number, CREATED))
+        ours |= {(event["id"], id) for id, holds in conditions.items() if holds(event)}
+        theirs |= {(event["id"], id) for id in common.decide(event)}
+    assert ours == theirs == events.expected(len(NUMBERS))
+    assert len(ours) == len(NUMBERS) / 2
+
+
+@pytest.mark.parametrize(
+    "notice",
+    [
+        {"event": "evt_1", "rule": "bench-01"},
+        {"specversion": "1.0", "data": {"events": ["evt_0", "evt_1"], "rule": {"id": "bench-01", "number": 1}}},
+    ],
+)
+def test_the_receiver_reads_whose_notice_it_is(notice: dict[str, object]) -> None:
+    assert what(notice) == ("evt_1", "bench-01")
+
+
+def test_the_receiver_knows_a_forged_notice() -> None:
+    forged = {b"webhook-id": b"run/step", b"webhook-timestamp": b"1", b"webhook-signature": b"v1,AAAA"}
+    assert check(forged, b"{}") == "bad signature on 'run/step'"
