@@ -163,12 +163,12 @@ def _too_many_stops(decision: Decision) -> list[Write]:
 
 def body_of(event: Event, decision: Decision, spans: Sequence[Span]) -> dict[str, Any]:
     """The document of kind `event`."""
-    customer = event.key("cus")
+    customer, cloudevent = event.key("cus"), event.to_cloudevent()
     return {
-        "event": event.to_cloudevent(),
+        "event": cloudevent,
         "type": event.type,
         "created": event.created,
-        "recorded": iso(event.recorded),
+        "recorded": cloudevent["recordedtime"],
         "correlation": event.correlation,
         "customer": customer.partition(":")[2] if customer else None,
         "origin": event.source,

@@ -189,6 +189,23 @@ def test_rules_are_swapped_under_load_without_a_wrong_answer() -> None:
     assert wrong == []
 
 
+@pytest.mark.nightly
+def test_thousands_of_swaps_and_evaluations_leave_the_memory_flat() -> None:
+    import resource
+
+    def swap(times: int) -> int:
+        for number in range(times):
+            rules = [rule(f"r{number}-{index}", amount("greater than", index)) for index in range(60)]
+            program = DurableMatcher(refuse).compile(rules)
+            for value in range(20):
+                assert len(program.candidates(PAID, invoice_of(amount=value))) == value
+            program.close()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    warm = swap(300)
+    assert swap(10_000) - warm < 8_000  # KB
+
+
 def test_the_same_rules_have_the_same_revision_and_others_another() -> None:
     first, second = both([rule("a", All(())), rule("b", All(()))])
     again = DurableMatcher().compile([rule("b", All(())), rule("a", All(()))])
