@@ -147,6 +147,11 @@ def test_a_load_that_is_too_large_is_refused_whole(api: Api) -> None:
     assert api.services.inbox.oldest() is None
 
 
+def test_a_load_may_be_larger_than_what_pages_take(api: Api) -> None:
+    loaded = load(api, b" " * (10 * 1024 * 1024), one_line("evt_1"))
+    assert (loaded.status_code, loaded.json["events"]) == (200, 1)
+
+
 def test_personal_values_of_loaded_events_are_tokens(api: Api) -> None:
     load(api, one_line("evt_1"))
     taken: list[Any] = []
