@@ -179,7 +179,7 @@ def read_bytes(limit: int) -> bytes:
     """The body, refused as soon as it is known to be too large."""
     if (request.content_length or 0) > limit:
         too_large(limit)
-    request.max_content_length = None  # this operation's own limit holds
+    request.max_content_length = limit + 1  # in place of the one for pages
     raw = request.stream.read(limit + 1)
     if len(raw) > limit:
         too_large(limit)
