@@ -77,6 +77,7 @@ def _on_sqlite(settings: Settings, process: str) -> Services:
 
     vault = SqliteVault(settings.data, keys, bus, looked)
     tracer, stop_tracing = _tracer(settings, process)
+    rulesets = RuleSets(choose_matcher(settings.matcher))
     return Services(
         settings=settings,
         clock=clock,
@@ -89,8 +90,8 @@ def _on_sqlite(settings: Settings, process: str) -> Services:
         tracer=tracer,
         connectors=connectors(settings, secrets, vault),
         catalogue=catalogue(),
-        rulesets=RuleSets(choose_matcher(settings.matcher)),
-        closers=(bus.close, inbox.close, vault.close, secrets.close, store.close, stop_tracing),
+        rulesets=rulesets,
+        closers=(bus.close, inbox.close, vault.close, secrets.close, store.close, rulesets.close, stop_tracing),
     )
 
 
@@ -125,7 +126,7 @@ def job_types(services: Services, wait: Callable[[float], object] = time.sleep) 
     address = settings.public_url or f"http://{settings.host}:{settings.port}"
     fetch = partial(history.step, lister=lister, bus=s.bus, vault=s.vault)
     play = sample.job(
-        s.store, s.secrets, s.catalogue, s.connectors, address, partial(local_secret, s.secrets), s.clock, wait
+        s.store, s.secrets, s.vault, s.catalogue, s.connectors, address, partial(local_secret, s.secrets), s.clock, wait
     )
     backtest = inquire.job(s.store, s.catalogue, s.connectors)
     return {"import": fetch, "gap": fetch, "sample": play, "backtest": backtest}

@@ -132,6 +132,10 @@ def _contradictions(settings: Settings) -> list[str]:
         problems.append("SIGNALBOX_BACKEND=google needs GOOGLE_CLOUD_PROJECT")
     if settings.environment == "production" and not settings.admin_token:
         problems.append("SIGNALBOX_ENV=production needs SIGNALBOX_ADMIN_TOKEN, the first administrator's token")
+    if settings.traces == "otlp" and not settings.otlp_endpoint:
+        problems.append("SIGNALBOX_TRACES=otlp needs OTEL_EXPORTER_OTLP_ENDPOINT")
+    if settings.traces == "gcp" and not settings.google_project:
+        problems.append("SIGNALBOX_TRACES=gcp needs GOOGLE_CLOUD_PROJECT")
     if settings.environment == "production" and settings.sample:
         problems.append("SAMPLE=1 plays a made-up business and is for SIGNALBOX_ENV=development only")
     if settings.sample and settings.backend == "google":

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from app.adapters.otel import OtelTracer, cloud_trace, otlp
 from rules.event import span_id, trace_id
 from rules.ports import Span
+from tests.builders import envelope
+from tests.running import running, until
 
 TRACE = trace_id("default/test", "in_1")
 
@@ -142,3 +145,15 @@ def test_cloud_traces_own_exporter_takes_the_same_spans() -> None:
     tracer.close()
     (written,) = client.written[0].spans
     assert written.name == f"projects/a-project/traces/{TRACE}/spans/{span().span_id}"
+
+
+def test_a_webhook_leaves_its_journey_at_the_collector(collector: tuple[Collector, str], tmp_path: Path) -> None:
+    kept, address = collector
+    with running(tmp_path / "data", "web", "--with-worker", OTEL_EXPORTER_OTLP_ENDPOINT=address) as server:
+        assert server.post_event(envelope("evt_1")) == 200
+        until(lambda: len(kept.spans) >= 2)
+    names = {span.name: span for span in kept.spans}
+    received, handled = names["receive invoice.payment_failed"], names["handle invoice.payment_failed"]
+    assert handled.parent_span_id == received.span_id
+    assert received.trace_id.hex() == handled.trace_id.hex() == TRACE
+    assert received.end_time_unix_nano > received.start_time_unix_nano

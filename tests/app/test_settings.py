@@ -60,6 +60,8 @@ def test_a_port_is_a_plain_number(port: str) -> None:
     [
         ({"SIGNALBOX_BACKEND": "google"}, "GOOGLE_CLOUD_PROJECT"),
         ({"SIGNALBOX_ENV": "production"}, "SIGNALBOX_ADMIN_TOKEN"),
+        ({"SIGNALBOX_TRACES": "otlp"}, "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        ({"SIGNALBOX_TRACES": "gcp"}, "GOOGLE_CLOUD_PROJECT"),
         ({"SIGNALBOX_ENV": "production", "SIGNALBOX_ADMIN_TOKEN": "t", "SAMPLE": "1"}, "SAMPLE"),
     ],
 )
