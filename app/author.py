@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from copy import deepcopy
 from datetime import datetime
 from typing import Any, Literal
 
@@ -23,9 +24,11 @@ from app.author_lists import (
     save_connection,
     save_list,
 )
+from rules.constants import personal_constants
 from rules.event import iso
 from rules.fields import Catalogue
-from rules.ports import ABSENT, ActionExecutor, Conflict, Document, Put, Store, Write
+from rules.personal import replace
+from rules.ports import ABSENT, ActionExecutor, Conflict, Document, Put, Store, Vault, Write
 from rules.rule import Problem, RuleError, check
 
 __all__ = [
@@ -111,6 +114,7 @@ def problems(
 # ---- drafts ---------------------------------------------------------------------------------------------------------
 def save_draft(
     store: Store,
+    vault: Vault,
     catalogue: Catalogue,
     actions: Actions,
     tenant: str,
@@ -120,9 +124,11 @@ def save_draft(
     expect: str | None = None,
 ) -> Row:
     """Keep the document as the rule's draft, problems and all; what is in force stays. Returns `rule(...)`.
+    A constant that is compared with a personal field is kept as its token, as the events hold it (RULE.md 10).
     expect: the version that was read, ABSENT for a rule that must be new, None for whatever is there.
     RuleError when it cannot even be kept, Conflict when someone else saved meanwhile."""
     id = _storable(document)
+    document = _without_personal(document, vault, catalogue, tenant)
     found = store.get(tenant, "rule", id)
     _meet(expect, found, id)
     body = dict(found.body) if found else _fresh(id, now)
@@ -141,6 +147,12 @@ def save_draft(
         writes.append(entry(now, actor, "save draft", id, before, body["draft"]))
     _commit(store, tenant, writes)
     return rule(store, tenant, id)
+
+
+def _without_personal(document: Mapping[str, Any], vault: Vault, catalogue: Catalogue, tenant: str) -> dict[str, Any]:
+    copied = deepcopy(dict(document))
+    replace(personal_constants(copied, catalogue), lambda texts: vault.tokenise(tenant, f"rule:{copied['id']}", texts))
+    return copied
 
 
 def discard_draft(store: Store, tenant: str, rule_id: str, actor: str, note: str, now: datetime) -> Row:

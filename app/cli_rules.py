@@ -190,7 +190,7 @@ def _import(given: argparse.Namespace, services: Services, tenant: str, path: st
     """Whether it could be kept, and published where that was asked."""
     store, catalogue, actions, now = services.store, services.catalogue, services.connectors, services.clock.now()
     try:
-        row = author.save_draft(store, catalogue, actions, tenant, document, ACTOR, now)
+        row = author.save_draft(store, services.vault, catalogue, actions, tenant, document, ACTOR, now)
         if given.publish and row["draft"]:
             row = author.publish(store, catalogue, actions, tenant, row["id"], ACTOR, given.note, now)
     except RuleError as error:

@@ -27,7 +27,7 @@ from app.crm_inbox import ensure_sample_connection
 from app.settings import Settings
 from rules.event import iso
 from rules.fields import Catalogue
-from rules.ports import ActionExecutor, Clock, Document, Put, Secrets, Store
+from rules.ports import ActionExecutor, Clock, Document, Put, Secrets, Store, Vault
 
 FOLDER = Path(__file__).parent / "sample_data"
 INSTANT = re.compile(r'"@(-?\d+)"')
@@ -95,6 +95,7 @@ def begin(store: Store, now: datetime, tenant: str = TENANT) -> str:
 def job(
     store: Store,
     secrets: Secrets,
+    vault: Vault,
     catalogue: Catalogue,
     actions: Mapping[str, ActionExecutor],
     address: str,
@@ -106,7 +107,7 @@ def job(
 
     def run(job: Document, now: datetime) -> jobs.Step:
         if job.body["cursor"] is None:
-            prepare(store, secrets, catalogue, actions, job.tenant, address, now)
+            prepare(store, secrets, vault, catalogue, actions, job.tenant, address, now)
             return jobs.Step(0, 0.0)
         return _some(job, address, secret(), clock, wait)
 
@@ -129,6 +130,7 @@ def _some(job: Document, address: str, secret: str | None, clock: Clock, wait: C
 def prepare(
     store: Store,
     secrets: Secrets,
+    vault: Vault,
     catalogue: Catalogue,
     actions: Mapping[str, ActionExecutor],
     tenant: str,
@@ -139,7 +141,7 @@ def prepare(
     ensure_sample_connection(store, secrets, tenant, address, now)
     for document in rules():
         if store.get(tenant, "rule", document["id"]) is None:
-            author.save_draft(store, catalogue, actions, tenant, document, ACTOR, now)
+            author.save_draft(store, vault, catalogue, actions, tenant, document, ACTOR, now)
             mode: author.Mode = "watch" if document["id"] in WATCHED else "live"
             author.publish(store, catalogue, actions, tenant, document["id"], ACTOR, "Sample rule", now, mode)
 

@@ -194,6 +194,7 @@ def saved(call: Call, document: Mapping[str, Any], expect: str | None) -> Answer
         raise RuleError(errors)
     row = author.save_draft(
         services.store,
+        services.vault,
         services.catalogue,
         services.connectors,
         call.tenant,

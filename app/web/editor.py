@@ -133,7 +133,15 @@ def _keep(desk: Desk, button: str) -> Response:
         return _show(desk, status=422, said="It cannot go live yet. What is missing stands beside its field.")
     try:
         kept = author.save_draft(
-            ports.store, ports.catalogue, ports.connectors, tenant(), desk.document, actor(), now(), desk.expect
+            ports.store,
+            ports.vault,
+            ports.catalogue,
+            ports.connectors,
+            tenant(),
+            desk.document,
+            actor(),
+            now(),
+            desk.expect,
         )
     except Conflict as error:
         return _show(desk, status=409, said=str(error))

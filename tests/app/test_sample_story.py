@@ -51,6 +51,7 @@ class Installation:
         play = sample.job(
             s.store,
             s.secrets,
+            s.vault,
             s.catalogue,
             s.connectors,
             address,
@@ -121,6 +122,7 @@ def test_a_failed_sample_goes_on_where_it_stopped_when_it_is_asked_for_again(ins
     play = sample.job(
         services.store,
         services.secrets,
+        services.vault,
         services.catalogue,
         services.connectors,
         "http://127.0.0.1:9",
@@ -145,7 +147,7 @@ def test_the_sample_leaves_rules_that_are_there_as_they_are() -> None:
     services = services_in_memory()
     s = services
     for _ in range(2):
-        sample.prepare(s.store, s.secrets, s.catalogue, s.connectors, TENANT, "http://127.0.0.1:9", NOON)
+        sample.prepare(s.store, s.secrets, s.vault, s.catalogue, s.connectors, TENANT, "http://127.0.0.1:9", NOON)
     modes = {row["id"]: (row["state"], row["number"]) for row in author.rules(s.store, TENANT)}
     assert modes == {
         TWICE: ("live", 1),

@@ -33,7 +33,7 @@ def prepared(folder: Path, url: str, runs: int) -> Services:
         s.store, s.secrets, TENANT, {"name": "crm", "type": "webhook", "url": url}, ACTOR, then, True
     )
     document: dict[str, Any] = twice_in_a_week([NOTIFY, CLOSE])
-    author.save_draft(s.store, s.catalogue, s.connectors, TENANT, document, ACTOR, then)
+    author.save_draft(s.store, s.vault, s.catalogue, s.connectors, TENANT, document, ACTOR, then)
     author.publish(s.store, s.catalogue, s.connectors, TENANT, document["id"], ACTOR, "", then)
     deliveries = [
         Delivery(f"{count}-{number}", failed(count, then + count * DAY / 2, f"sub_{number}"), 1)

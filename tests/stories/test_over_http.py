@@ -40,7 +40,7 @@ class Place:
             "secret"
         ]
         document = json.loads((SHARED / "data" / "example_rule.json").read_bytes())
-        author.save_draft(s.store, s.catalogue, s.connectors, TENANT, document, "ada", NOW - DAY)
+        author.save_draft(s.store, s.vault, s.catalogue, s.connectors, TENANT, document, "ada", NOW - DAY)
         author.publish(s.store, s.catalogue, s.connectors, TENANT, document["id"], "ada", "", NOW - DAY)
 
     def webhook(self, body: dict[str, Any], at: datetime) -> None:

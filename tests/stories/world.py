@@ -190,7 +190,7 @@ class World:
         if self.durable.get(TENANT, "connection", "crm") is None:
             body = {"name": "crm", "type": "webhook", "url": URL}
             author.save_connection(self.durable, s.secrets, TENANT, body, ACTOR, now)
-        author.save_draft(self.durable, s.catalogue, s.connectors, TENANT, dict(document), ACTOR, now)
+        author.save_draft(self.durable, s.vault, s.catalogue, s.connectors, TENANT, dict(document), ACTOR, now)
         author.publish(self.durable, s.catalogue, s.connectors, TENANT, document["id"], ACTOR, "story", now, mode)
         self.points.seen, self.points.at = 0, self.crash_at
         self.points.names.clear()

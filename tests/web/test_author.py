@@ -26,7 +26,9 @@ def services() -> Services:
 def save(services: Services, document: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
     ports = services
     given = ready() if document is None else document
-    return author.save_draft(ports.store, ports.catalogue, ports.connectors, TENANT, given, "ada", NOON, **more)
+    return author.save_draft(
+        ports.store, ports.vault, ports.catalogue, ports.connectors, TENANT, given, "ada", NOON, **more
+    )
 
 
 def publish(services: Services, note: str = "because", **more: Any) -> dict[str, Any]:
@@ -55,6 +57,14 @@ def test_a_draft_is_not_in_force(services: Services) -> None:
     assert (row["state"], row["number"], row["draft"]) == ("off", None, ready())
     assert revision(services) == 0
     assert audited(services) == ["save draft"]
+
+
+def test_a_personal_constant_is_kept_as_its_token(services: Services) -> None:
+    asked = {"field": "data.object.customer_email", "is": "equal to", "value": "ada@example.com"}
+    row = save(services, ready() | {"only_if": asked})
+    (token,) = services.vault.tokenise(TENANT, "cus_1", ["ada@example.com"])
+    assert row["draft"]["only_if"] == asked | {"value": token}
+    assert "ada@example.com" not in str(services.store.find(TENANT, "audit", order="at"))
 
 
 def test_a_draft_may_have_problems_and_says_how_many(services: Services) -> None:

@@ -45,7 +45,7 @@ def text_of(browser: FlaskClient, address: str, **more: Any) -> str:
 
 def publish(services: Services, document: dict[str, Any], mode: author.Mode = "live") -> None:
     s = services
-    author.save_draft(s.store, s.catalogue, s.connectors, TENANT, document, "ada", NOON - 30 * DAY)
+    author.save_draft(s.store, s.vault, s.catalogue, s.connectors, TENANT, document, "ada", NOON - 30 * DAY)
     author.publish(s.store, s.catalogue, s.connectors, TENANT, document["id"], "ada", "", NOON - 30 * DAY, mode)
 
 

@@ -49,7 +49,7 @@ def ready(**changes: Any) -> dict[str, Any]:
 def saved(services: Services, document: dict[str, Any] | None = None) -> dict[str, Any]:
     ports = services
     given = document or ready()
-    return author.save_draft(ports.store, ports.catalogue, ports.connectors, TENANT, given, "ada", NOON)
+    return author.save_draft(ports.store, ports.vault, ports.catalogue, ports.connectors, TENANT, given, "ada", NOON)
 
 
 def live(services: Services, document: dict[str, Any] | None = None) -> dict[str, Any]:
