@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from app.audit import entry
+from app.author_advice import advice, connections_of
 from app.author_lists import (
     connection,
     connections,
@@ -108,7 +109,7 @@ def problems(
     store: Store, catalogue: Catalogue, actions: Actions, tenant: str, document: Mapping[str, Any]
 ) -> list[Problem]:
     """Everything to say about a document: errors, which keep it from being published, and advice."""
-    return [*check(document, catalogue, actions), *_advice(store, tenant, document)]
+    return [*check(document, catalogue, actions), *advice(store, tenant, document)]
 
 
 # ---- drafts ---------------------------------------------------------------------------------------------------------
@@ -379,33 +380,3 @@ def _commit(store: Store, tenant: str, writes: list[Write]) -> None:
         store.commit(tenant, None, writes)
     except Conflict as error:
         raise Conflict(ELSEWHERE) from error
-
-
-def _advice(store: Store, tenant: str, document: Mapping[str, Any]) -> list[Problem]:
-    """What only the store knows: connections and lists that are not there yet."""
-    found = []
-    for path, name in connections_of(document.get("steps"), "steps"):
-        if store.get(tenant, "connection", name) is None:
-            message = f"there is no connection {name!r} yet; until it is made under Settings, this step will wait"
-            found.append(Problem(path, message, severity="advice"))
-    never = document.get("never_for")
-    names = never.get("lists") if isinstance(never, Mapping) else None
-    for place, name in enumerate(names if isinstance(names, list) else []):
-        if store.get(tenant, "list", str(name)) is None:
-            message = f"there is no list {name!r} yet; until it is made under Settings, it excludes nobody"
-            found.append(Problem(f"never_for.lists[{place}]", message, severity="advice"))
-    return found
-
-
-def connections_of(steps: Any, path: str) -> list[tuple[str, str]]:
-    """(path, name) of every connection that a document's steps name."""
-    found: list[tuple[str, str]] = []
-    for place, step in enumerate(steps if isinstance(steps, list) else []):
-        if not isinstance(step, Mapping):
-            continue
-        params = step.get("with")
-        if isinstance(params, Mapping) and isinstance(params.get("connection"), str):
-            found.append((f"{path}[{place}].with.connection", params["connection"]))
-        for branch in ("then", "else"):
-            found += connections_of(step.get(branch), f"{path}[{place}].{branch}")
-    return found
