@@ -56,6 +56,7 @@ __all__ = [
     "slug",
     "version",
     "versions",
+    "without_personal",
 ]
 
 Actions = Mapping[str, ActionExecutor]
@@ -129,7 +130,7 @@ def save_draft(
     expect: the version that was read, ABSENT for a rule that must be new, None for whatever is there.
     RuleError when it cannot even be kept, Conflict when someone else saved meanwhile."""
     id = _storable(document)
-    document = _without_personal(document, vault, catalogue, tenant)
+    document = without_personal(document, vault, catalogue, tenant)
     found = store.get(tenant, "rule", id)
     _meet(expect, found, id)
     body = dict(found.body) if found else _fresh(id, now)
@@ -150,9 +151,11 @@ def save_draft(
     return rule(store, tenant, id)
 
 
-def _without_personal(document: Mapping[str, Any], vault: Vault, catalogue: Catalogue, tenant: str) -> dict[str, Any]:
+def without_personal(document: Mapping[str, Any], vault: Vault, catalogue: Catalogue, tenant: str) -> dict[str, Any]:
+    """A copy in which constants that are compared with personal fields are tokens, as the events hold them."""
     copied = deepcopy(dict(document))
-    replace(personal_constants(copied, catalogue), lambda texts: vault.tokenise(tenant, f"rule:{copied['id']}", texts))
+    subject = f"rule:{copied.get('id')}"
+    replace(personal_constants(copied, catalogue), lambda texts: vault.tokenise(tenant, subject, texts))
     return copied
 
 

@@ -168,7 +168,7 @@ def backtest(given: argparse.Namespace, services: Services) -> None:
     s, now = services, services.clock.now()
     since, until = moment(given.since, now), moment(given.until, now)
     found = inquire.backtest_now(
-        s.store, s.catalogue, s.connectors, tenant_of(given, s), rule_of(given.rule), since, until, now
+        s.store, s.vault, s.catalogue, s.connectors, tenant_of(given, s), rule_of(given.rule), since, until, now
     )
     show(given, found, lambda: _backtest(found))
 
@@ -201,6 +201,7 @@ def explain(given: argparse.Namespace, services: Services) -> None:
     about = {"event": given.about} if given.about.startswith("evt_") else {"subject": given.about}
     found = inquire.explain(
         s.store,
+        s.vault,
         s.catalogue,
         s.connectors,
         tenant_of(given, s),

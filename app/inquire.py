@@ -21,7 +21,7 @@ from rules.event import Event, instant, iso
 from rules.fields import Catalogue
 from rules.matcher import PythonMatcher
 from rules.model import RuleVersion
-from rules.ports import ActionExecutor, Document, Store, Where
+from rules.ports import ActionExecutor, Document, Store, Vault, Where
 from rules.rule import parse
 from rules.ruleset import subject_of
 from rules.run import Run
@@ -38,6 +38,7 @@ LOOKED_AT = 200  # events of one type and subject, or runs, that an explanation 
 # ---- backtests ------------------------------------------------------------------------------------------------------
 def start_backtest(
     store: Store,
+    vault: Vault,
     catalogue: Catalogue,
     actions: Actions,
     tenant: str,
@@ -48,13 +49,14 @@ def start_backtest(
 ) -> str:
     """Ask for a backtest of a rule (its draft, else what is in force) or of a document; the job's id.
     since, until: event time; None is all of the history. LookupError, RuleError."""
-    params = _params(document_of(store, tenant, rule), since, until, now)
+    params = _params(document_of(store, vault, catalogue, tenant, rule), since, until, now)
     parse(params["document"], catalogue, actions)
     return jobs.enqueue(store, tenant, "backtest", params, now)
 
 
 def backtest_now(
     store: Store,
+    vault: Vault,
     catalogue: Catalogue,
     actions: Actions,
     tenant: str,
@@ -65,7 +67,7 @@ def backtest_now(
     progress: Callable[[float], object] = lambda share: None,
 ) -> Row:
     """The same at once, without a job and its worker: `{"summary", "runs", "more"}`. LookupError, RuleError."""
-    params = _params(document_of(store, tenant, rule), since, until, now)
+    params = _params(document_of(store, vault, catalogue, tenant, rule), since, until, now)
     test = _begin(store, catalogue, actions, tenant, params)
     while not (step := test.step()).done:
         progress(step.progress)
@@ -200,10 +202,13 @@ def suppressed(store: Store, tenant: str, names: Iterable[str]) -> dict[str, lis
     return {name: list(document.body["members"]) for name, document in found.items() if document}
 
 
-def document_of(store: Store, tenant: str, rule: str | Mapping[str, Any]) -> Mapping[str, Any]:
-    """The document itself, or the draft of the rule with this id, else what is in force. LookupError."""
+def document_of(
+    store: Store, vault: Vault, catalogue: Catalogue, tenant: str, rule: str | Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """The document with its personal constants as tokens, or the draft of the rule with this id, else what is in
+    force. LookupError."""
     if not isinstance(rule, str):
-        return rule
+        return author.without_personal(rule, vault, catalogue, tenant)
     document = author.rule(store, tenant, rule)["document"]
     if document is None:
         raise LookupError(f"The rule {rule!r} has neither a draft nor a version.")
@@ -214,6 +219,7 @@ def document_of(store: Store, tenant: str, rule: str | Mapping[str, Any]) -> Map
 # ---- explanations ---------------------------------------------------------------------------------------------------
 def explain(
     store: Store,
+    vault: Vault,
     catalogue: Catalogue,
     actions: Actions,
     tenant: str,
@@ -225,7 +231,7 @@ def explain(
 ) -> Row:
     """Why a rule fired for a subject (`sub_1` or a key) or at an event, or why not: see rules.explain.
     rule: an id, which is asked as it is in force, or a document, as if it had always been. LookupError, RuleError."""
-    version, standing = _version(store, catalogue, actions, tenant, rule)
+    version, standing = _version(store, vault, catalogue, actions, tenant, rule)
     one = _event(store, tenant, event) if event else None
     keys = {subject_key(subject)} if subject else set(one.keys if one else ())
     events = _concerning(store, tenant, version, keys, one)
@@ -246,13 +252,14 @@ def explain(
 
 
 def _version(
-    store: Store, catalogue: Catalogue, actions: Actions, tenant: str, rule: str | Mapping[str, Any]
+    store: Store, vault: Vault, catalogue: Catalogue, actions: Actions, tenant: str, rule: str | Mapping[str, Any]
 ) -> tuple[RuleVersion, str]:
     """The version that is asked about, and the rule's state."""
-    if not isinstance(rule, str):
-        return RuleVersion(tenant, parse(rule, catalogue, actions), 0, "live", ""), ""
-    row = author.rule(store, tenant, rule)
-    document = row["in_force"] or document_of(store, tenant, rule)
+    row = author.rule(store, tenant, rule) if isinstance(rule, str) else None
+    if row is None:
+        document = document_of(store, vault, catalogue, tenant, rule)
+        return RuleVersion(tenant, parse(document, catalogue, actions), 0, "live", ""), ""
+    document = row["in_force"] or document_of(store, vault, catalogue, tenant, rule)
     state = row["state"]
     mode: Literal["live", "watch", "paused"] = state if state in ("live", "watch", "paused") else "live"
     live_from = (row["live_from"] or "") if mode == state else ""

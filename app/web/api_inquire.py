@@ -73,7 +73,7 @@ EXPLAIN = {
 def start_backtest(call: Call) -> Answer:
     s, rule = call.services, call.body["rule"]
     since, until = moment("since", call.body.get("since")), moment("until", call.body.get("until"))
-    id = inquire.start_backtest(s.store, s.catalogue, s.connectors, call.tenant, rule, since, until, call.now)
+    id = inquire.start_backtest(s.store, s.vault, s.catalogue, s.connectors, call.tenant, rule, since, until, call.now)
     return Answer({"id": id}, 202, {"Location": f"/api/v1/backtests/{id}"})
 
 
@@ -91,6 +91,7 @@ def explain(call: Call) -> Answer:
     s, body = call.services, call.body
     answer = inquire.explain(
         s.store,
+        s.vault,
         s.catalogue,
         s.connectors,
         call.tenant,

@@ -90,6 +90,18 @@ def test_a_rule_is_tested_by_its_id_and_nothing_is_sent_or_kept(api: Api) -> Non
     assert api.get("/commands").json["items"] == []
 
 
+def test_a_personal_constant_is_compared_and_kept_as_its_token(api: Api) -> None:
+    token = api.services.vault.tokenise("default/test", "cus_1", ["ada@example.com"])[0]
+    failure(api, 1, NOON - 2 * DAY, customer_email=token)
+    failure(api, 1, NOON - DAY, customer_email=token)
+    mine = {"all": [{"field": "data.object.customer_email", "is": "equal to", "value": "ada@example.com"}]}
+    id = api.post("/backtests", {"rule": {**RULE, "only_if": mine}}).json["id"]
+    assert finished(api, id)["summary"]["runs"] == 1
+    job = api.services.store.get("default/test", "job", id)
+    assert "ada@" not in json.dumps(job.body if job else None)
+    assert api.post("/explain", {"rule": {**RULE, "only_if": mine}, "subject": "sub_1"}).json["fired"] is True
+
+
 def test_many_events_are_read_in_several_steps_with_progress(api: Api) -> None:
     for number in range(inquire.CHUNK // 2 + 10):
         failure(api, number, NOON - 5 * DAY + timedelta(seconds=number))
