@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from app import jobs
 from app.jobs import JobFailed, Step, TryLater
-from app.receive import LIMIT, check, event_of, parse
+from app.receive import LIMIT, check, check_depth, event_of, parse
 from rules.event import Event, instant, iso, seconds
 from rules.ports import Bus, Document, Refused, Store, Unavailable, Vault
 
@@ -181,7 +181,9 @@ def _event(
     try:
         if len(line) > LIMIT:
             raise Refused(f"The line is longer than {LIMIT} bytes.")
-        return event_of(parse(line), account, vault, now, source=source)
+        envelope = parse(line)
+        check_depth(envelope)
+        return event_of(envelope, account, vault, now, source=source)
     except Refused as error:
         loaded.refuse(number, str(error))
         return None
@@ -196,6 +198,7 @@ def publish(
     for number, envelope in enumerate(envelopes, start=1):
         try:
             check(envelope)
+            check_depth(envelope)
             events.append(event_of(envelope, account, vault, now, source=source))
         except Refused as error:
             loaded.refuse(number, str(error))

@@ -26,7 +26,6 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 LIMIT = 1024 * 1024  # bytes; Stripe's largest events are a tenth of it
 RETRY_AFTER = 10  # seconds
-DEEPEST = 200  # levels of JSON; Stripe's deepest event has 12, JSON writers stop at 254
 LATEST = 253402300799  # the last second of the year 9999
 OWN_KEY = re.compile(r"(run_[0-9a-f]{24}/[^/\s]{1,100})/\d{1,6}")  # the Idempotency-Key of our own commands
 ID = re.compile(r"[A-Za-z0-9_.:-]{1,255}")
@@ -67,11 +66,22 @@ def receive(
         return _refuse(Receipt(503, str(error), retry_after=60))
     except Refused as error:
         return _refuse(Receipt(400, str(error)))
+    except (RecursionError, TypeError) as error:  # perhaps it nests too deeply: asking that each time would be slow
+        return _too_deep(body, error)
     except Unavailable as error:
         logs.line("event.not_durable", logging.ERROR, error=str(error))
         return Receipt(503, "The event could not be made durable; send it again.", retry_after=RETRY_AFTER)
     logs.line("event.received", correlationid=event.correlation, event=event.id, type=event.type, tenant=event.tenant)
     return Receipt(200, event_id=event.id)
+
+
+def _too_deep(body: bytes, failure: Exception) -> Receipt:
+    """The refusal of what nests too deeply; the failure goes on when that is not why."""
+    try:
+        check_depth(orjson.loads(body))
+    except Refused as error:
+        return _refuse(Receipt(400, str(error)))
+    raise failure
 
 
 def _refuse(receipt: Receipt) -> Receipt:
@@ -87,16 +97,15 @@ def parse(body: bytes | str) -> dict[str, Any]:
     except ValueError:
         raise Refused("The body is not JSON.") from None
     check(envelope)
-    raw = body.encode() if isinstance(body, str) else body
-    if raw.count(b"{") + raw.count(b"[") > DEEPEST and _deeper(envelope, DEEPEST):
-        raise Refused(f"The event is nested deeper than {DEEPEST} levels.")
     return envelope
 
 
-def _deeper(value: Any, levels: int) -> bool:
-    """Whether it nests deeper than this; looks no further, so no recursion of ours can run away later."""
-    inner = value.values() if isinstance(value, dict) else value
-    return any(levels == 0 or _deeper(item, levels - 1) for item in inner if isinstance(item, (dict, list)))
+def check_depth(envelope: Any) -> None:
+    """Raise Refused for what nests deeper than JSON can be written again: 254 levels; Stripe's deepest event has 12."""
+    try:
+        orjson.dumps({"data": envelope})
+    except (TypeError, RecursionError):
+        raise Refused("The event is nested too deeply; Stripe sends no such event.") from None
 
 
 def check(envelope: Any) -> None:
@@ -171,8 +180,7 @@ def event_of(
     def replacing(values: Sequence[str]) -> list[str]:
         return vault.tokenise(tenant, subject, values)
 
-    at_signs = None if raw is None else raw.count(b"@") + raw.count(b"\\u0040")
-    personal.cleanse(envelope, replacing, at_signs)
+    personal.cleanse(envelope, replacing, None if raw is None else _at_signs(raw))
     return Event(
         id=envelope["id"],
         type=envelope["type"],
@@ -187,6 +195,11 @@ def event_of(
         source=source,
         received=_reception(tenant, envelope["id"], raw, now, clock),
     )
+
+
+def _at_signs(raw: bytes) -> int:
+    """How many there are. Splitting takes a third of the time of `count`, a look for a backslash a twentieth."""
+    return len(raw.split(b"@")) - 1 + (raw.count(b"\\u0040") if b"\\" in raw else 0)
 
 
 def _reception(tenant: str, id: str, raw: bytes | None, now: datetime, clock: Clock | None) -> dict[str, Any] | None:

@@ -210,10 +210,11 @@ def test_a_file_is_read_plain_or_compressed(services: Services, tmp_path: Path, 
 
 
 def test_refused_lines_are_told_by_number_and_the_rest_comes_in(services: Services) -> None:
-    lines = [LINES[0], b"\n", b"not json\n", LINES[1], b'{"object": "invoice"}\n', b"x" * 2_000_000, LINES[2]]
+    deep = LINES[3].replace(b'"subscription_cycle"', b"[" * 300 + b"]" * 300)
+    lines = [LINES[0], b"\n", b"not json\n", LINES[1], b'{"object": "invoice"}\n', b"x" * 2_000_000, deep, LINES[2]]
     loaded = history.load(lines, services.bus, services.vault, NOON)
     assert loaded.events == 3
-    assert [found["line"] for found in loaded.refused] == [3, 5, 6]
+    assert [found["line"] for found in loaded.refused] == [3, 5, 6, 7]
     assert "JSON" in loaded.refused[0]["problem"]
 
 

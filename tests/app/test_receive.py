@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import orjson
 import pytest
 
 from app import logs
@@ -153,13 +154,28 @@ def test_a_body_over_the_limit_is_a_413_before_anything_is_computed(services: Se
     assert send(services, b" " * (LIMIT + 1)).status == 413
 
 
-@pytest.mark.parametrize("opening", [b"[", b'{"a":'])
-def test_a_body_that_nests_without_end_is_a_400(services: Services, opening: bytes) -> None:
-    closing = b"]" if opening == b"[" else b"}"
-    for depth in (300, 900, 100_000):
-        middle = opening * depth + b"1" + closing * depth
-        body = body_of(envelope()).replace(b'"billing_reason": "subscription_cycle"', b'"billing_reason": ' + middle)
-        assert send(services, body).status == 400
+class Writing:
+    """A bus that writes events as JSON, as every real one does."""
+
+    def publish(self, event: Event) -> None:
+        orjson.dumps(event.to_cloudevent())
+
+
+@pytest.mark.parametrize("depth", [300, 900, 100_000])
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
+def test_a_body_that_nests_without_end_is_a_400(services: Services, opening: bytes, closing: bytes, depth: int) -> None:
+    middle = opening * depth + b"1" + closing * depth
+    body = body_of(envelope()).replace(b'"subscription_cycle"', middle)
+    assert send(replace(services, bus=Writing()), body).status == 400  # type: ignore[arg-type]
+
+
+def test_a_fault_of_ours_is_not_called_the_senders(services: Services) -> None:
+    class Faulty:
+        def publish(self, event: Event) -> None:
+            raise TypeError("ours")
+
+    with pytest.raises(TypeError, match="ours"):
+        send(replace(services, bus=Faulty()), envelope())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("late", [-301, 301])
