@@ -110,6 +110,18 @@ def test_after_a_run_the_next_waits_its_time_by_event_time(after: int | None, di
     assert len(world.runs()) == runs
 
 
+def test_a_late_trigger_long_before_the_last_run_is_a_run_of_its_own() -> None:
+    world = World(rule(again=Again(while_open=True, after=30 * DAY)))
+    world.deliver(event("evt_2", at=100 * DAY), event("evt_1"), event("evt_0", at=80 * DAY))
+    assert sorted(run.trigger for run in world.runs()) == ["evt_1", "evt_2"]
+
+
+def test_an_open_run_holds_back_its_own_subject_only() -> None:
+    world = World(rule(when=When(("t.a",), "subscription")))
+    world.deliver(event("evt_1"), event("evt_2", at=1, keys=("cus:cus_1", "sub:sub_2")))
+    assert [run.key for run in sorted(world.runs(), key=lambda run: run.key)] == ["sub:sub_1", "sub:sub_2"]
+
+
 def test_every_time_is_every_time() -> None:
     world = World(rule(again=Again(while_open=True, after=0)))
     world.deliver(event("evt_1"), event("evt_2"), event("evt_3", at=1))
@@ -236,6 +248,21 @@ def test_a_stop_recorded_before_its_late_trigger_wins_from_the_triggers_second_o
     assert len(world.runs()) == runs
     if not runs:
         assert world.trace("evt_1")["gate"] == "stopped"
+
+
+def test_a_stop_in_the_second_of_the_trigger_wins() -> None:
+    world = World(rule(stop_when=(PAID,)))
+    world.deliver(event("evt_1", at=10), event("evt_2", "invoice.paid", 10))
+    assert world.run().state == "stopped"
+
+
+def test_a_dispute_finds_the_run_of_a_rule_that_is_gone() -> None:
+    dispute = Stop(("charge.dispute.created",), "charge")
+    world = World(rule(stop_when=(dispute,)))
+    world.deliver(event("evt_1", keys=("cus:cus_1", "ch:ch_1")))
+    world.rules.drop("rule")
+    world.deliver(event("evt_2", "charge.dispute.created", 9, ("pi:pi_1", "ch:ch_1")))
+    assert world.run().state == "stopped"
 
 
 def test_a_stop_ends_a_run_of_an_older_version_whose_rule_is_gone() -> None:

@@ -56,7 +56,7 @@ def test_both_matchers_agree_on_random_conditions_and_events(
 
 
 @pytest.mark.nightly
-@settings(max_examples=20_000, deadline=None)
+@settings(max_examples=4_000, deadline=None)
 @given(st.lists(conditions, min_size=1, max_size=20), st.lists(envelopes(), min_size=1, max_size=20))
 def test_both_matchers_agree_all_night(found: list[Condition], events: list[dict[str, Any]]) -> None:
     test_both_matchers_agree_on_random_conditions_and_events.hypothesis.inner_test(found, events)  # type: ignore[attr-defined]

@@ -215,7 +215,16 @@ def test_an_event_ends_one_wait_only() -> None:
 
 def test_an_event_older_than_the_trigger_ends_no_wait() -> None:
     advance, one = begun(Wait("for-payment", for_event=(PAID,), at_most=60))
-    assert heard(advance.run, one, event("evt_0", "invoice.paid", -1, ("in:in_1",)), NOW).run is advance.run
+    assert heard(advance.run, one, event("evt_early", "invoice.paid", -1, ("in:in_1",)), NOW).run is advance.run
+
+
+def test_an_event_that_came_early_ends_one_wait_only() -> None:
+    waits = [Wait(name, for_event=(PAID,), at_most=60) for name in ("first", "second")]
+    advance, one = begun(EMAIL, *waits)
+    run = heard(advance.run, one, event("evt_2", "invoice.paid", 20, ("in:in_1",)), NOW).run
+    assert heard(run, one, event("evt_2", "invoice.paid", 20, ("in:in_1",)), NOW).run is run
+    run = settled(run, one, "email", Outcome.done("sent"), NOW).run
+    assert (step_of(run, "first"), step_of(run, "second"), run.state) == ("done", "waiting", "waiting")
 
 
 # ---- outcomes -------------------------------------------------------------------------------------------------------
