@@ -41,6 +41,13 @@ def test_a_rule_with_a_wider_window_beside_it_widens_no_other() -> None:
     assert [run.rule_id for run in world.runs()] == ["wide"]
 
 
+@pytest.mark.parametrize(("end", "runs"), [(7 * DAY, 1), (7 * DAY + 1, 0)])
+def test_a_late_event_between_two_looks_at_the_later_ones_own_window(end: int, runs: int) -> None:
+    world = World(rule(when=replace(TWICE, at_least=3)))
+    world.deliver(event("evt_1"), event("evt_3", at=end), event("evt_2", at=5))
+    assert len(world.runs()) == runs
+
+
 def test_a_duplicate_delivery_counts_once() -> None:
     world = World(rule(when=TWICE))
     world.deliver(event("evt_1"), event("evt_1"), event("evt_1"))
