@@ -51,7 +51,11 @@ def measure(report: Report, rounds: int, count: int, paced: int) -> None:
             except Missing as error:
                 report.skip(name, str(error))
                 del figures[name]
-    show(report, figures)
+            except Failed as error:
+                report.fail(name, str(error))
+                del figures[name]
+    if "Signalbox" in figures:
+        show(report, figures)
 
 
 def one_round(start: Start, figures: Figures, count: int, paced: int) -> None:
