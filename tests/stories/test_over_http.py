@@ -24,24 +24,24 @@ from tests.builders import DAY, SHARED, TENANT, body_of, envelope, invoice, serv
 from tests.fakes.receiver import Receiver, Say
 from tests.fakes.stripe_api import FakeStripe, Fault
 
-NOW = datetime.now(UTC).replace(microsecond=0)  # the judge of the signature looks at the true clock
-
 
 class Place:
     """Everything of one installation, with the world outside on two true sockets."""
 
     def __init__(self, stripe_url: str, crm_url: str) -> None:
-        base = services_in_memory(NOW - DAY)
+        now = datetime.now(UTC).replace(microsecond=0)  # the judge of the signature looks at the true clock
+        self.now = now
+        base = services_in_memory(now - DAY)
         connectors = actions("sk_test_1", stripe_url, base.secrets, base.vault, development=True)
         self.services: Services = replace(base, connectors=connectors, rulesets=RuleSets(choose_matcher("python")))
         s = self.services
         connection = {"name": "crm", "type": "webhook", "url": crm_url + "/hook"}
-        self.secret: str = author.save_connection(s.store, s.secrets, TENANT, connection, "ada", NOW - DAY, True)[
+        self.secret: str = author.save_connection(s.store, s.secrets, TENANT, connection, "ada", now - DAY, True)[
             "secret"
         ]
         document = json.loads((SHARED / "data" / "example_rule.json").read_bytes())
-        author.save_draft(s.store, s.vault, s.catalogue, s.connectors, TENANT, document, "ada", NOW - DAY)
-        author.publish(s.store, s.catalogue, s.connectors, TENANT, document["id"], "ada", "", NOW - DAY)
+        author.save_draft(s.store, s.vault, s.catalogue, s.connectors, TENANT, document, "ada", now - DAY)
+        author.publish(s.store, s.catalogue, s.connectors, TENANT, document["id"], "ada", "", now - DAY)
 
     def webhook(self, body: dict[str, Any], at: datetime) -> None:
         s = self.services
@@ -76,7 +76,7 @@ def place(fake: FakeStripe, crm: Receiver) -> Iterator[Place]:
 
 
 def fail_twice(place: Place) -> None:
-    for number, at in ((1, NOW - DAY / 2), (2, NOW)):
+    for number, at in ((1, place.now - DAY / 2), (2, place.now)):
         place.webhook(envelope(f"evt_{number}", object=invoice(customer="cus_of_1"), time=at), at)
 
 
@@ -98,7 +98,7 @@ def test_two_failed_payments_downgrade_at_stripe_and_tell_the_crm(
 def test_what_our_own_change_causes_at_stripe_is_known_as_ours(place: Place, fake: FakeStripe) -> None:
     fail_twice(place)
     (caused,) = [event for event in fake.business.events if event["type"] == "customer.subscription.updated"]
-    place.webhook({**caused, "created": int(NOW.timestamp())}, NOW)
+    place.webhook({**caused, "created": int(place.now.timestamp())}, place.now)
     event = place.services.store.get(TENANT, "event", caused["id"])
     assert event is not None
     assert event.body["event"]["causationid"] == place.commands()["downgrade"]["id"]
@@ -109,7 +109,7 @@ def test_outages_on_both_sides_delay_and_double_nothing(place: Place, fake: Fake
     crm.answers = [Say(503, headers={"Retry-After": "60"}), Say(how="reset"), Say()]
     fail_twice(place)
     for minutes in range(1, 30):
-        place.work(NOW + minutes * DAY / 1440)
+        place.work(place.now + minutes * DAY / 1440)
     assert {step: body["state"] for step, body in place.commands().items()} == {"downgrade": "done", "tell-crm": "done"}
     assert len(fake.requests("POST", "/v1/subscriptions/")) == 1
     assert place.commands()["downgrade"]["outcome"]["data"]["before"]["price"] == "price_pro_monthly"
@@ -121,7 +121,7 @@ def test_a_stored_500_at_stripe_is_overcome_with_the_next_key(place: Place, fake
     fake.faults.append(Fault("500 stored", "/v1/subscriptions/"))
     fail_twice(place)
     for minutes in range(1, 30):
-        place.work(NOW + minutes * DAY / 1440)
+        place.work(place.now + minutes * DAY / 1440)
     id = place.commands()["downgrade"]["id"]
     keys = [request.key for request in fake.requests("POST", "/v1/subscriptions/")]
     assert keys == [f"{id}/0", f"{id}/0", f"{id}/1"]
@@ -135,9 +135,9 @@ def test_a_refused_key_holds_stripe_until_a_person_resumes_it(place: Place, fake
     held = store.get(TENANT, "connection", "stripe")
     assert held is not None
     assert held.body["state"] == "failing"
-    place.work(NOW + DAY)
+    place.work(place.now + DAY)
     assert len(fake.requests("POST", "/v1/subscriptions/")) == 1
-    operate.resume_connection(store, TENANT, "stripe", "ada", "New key", NOW + DAY)
-    place.work(NOW + DAY + DAY / 24)
+    operate.resume_connection(store, TENANT, "stripe", "ada", "New key", place.now + DAY)
+    place.work(place.now + DAY + DAY / 24)
     assert place.commands()["downgrade"]["state"] == "done"
     assert len(crm.got) == 1
