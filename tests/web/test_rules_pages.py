@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from io import BytesIO
 from typing import Any
 
@@ -330,11 +331,24 @@ def test_an_earlier_version_is_put_in_force_again(browser: FlaskClient, services
     document = ready(name="Ten days")
     document["when"]["within"] = "P10D"
     live(services, document)
-    assert "Put this version in force again" in browser.get("/rules/two-failed-payments").text
+    page = browser.get("/rules/two-failed-payments").text
+    assert '<a href="/rules/two-failed-payments/rollback?number=1">Put this version in force again</a>' in page
 
     assert act(browser, "rollback", query="?number=1").status_code == 303
 
     assert (rule(services)["number"], rule(services)["in_force"]["when"]["within"]) == (1, "P7D")
+
+
+def test_every_link_of_a_rule_leads_somewhere(browser: FlaskClient, services: Services) -> None:
+    live(services)
+    live(services, ready(name="Another name"))
+    saved(services, ready(name="A third name"))
+    page = browser.get("/rules/two-failed-payments").text
+
+    links = set(re.findall(r'href="(/[^"#]*)"', page.split("<main", 1)[1].split("</main>", 1)[0]))
+
+    assert {link: browser.get(link.replace("&amp;", "&")).status_code for link in links} == dict.fromkeys(links, 200)
+    assert any(link.endswith("/archive") for link in links) and any(link.endswith("/export") for link in links)
 
 
 def test_a_draft_can_be_discarded(browser: FlaskClient, services: Services) -> None:
