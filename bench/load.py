@@ -21,6 +21,7 @@ from bench import events
 @dataclass
 class Connection:
     socket: socket.socket
+    busy: bool = False
     number: int = -1
     sent: float = 0.0
     buffer: bytearray = field(default_factory=bytearray)
@@ -80,7 +81,7 @@ class Sender:
         return connection
 
     def _send(self, connection: Connection) -> None:
-        connection.number = self._next
+        connection.busy, connection.number = True, self._next
         self._next += 1
         connection.sent = time.monotonic()
         connection.buffer.clear()
@@ -91,12 +92,16 @@ class Sender:
     def _receive(self, connection: Connection) -> bool:
         """Read what is there; True when the answer is whole."""
         data = connection.socket.recv(65536)
+        if not data and not connection.busy:  # the server ends what is idle for long
+            self._replace(connection)
+            return False
         if not data:
             self._reconnect(connection)
             return False
         connection.buffer += data
         if not whole(connection.buffer):
             return False
+        connection.busy = False
         self.times.append(time.monotonic() - connection.sent)
         if connection.buffer[9:10] == b"2":
             self.ok += 1
