@@ -49,7 +49,16 @@ def look() -> Response:
 def _explained(rule: str, subject: str | None, event: str | None, day: str | None) -> dict[str, Any]:
     s = services()
     found = inquire.explain(
-        s.store, s.catalogue, s.connectors, tenant(), rule, now(), subject=subject, event=event, at=end_of_day(day)
+        s.store,
+        s.vault,
+        s.catalogue,
+        s.connectors,
+        tenant(),
+        rule,
+        now(),
+        subject=subject,
+        event=event,
+        at=end_of_day(day),
     )
     return {**found, **browse.shown_at(s.store, tenant(), rule, found)}
 
