@@ -125,7 +125,7 @@ def cel(rules: list[Rule]) -> Match:
 def _cel(path: str, operator: str, value: Any) -> str:
     if operator == "between":
         return f"e.{path} >= {value[0]} && e.{path} <= {value[1]}"
-    return f"e.{path} { {'equal': '==', 'in': 'in', 'least': '>='}[operator]} {json.dumps(value)}"
+    return f"e.{path} { {'equal': '==', 'in': 'in', 'least': '>='}[operator] } {json.dumps(value)}"
 
 
 def zen(rules: list[Rule]) -> Match:
@@ -162,7 +162,7 @@ def _graph(rules: list[Rule]) -> Any:
 def _zen(path: str, operator: str, value: Any) -> str:
     if operator == "between":
         return f"{path} in [{value[0]}..{value[1]}]"
-    return f"{path} { {'equal': '==', 'in': 'in', 'least': '>='}[operator]} {json.dumps(value)}"
+    return f"{path} { {'equal': '==', 'in': 'in', 'least': '>='}[operator] } {json.dumps(value)}"
 
 
 # ---- business-rules -------------------------------------------------------------------------------------------------
