@@ -118,6 +118,8 @@ def test_http_leaves_this_machine_never() -> None:
         ("93.184.216.34", True), ("2606:2800:220:1:248:1893:25c8:1946", True), ("::ffff:93.184.216.34", True),
         ("::ffff:10.0.0.1", False), ("64:ff9b::a00:1", False), ("2002:a00:1::", False), ("::10.0.0.1", False),
         ("fe80::1%eth0", False), ("::", False), ("::1", False), ("240.0.0.1", False), ("ff02::1", False),
+        ("192.0.0.192", False), ("192.0.0.8", False), ("192.88.99.1", False), ("fec0::1", False),
+        ("::ffff:192.0.0.192", False), ("192.0.1.1", True),
     ],
 )  # fmt: skip
 def test_public_addresses_are_told_from_the_rest(address: str, public: bool) -> None:
