@@ -196,6 +196,7 @@ def _desk_of_text(id: str, expect: str, text: str) -> Desk:
 def _parsed(text: str) -> tuple[dict[str, Any], str]:
     try:
         found = json.loads(text, parse_constant=_refuse)
+        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()  # half a surrogate pair, 1e999: cannot be kept
     except json.JSONDecodeError as error:
         return {}, f"Line {error.lineno}, column {error.colno}: {error.msg[:1].lower()}{error.msg[1:]}."
     except (ValueError, RecursionError):

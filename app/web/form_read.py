@@ -121,9 +121,11 @@ def _pairs(fields: Fields, pattern: str) -> list[tuple[int, int]]:
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
-    except ValueError:
+        found = json.loads(text)
+        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()  # half a surrogate pair cannot be kept
+    except (ValueError, RecursionError):
         return None
+    return found
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -220,11 +220,17 @@ def test_broken_json_says_the_line_and_keeps_what_was_typed(browser: FlaskClient
     assert "oops}" in form(answer.text, found.action).sent()["text"][0]
 
 
-@pytest.mark.parametrize("text", ["[1]", "NaN", '{"a": NaN}', "[" * 5000, ""])
+@pytest.mark.parametrize("text", ["[1]", "NaN", '{"a": NaN}', '{"a": 1e999}', r'{"name": "\ud800"}', "[" * 5000, ""])
 def test_what_is_no_rule_object_is_refused_kindly(browser: FlaskClient, text: str) -> None:
     answer = browser.post("/rules/new/edit", data={"text": text, "do": "save", "expect": "absent"})
     assert answer.status_code == 422
     assert "Something went wrong" not in answer.text
+
+
+@pytest.mark.parametrize("base", ["[" * 5000, r'{"name": "\ud800"}', '{"a": 1e999}', "[]"])
+def test_a_form_whose_hidden_part_was_tampered_with_is_shown_again(browser: FlaskClient, base: str) -> None:
+    answer = browser.post("/rules/new/edit", data={"base": base, "do": "check", "expect": "absent"})
+    assert answer.status_code == 200
 
 
 def test_an_exported_rule_can_be_opened_again(browser: FlaskClient, services: Services) -> None:
