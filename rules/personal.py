@@ -60,7 +60,7 @@ def places(envelope: Mapping[str, Any]) -> list[Place]:
     if isinstance(data, dict):
         current = data.get("object")
         if isinstance(current, dict):
-            node = CLASSES.get(current.get("object", ""), CAREFUL)
+            node = _declared(current)
             _walk(current, node, found)
             previous = data.get("previous_attributes")
             if isinstance(previous, dict):
@@ -73,6 +73,12 @@ def object_places(document: Any) -> list[Place]:
     found: list[Place] = []
     _enter(document, found)
     return found
+
+
+def _declared(thing: Mapping[str, Any]) -> Node:
+    """What is declared for the class that an object says it has; whatever is no such name is searched with care."""
+    name = thing.get("object")
+    return CLASSES.get(name, CAREFUL) if isinstance(name, str) else CAREFUL
 
 
 def _walk(container: Any, node: Node, found: list[Place]) -> None:
@@ -112,7 +118,7 @@ def _enter(value: Any, found: list[Place]) -> None:
         if value.get("object") == "list":
             _enter(value.get("data"), found)
         else:
-            _walk(value, CLASSES.get(value.get("object", ""), CAREFUL), found)
+            _walk(value, _declared(value), found)
 
 
 def _leaf(container: Any, key: Any, value: Any, found: list[Place]) -> None:

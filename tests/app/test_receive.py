@@ -150,6 +150,14 @@ def test_what_is_no_event_is_a_400_that_says_why(services: Services, body: bytes
     assert published(services) == []
 
 
+@pytest.mark.parametrize("name", [{}, [], {"a": "customer"}, 7, None])
+def test_objects_whose_class_is_no_name_are_taken_and_hold_nothing_personal(services: Services, name: Any) -> None:
+    person = {"object": name, "email": "ann@example.com"}
+    body = envelope(object={"object": name, "id": "x_1", "customer_email": "ann@example.com", "source": person})
+    assert send(services, body).status == 200
+    assert b"ann@" not in orjson.dumps(published(services)[0].data)
+
+
 def test_a_body_over_the_limit_is_a_413_before_anything_is_computed(services: Services) -> None:
     assert send(services, b" " * (LIMIT + 1)).status == 413
 
