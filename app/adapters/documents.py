@@ -104,6 +104,8 @@ def read_cursor(query: Query, cursor: str) -> tuple[Any, str]:
 
 
 def _fits(query: Query, value: Any) -> bool:
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:  # no column holds it
+        return False
     return isinstance(value, (str, int, float)) if query.order else value is None
 
 

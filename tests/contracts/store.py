@@ -396,7 +396,10 @@ class StoreContract:
         with pytest.raises(RefusedQuery):
             store.find(A, kind, where, order)
 
-    @pytest.mark.parametrize("cursor", ["nonsense", "", "ünï", "WzFd", "bnVsbA"])
+    @pytest.mark.parametrize(
+        "cursor",
+        ["nonsense", "", "ünï", "WzFd", "bnVsbA", "WyJydWxlIHVwZGF0ZWRfYXQiLDkyMjMzNzIwMzY4NTQ3NzU4MDgsIngiXQ"],
+    )
     def test_what_is_no_cursor_is_refused(self, store: Store, cursor: str) -> None:
         with pytest.raises(RefusedQuery):
             store.find(A, "rule", order="updated_at", after=cursor)
