@@ -200,6 +200,19 @@ def test_a_tenant_that_does_not_exist_is_a_404_and_not_remembered() -> None:
     assert client.get_cookie("tenant") is None
 
 
+def test_an_error_in_a_tenant_that_does_not_exist_is_a_calm_404_too() -> None:
+    client = create_app(two_tenants()).test_client()
+    assert client.get("/fields?event=none&tenant=other/live").status_code == 404
+
+
+def test_a_connected_accounts_first_event_does_not_change_what_is_shown_unasked() -> None:
+    services = two_tenants()
+    put = Put("tenant", "acct_1/live", {"id": "acct_1/live", "created_at": iso(NOON)})
+    services.store.commit(SYSTEM, None, [put])
+    page = create_app(services).test_client().get("/rules").text
+    assert "account default" in page
+
+
 def test_static_files_are_kept_for_ever_under_the_name_of_their_content() -> None:
     client = browser()
     address = re.search(r'href="(/static/signalbox.css\?v=[^"]+)"', client.get("/rules").text)
