@@ -15,6 +15,9 @@ Traces = Literal["auto", "otlp", "gcp", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
+SHORTEST_TOKEN = 16  # characters: out of reach at any rate of guessing, so nothing has to count the tries
+
+
 class SettingsError(Exception):
     """The environment cannot be used. `problems` holds all of it, one sentence each."""
 
@@ -136,6 +139,8 @@ def _contradictions(settings: Settings) -> list[str]:
         problems.append("SIGNALBOX_TRACES=otlp needs OTEL_EXPORTER_OTLP_ENDPOINT")
     if settings.traces == "gcp" and not settings.google_project:
         problems.append("SIGNALBOX_TRACES=gcp needs GOOGLE_CLOUD_PROJECT")
+    if settings.environment == "production" and 0 < len(settings.admin_token) < SHORTEST_TOKEN:
+        problems.append(f"SIGNALBOX_ADMIN_TOKEN can be guessed: give it at least {SHORTEST_TOKEN} random characters")
     if settings.environment == "production" and settings.sample:
         problems.append("SAMPLE=1 plays a made-up business and is for SIGNALBOX_ENV=development only")
     if settings.sample and settings.backend == "google":

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import Settings, SettingsError
+from tests.builders import ADMIN_TOKEN as TOKEN
 
 
 def test_an_empty_environment_is_a_laptop() -> None:
@@ -26,7 +27,7 @@ def test_rolling_secrets_are_comma_separated_and_stripped() -> None:
 
 
 def test_production_listens_everywhere_and_logs_every_station() -> None:
-    settings = Settings.from_env({"SIGNALBOX_ENV": "production", "SIGNALBOX_ADMIN_TOKEN": "t"})
+    settings = Settings.from_env({"SIGNALBOX_ENV": "production", "SIGNALBOX_ADMIN_TOKEN": TOKEN})
     assert (settings.host, settings.log) == ("0.0.0.0", "info")
 
 
@@ -60,9 +61,10 @@ def test_a_port_is_a_plain_number(port: str) -> None:
     [
         ({"SIGNALBOX_BACKEND": "google"}, "GOOGLE_CLOUD_PROJECT"),
         ({"SIGNALBOX_ENV": "production"}, "SIGNALBOX_ADMIN_TOKEN"),
+        ({"SIGNALBOX_ENV": "production", "SIGNALBOX_ADMIN_TOKEN": "letmein"}, "can be guessed"),
         ({"SIGNALBOX_TRACES": "otlp"}, "OTEL_EXPORTER_OTLP_ENDPOINT"),
         ({"SIGNALBOX_TRACES": "gcp"}, "GOOGLE_CLOUD_PROJECT"),
-        ({"SIGNALBOX_ENV": "production", "SIGNALBOX_ADMIN_TOKEN": "t", "SAMPLE": "1"}, "SAMPLE"),
+        ({"SIGNALBOX_ENV": "production", "SIGNALBOX_ADMIN_TOKEN": TOKEN, "SAMPLE": "1"}, "SAMPLE"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(environ: dict[str, str], said: str) -> None:
