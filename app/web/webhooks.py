@@ -17,6 +17,7 @@ from app import logs
 from app.receive import LIMIT, Receipt, receive
 from app.services import Services
 from rules.kinds import SYSTEM
+from rules.ports import Unavailable
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -52,6 +53,9 @@ def _stripe(environ: Environ, services: Services) -> tuple[int, Any, Mapping[str
         else:
             headers = {"Stripe-Signature": environ.get("HTTP_STRIPE_SIGNATURE", "")}
             receipt = receive(headers, body, services.bus, services.vault, services.verifier, now, clock=services.clock)
+    except Unavailable as error:
+        logs.line("event.not_read", logging.ERROR, error=str(error))
+        return *_problem(503, "The body could not be read just now; send the event again."), {"Retry-After": "10"}
     except Exception as error:  # a fault of ours: say nothing of it to the outside, and let Stripe send it again
         logs.failed("event.failed", error)
         return *_problem(500, "A fault on this side; it was written to the log. Send the event again."), {}

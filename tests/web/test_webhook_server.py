@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from app.receive import LIMIT
+from app.web.server import THREADS
 from tests.builders import body_of, envelope, signature
 from tests.running import Running, running, until
 
@@ -116,6 +117,20 @@ def test_good_requests_are_answered_beside_slow_and_huge_ones(server: Running) -
         for connection in slow:
             connection.close()
     assert max(times) < 10
+
+
+def test_senders_who_keep_their_bodies_back_hold_up_no_page(server: Running) -> None:
+    stalled = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(THREADS + 8)]
+    for connection in stalled:
+        connection.sendall(request(b"x" * 1000) + b"x")  # and then nothing more
+    try:
+        assert server.request("GET", "/healthz")[0] == 200
+        assert server.request("GET", "/rules")[0] == 200
+        assert server.post_event(envelope("evt_held_up")) == 503
+    finally:
+        for connection in stalled:
+            connection.close()
+    until(lambda: server.post_event(envelope("evt_held_up")) == 200)
 
 
 def test_many_senders_at_once_lose_nothing(server: Running) -> None:
