@@ -22,7 +22,7 @@ from rules.run import OPEN, Run
 from rules.steps import run_key, subjects_of
 from rules.tree import tree
 from rules.window import Found, Ledger, Number, span_of, takes_part, value_of
-from rules.words import moment, span_text
+from rules.words import event_text, moment, span_text
 
 JSON = Mapping[str, Any]
 _SHOWN = 100  # events of a window that an explanation names
@@ -119,9 +119,10 @@ def _about_subject(case: _Case, subject: str) -> dict[str, Any]:
     about = [one for one in case.events if _carries(one, subject) and one.tenant == case.version.tenant]
     heard = [(key, one) for one in about if one.type in triggers and (key := subject_of(one, when.same))]
     if not heard:
+        who = subject.rpartition(":")[2]  # people know the id and not the key's prefix
         if any(_carries(one, subject) for one in case.events) and not about:
-            return _closed("tenant", f"What came for {subject} belongs to another tenant than the rule.")
-        return _closed("event", f"No {' or '.join(triggers)} came for {subject}.")
+            return _closed("tenant", f"What came for {who} belongs to another tenant than the rule.")
+        return _closed("event", f"It never happened here that {event_text(triggers)} for {who}.")
     key, trigger = max(heard, key=lambda row: _worth(case, *row))
     return _at(case, key, trigger)
 

@@ -17,13 +17,15 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from rules import paths
 from rules.event import Event
+from rules.labels import label
 from rules.matcher import bound
 from rules.model import Rule, RuleVersion, When
 from rules.ruleset import Part
 from rules.tree import tree
 from rules.window import Found, Number, span_of
-from rules.words import span_text
+from rules.words import event_text, roughly, span_text
 
 JSON = Mapping[str, Any]
 Entry = dict[str, Any]
@@ -59,31 +61,33 @@ def currency_of(event: Event) -> str | None:
 
 
 def matched(rule: Rule, found: Found) -> str:
-    """Why a match is one: "2nd invoice.payment_failed in 3 days 2 hours (at least 2 within 7 days)"."""
+    """Why a match is one: "An invoice payment fails for the 2nd time in 3 days (at least 2 within 7 days)."."""
     when = rule.when
-    event_type = found.trigger.type
+    happened = _capital(_events((found.trigger.type,)))
     if when.then:
-        return f"{event_type} came {_after(found)} {found.counted[0].type} (within {span_text(when.then.within)})."
+        first = _events((found.counted[0].type,))
+        return f"{happened} {_after(found)} {first} (within {span_text(when.then.within)})."
     if when.and_not:
-        return f"{event_type} came."
+        later = _events(when.and_not.types)
+        return f"{happened}, and for {span_text(when.and_not.within)} afterwards it did not happen that {later}."
     if when.first:
-        return f"The first {event_type} for this {when.same or 'customer'}."
+        return f"The first time that {_events((found.trigger.type,))} for this {when.same or 'customer'}."
     if span_of(when) is None:
-        return f"{event_type} came and every condition is true."
-    return f"{_number(when, found.number)} in {_spread(found)} ({needed(rule)})."
+        return f"{happened}, and every condition is true."
+    return f"{_counting(when, found, happened)} in {_spread(found)} ({needed(rule)})."
 
 
 def missed(rule: Rule, found: Found) -> str:
     """Why a window is not reached: "1 of 2 within 7 days"."""
     when = rule.when
     if when.first:
-        return f"Not the first {found.trigger.type} for this {when.same or 'customer'}: {found.number} came before."
+        return f"Not the first time for this {when.same or 'customer'}: it happened {_times(found.number)} before."
     if when.then:
-        return f"No {' or '.join(when.types)} came within {span_text(when.then.within)} before it."
+        return f"It did not happen within {span_text(when.then.within)} before it that {_events(when.types)}."
     if when.and_not:
-        return f"{' or '.join(when.and_not.types)} came within {span_text(when.and_not.within)}."
+        return f"It happened within {span_text(when.and_not.within)} that {_events(when.and_not.types)}."
     if when.aggregate:
-        return f"The {_number(when, found.number)}; needed is {needed(rule)}."
+        return f"The {_aggregate(when, found.number)}; needed is {needed(rule)}."
     return f"{found.number} of {when.at_least}{_within(when)}."
 
 
@@ -114,23 +118,46 @@ def ordinal(number: int) -> str:
     return f"{number}{('th', 'st', 'nd', 'rd')[last] if last < 4 else 'th'}"
 
 
-def _number(when: When, number: Number | None) -> str:
+def _counting(when: When, found: Found, happened: str) -> str:
     if when.aggregate:
-        return f"{when.aggregate.of} of {when.aggregate.field} is {number}"
-    what = when.types[0] if len(when.types) == 1 else "event"
+        return _capital(_aggregate(when, found.number))
+    nth = ordinal(int(found.number or 0))
     if when.counting != "events":
-        what = f"different {when.counting}"
-    return f"{ordinal(int(number or 0))} {what}"
+        return f"{happened}, the {nth} different {_field(when.counting)}"
+    return f"{happened} for the {nth} time" if len(when.types) == 1 else f"{happened}, the {nth} such event"
+
+
+def _aggregate(when: When, number: Number | None) -> str:
+    assert when.aggregate is not None
+    return f"{when.aggregate.of} of the {_field(when.aggregate.field)} is {number}"
+
+
+def _field(text: str) -> str:
+    path = paths.split(text)
+    return label(path[2:] if path[:2] == ("data", "object") and path[2:] else path)
+
+
+def _times(number: Number | None) -> str:
+    return "once" if number == 1 else f"{number} times"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+@lru_cache(maxsize=1024)
+def _events(types: tuple[str, ...]) -> str:
+    return event_text(types)
 
 
 def _spread(found: Found) -> str:
     seconds = found.trigger.created - min(event.created for event in found.counted)
-    return span_text(seconds) if seconds else "the same second"
+    return roughly(seconds) if seconds else "the same second"
 
 
 def _after(found: Found) -> str:
     seconds = found.trigger.created - found.counted[0].created
-    return f"{span_text(seconds)} after" if seconds else "in the same second as"
+    return f"{roughly(seconds)} after" if seconds else "in the same second as"
 
 
 def _within(when: When) -> str:

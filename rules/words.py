@@ -70,6 +70,21 @@ def span_text(seconds: int) -> str:
     return " ".join(parts) or "0 seconds"
 
 
+def roughly(seconds: int) -> str:
+    """A span as a story tells it: its largest unit, and the one below where that says something.
+
+    >>> roughly(3 * 86400 + 1438), roughly(3 * 86400 + 7200), roughly(90), roughly(86400)
+    ('3 days', '3 days 2 hours', '1 minute 30 seconds', '1 day')
+    """
+    sizes = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
+    for at, (size, name) in enumerate(sizes):
+        if seconds >= size:
+            smaller, below = sizes[min(at + 1, 3)]
+            rest = seconds % size // smaller
+            return counted(seconds // size, name) + (f" {counted(rest, below)}" if rest else "")
+    return "0 seconds"
+
+
 def counted(number: int, noun: str) -> str:
     """`1 hour`, `2 hours`, `1,000 days`."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
@@ -263,6 +278,11 @@ class Words:
 def _idiom(test: Test) -> str | None:
     key = (paths.join(test.path), test.operator, test.value)
     return _IDIOMS.get(key) if isinstance(test.value, str) else None
+
+
+def event_text(types: Sequence[str]) -> str:
+    """What happens, in words: `an invoice payment fails or a charge fails`."""
+    return Words(Catalogue.load()).events(types)
 
 
 def condition_text(condition: Condition, event_type: str = "", currency: str | None = None) -> str:

@@ -376,7 +376,7 @@ def test_what_came_before_its_late_trigger_is_no_absence() -> None:
     world = World(rule(when=ABSENCE))
     world.deliver(event("evt_2", "t.b", 10), event("evt_1"))
     assert world.runs() == []
-    assert world.trace("evt_1")["sentence"] == "t.b came within 24 hours."
+    assert world.trace("evt_1")["sentence"] == "It happened within 24 hours that “t.b” comes."
 
 
 def test_a_late_reset_stops_a_run_that_has_not_acted() -> None:
@@ -511,7 +511,7 @@ def test_what_fired_keeps_its_condition_tree_and_its_window() -> None:
     assert entry["outcome"] == "fired"
     assert entry["tree"]["true"] is True
     assert entry["window"]["counted"] == ["evt_1", "evt_2"]
-    assert entry["sentence"].startswith("2nd t.a in 3 days (at least 2 within 7 days).")
+    assert entry["sentence"].startswith("“t.a” comes for the 2nd time in 3 days (at least 2 within 7 days).")
     assert "tree" not in world.trace("evt_1")
 
 

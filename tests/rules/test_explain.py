@@ -109,7 +109,7 @@ def test_an_event_that_never_came_or_is_of_another_tenant_or_type_is_said_so() -
     events = [event("evt_1", "t.z"), event("evt_2", tenant="default/live"), event("evt_3", keys=("cus:cus_1",))]
     gates = {id: ask(rule(when=TWICE), events, event=id)["gate"] for id in ("evt_0", "evt_1", "evt_2", "evt_3")}
     assert gates == {"evt_0": "event", "evt_1": "type", "evt_2": "tenant", "evt_3": "key"}
-    assert ask(rule(), [], subject="cus_1")["sentence"] == "No t.a came for cus_1."
+    assert ask(rule(), [], subject="cus_1")["sentence"] == "It never happened here that “t.a” comes for cus_1."
     assert ask(rule(when=TWICE), [events[1]], subject="sub_1")["gate"] == "tenant"
 
 
@@ -168,7 +168,7 @@ def test_a_sequence_names_how_far_apart_the_two_were() -> None:
 def test_an_absence_names_what_came() -> None:
     when = When(("t.a",), "customer", and_not=Span(("t.b",), DAY))
     found = ask(rule(when=when), [event("evt_1"), event("evt_2", "t.b", 60)], subject="cus_1")
-    assert (found["gate"], found["sentence"]) == ("window", "t.b came within 24 hours.")
+    assert (found["gate"], found["sentence"]) == ("window", "It happened within 24 hours that “t.b” comes.")
 
 
 def test_a_sum_names_what_it_came_to() -> None:
