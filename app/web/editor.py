@@ -13,8 +13,9 @@ from flask import Blueprint, Response, current_app, request
 
 from app import author
 from app.starters import starter, starters
-from app.web import form_presses, form_read, forms
+from app.web import form_presses, form_read, form_words, forms, unfinished
 from app.web.form_spots import beside, slot, spots
+from app.web.form_words import Said
 from app.web.forms import Form
 from app.web.pages import actor, go, now, page, services, tenant
 from app.web.picker import Picker, Seen, example, newest
@@ -46,7 +47,9 @@ class Desk:
 # ---- opening --------------------------------------------------------------------------------------------------------
 @blueprint.get("/rules/new")
 def begin() -> Response:
-    return page("rule_new.html", starters=[(one, sentences(_ready(one))) for one in starters()])
+    return page(
+        "rule_new.html", starters=[(one, unfinished.sentences(one, services().catalogue)) for one in starters()]
+    )
 
 
 @blueprint.post("/rules/new/import")
@@ -65,15 +68,6 @@ def edit(id: str) -> Response:
         return _show(_desk(NEW, ABSENT, document, as_json))
     row = author.rule(services().store, tenant(), id)
     return _show(_desk(id, row["version"], row["document"] or {"id": id, "name": row["name"]}, as_json))
-
-
-def _ready(document: dict[str, Any]) -> dict[str, Any]:
-    """The starter with its gaps filled, so that it can be read back."""
-    steps = [
-        {**step, "with": {**step["with"], "price": "price_..."}} if step.get("with", {}).get("price") == "" else step
-        for step in document["steps"]
-    ]
-    return {**document, "steps": steps}
 
 
 def _with_connection(document: dict[str, Any]) -> dict[str, Any]:
@@ -239,7 +233,8 @@ def _problems(desk: Desk) -> list[Problem]:
 
 # ---- showing --------------------------------------------------------------------------------------------------------
 def _show(desk: Desk, block: str = "editor", status: int = 200, said: str = "", pressed: str = "") -> Response:
-    found = [] if desk.broken else _problems(desk)
+    found = _said(desk)
+    strict = desk.id != NEW or bool(said) or request.form.get("do") == "check"
     places = {} if desk.as_json else spots(desk.form, desk.document)
     return page(
         "rule_edit.html",
@@ -249,13 +244,13 @@ def _show(desk: Desk, block: str = "editor", status: int = 200, said: str = "", 
         form=desk.form,
         picker=desk.picker,
         problems=found,
-        errors=beside(found, places),
+        errors=beside([one for one in found if strict or not one.gap], places),
         place_of=lambda problem: _place(problem, places),
         places=sorted(set(places.values())),
         slot=slot,
         said=said,
         pressed=pressed,
-        lines=[] if desk.broken else sentences(desk.document),
+        lines=_lines(desk),
         actions=services().connectors,
         connections=[] if desk.as_json else author.connections(services().store, tenant()),
         lists=[] if desk.as_json else author.lists(services().store, tenant()),
@@ -265,7 +260,27 @@ def _show(desk: Desk, block: str = "editor", status: int = 200, said: str = "", 
     )
 
 
-def _place(problem: Problem, places: Mapping[str, str]) -> str:
+def _said(desk: Desk) -> list[Said]:
+    """What is wrong, in the words of what it is edited as."""
+    if desk.broken:
+        return []
+    found = _problems(desk)
+    return (
+        form_words.as_written(found)
+        if desk.as_json
+        else list(form_words.said(found, desk.document, services().connectors))
+    )
+
+
+def _lines(desk: Desk) -> list[dict[str, Any]]:
+    """The rule in plain English, with dots for what is missing or wrong."""
+    if desk.broken:
+        return []
+    found = sentences(desk.document) or unfinished.sentences(desk.document, services().catalogue)
+    return [dict(one) for one in found if one["part"] != "name"]
+
+
+def _place(problem: Said, places: Mapping[str, str]) -> str:
     return next(iter(beside([problem], places)))
 
 

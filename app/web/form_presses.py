@@ -118,15 +118,15 @@ def _listed(form: Form, place: str) -> tuple[list[Any], int] | None:
 def use(document: dict[str, Any], path: str, suggestion: str) -> dict[str, Any]:
     """The document with the suggestion taken at the path of its problem; unchanged when the path leads nowhere."""
     document = copy.deepcopy(document)
-    holder, key = _holder(document, path)
-    if isinstance(holder, dict) and key == "value" and suggestion in OPERATORS:
+    place, key = holder(document, path)
+    if isinstance(place, dict) and key == "value" and suggestion in OPERATORS:
         key = "is"  # "nothing is equal to nothing; test 'is absent' instead"
-    if isinstance(holder, dict) and isinstance(key, str):
-        holder[key] = _as_json(suggestion) if key == "value" or "value[" in path else suggestion
+    if isinstance(place, dict) and isinstance(key, str):
+        place[key] = _as_json(suggestion) if key == "value" or "value[" in path else suggestion
         if key == "is" and suggestion in BARE:
-            holder.pop("value", None)
-    elif isinstance(holder, list) and isinstance(key, int) and key < len(holder):
-        holder[key] = _as_json(suggestion) if "value[" in path else suggestion
+            place.pop("value", None)
+    elif isinstance(place, list) and isinstance(key, int) and key < len(place):
+        place[key] = _as_json(suggestion) if "value[" in path else suggestion
     return document
 
 
@@ -141,15 +141,16 @@ def _as_json(text: str) -> Any:
 def rename(document: dict[str, Any], path: str, name: str) -> dict[str, Any]:
     """The document with the key at the path called otherwise, in the same place."""
     document = copy.deepcopy(document)
-    holder, key = _holder(document, path)
-    if isinstance(holder, dict) and key in holder and name not in holder:
-        entries = [(name if one == key else one, value) for one, value in holder.items()]
-        holder.clear()
-        holder.update(entries)
+    place, key = holder(document, path)
+    if isinstance(place, dict) and key in place and name not in place:
+        entries = [(name if one == key else one, value) for one, value in place.items()]
+        place.clear()
+        place.update(entries)
     return document
 
 
-def _holder(document: Any, path: str) -> tuple[Any, str | int | None]:
+def holder(document: Any, path: str) -> tuple[Any, str | int | None]:
+    """What holds the place at the path, and its key there."""
     keys: list[str | int] = [
         int(index) if index else name for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path)
     ]

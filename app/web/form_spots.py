@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+from app.web.form_words import Said
 from app.web.forms import Form
 from rules.rule import Problem
+
+Placed = TypeVar("Placed", Problem, Said)
 
 
 def slot(name: str) -> str:
@@ -23,16 +26,23 @@ STEP_FIELDS: Mapping[Any, Mapping[str, str]] = {
 
 def spots(form: Form, document: Mapping[str, Any]) -> dict[str, str]:
     """Element ids by path: `only_if.all[1].field` is `only_if-1-0-field`."""
-    found = {"name": "name", "id": "name", "why": "why", "when": "when-event-0", "never_for": "never_for"}
+    found = {
+        "name": "name",
+        "id": "name",
+        "why": "why",
+        "when": "when-event-0",
+        "never_for": "never_for",
+        "steps": "new_step",
+    }
     found |= {"again": "again-mode", "again.after": "again-n", "limits": "limits-runs"}
     found |= _when(form["when"]) | _conditions(form["only_if"], document.get("only_if"))
     found |= _steps(form["steps"]) | _stops(form["stop_when"] or [], document.get("stop_when")) | _limits(form)
     return {path: slot(name) for path, name in found.items()}
 
 
-def beside(problems: Iterable[Problem], spots: Mapping[str, str]) -> dict[str, list[Problem]]:
+def beside(problems: Iterable[Placed], spots: Mapping[str, str]) -> dict[str, list[Placed]]:
     """The problems by the element that they are shown beside; those of no element under the empty text."""
-    found: dict[str, list[Problem]] = {}
+    found: dict[str, list[Placed]] = {}
     for problem in problems:
         found.setdefault(_nearest(problem.path, spots), []).append(problem)
     return found

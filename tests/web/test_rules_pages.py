@@ -345,6 +345,20 @@ def test_an_earlier_version_is_put_in_force_again(browser: FlaskClient, services
     assert (rule(services)["number"], rule(services)["in_force"]["when"]["within"]) == (1, "P7D")
 
 
+def test_an_empty_page_says_what_to_do_and_blames_nobody(browser: FlaskClient) -> None:
+    address = "/rules/new/edit?from=blank"
+    page = browser.get(address).text
+    assert "Choose the event that it begins with" in page
+    assert "Give the rule a name" in page
+    assert "Each time …" in page
+    assert 'class="error"' not in page
+    assert "aria-invalid" not in page
+
+    answer = press(browser, opened(browser, address), "publish")
+    assert answer.status_code == 422
+    assert answer.text.count('class="error"') == 3  # the name, the event, the first step
+
+
 def test_every_link_of_a_rule_leads_somewhere(browser: FlaskClient, services: Services) -> None:
     live(services)
     live(services, ready(name="Another name"))
@@ -354,7 +368,8 @@ def test_every_link_of_a_rule_leads_somewhere(browser: FlaskClient, services: Se
     links = set(re.findall(r'href="(/[^"#]*)"', page.split("<main", 1)[1].split("</main>", 1)[0]))
 
     assert {link: browser.get(link.replace("&amp;", "&")).status_code for link in links} == dict.fromkeys(links, 200)
-    assert any(link.endswith("/archive") for link in links) and any(link.endswith("/export") for link in links)
+    assert any(link.endswith("/archive") for link in links)
+    assert any(link.endswith("/export") for link in links)
 
 
 def test_a_draft_can_be_discarded(browser: FlaskClient, services: Services) -> None:
