@@ -1,7 +1,7 @@
 """The built-in CRM inbox: it receives the notices of a connection as any receiver would, verifies and keeps them.
 
-For the sample and for trying a rule: it shows what a CRM gets. Notices are kept once by their id; each delivery of
-one is counted.
+For the sample and for trying a rule: it shows what a CRM gets, but for personal values, which a CRM gets in the clear
+and the vault alone may keep. Notices are kept once by their id; each delivery of one is counted.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from secrets import token_bytes
 from typing import Any
 
 from app.audit import entry
+from rules import personal
 from rules.event import iso
 from rules.ports import ABSENT, Conflict, Put, Refused, Secrets, Store
 
@@ -27,6 +28,7 @@ LONGEST_ID = 200
 CONFLICTS = 5
 NAME = "crm"
 PATH = "/crm-inbox"
+HIDDEN = "[e-mail]"
 Row = dict[str, Any]
 
 
@@ -55,7 +57,7 @@ def receive(
     if not secret:
         raise Refused("This inbox has no connection yet: make one named crm under Settings.")
     verify(secret, given, body, now)
-    return _keep(store, tenant, given, _parsed(body), now)
+    return _keep(store, tenant, given, _kept_notice(store, tenant, given["webhook-id"], _parsed(body)), now)
 
 
 def verify(secret: str, headers: Mapping[str, str], body: bytes, now: datetime) -> None:
@@ -104,6 +106,16 @@ def _parsed(body: bytes) -> Row:
     if not isinstance(parsed, dict) or parsed.get("specversion") != "1.0" or not isinstance(parsed.get("data"), dict):
         raise Refused("The body is no CloudEvent 1.0 with data.")
     return parsed
+
+
+def _kept_notice(store: Store, tenant: str, id: str, notice: Row) -> Row:
+    """The notice without personal values: our own message as its command has it, with tokens; of any other sender's
+    texts at least the e-mail addresses are hidden."""
+    command = store.get(tenant, "command", id) if len(id) <= LONGEST_ID else None
+    if command is not None and "message" in notice["data"]:
+        notice["data"]["message"] = command.body["params"].get("message", "")
+    personal.replace_emails(notice, lambda found: [HIDDEN] * len(found))
+    return notice
 
 
 def _keep(store: Store, tenant: str, headers: Mapping[str, str], body: Row, now: datetime) -> Kept:

@@ -14,7 +14,7 @@ from app import crm_inbox
 from app.adapters.memory import MemorySecrets, MemoryStore
 from app.connectors.crm_webhook import Notify, signed_headers
 from app.connectors.delivery import Courier
-from rules.ports import Refused
+from rules.ports import ABSENT, Put, Refused
 from tests.builders import NOON, TENANT, task
 from tests.fakes.receiver import Receiver
 
@@ -52,6 +52,17 @@ def test_a_notice_is_kept_once_and_its_deliveries_are_counted(store: MemoryStore
     assert (row["id"], row["stage"], row["rule"], row["deliveries"]) == ("run_1/tell", "At risk", "Two failed", 2)
     assert (row["correlation"], row["event"], row["trace"]) == ("in_1", "evt_2", "a" * 32)
     assert crm_inbox.notice(store, TENANT, "run_1/tell")["notice"] == BODY
+
+
+def test_personal_values_that_a_notice_carries_are_not_kept(store: MemoryStore, secrets: MemorySecrets) -> None:
+    told = "Call tok_0123456789abcdef01234567 at tok_89abcdef0123456789abcdef@example.com"
+    command = {**task(), "id": "run_1/tell", "state": "sent", "params": {"message": told}}
+    store.commit(TENANT, None, [Put("command", "run_1/tell", command, ABSENT)])
+    for id, kept in (("run_1/tell", told), ("msg_of_another", "Call Ann at [e-mail]")):
+        data = {**BODY["data"], "message": "Call Ann at ann@example.com"}
+        sent = json.dumps({**BODY, "data": data}).encode()
+        crm_inbox.receive(store, secrets, TENANT, headers(id, sent), sent, NOON)
+        assert crm_inbox.notice(store, TENANT, id)["notice"]["data"]["message"] == kept
 
 
 def test_what_another_library_signed_is_taken(store: MemoryStore, secrets: MemorySecrets) -> None:
