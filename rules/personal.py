@@ -19,7 +19,8 @@ Replace = Callable[[Sequence[str]], Sequence[str]]
 Place = tuple[Any, Any]  # (container, key or index): container[key] holds a personal value
 
 # Both parts are bounded, so that no text takes more than linear time.
-EMAIL: Final = re.compile(r"[^\s@<>\"'(),;:\[\]\\/=]{1,64}@\w(?:[\w.-]{0,252}\w)?")
+# `%40` is how an address stands in the query of a link.
+EMAIL: Final = re.compile(r"[^\s@<>\"'(),;:\[\]\\/=]{1,64}(?:@|%40)\w(?:[\w.-]{0,252}\w)?")
 TOKEN: Final = re.compile(r"tok_[0-9A-Za-z_-]{16,}(?:@[^\s@]+)?")
 
 
@@ -175,7 +176,11 @@ def scrub(document: Any, replacing: Replace) -> None:
 
 
 def _addresses(text: str) -> Iterable[str]:
-    return (found for found in EMAIL.findall(text) if not TOKEN.fullmatch(found)) if "@" in text else ()
+    return (found for found in EMAIL.findall(text) if not TOKEN.fullmatch(found)) if _may_hold(text) else ()
+
+
+def _may_hold(text: str) -> bool:
+    return "@" in text or "%40" in text
 
 
 def _texts(document: Any) -> Iterator[str]:
@@ -195,7 +200,7 @@ def _rewrite(document: Any, tokens: Mapping[str, str]) -> None:
     for key, value in list(document.items() if isinstance(document, dict) else enumerate(document)):
         if isinstance(value, (dict, list)):
             _rewrite(value, tokens)
-        elif isinstance(value, str) and "@" in value:
+        elif isinstance(value, str) and _may_hold(value):
             document[key] = EMAIL.sub(lambda match: tokens.get(match[0], match[0]), value)
-        if isinstance(key, str) and "@" in key:
+        if isinstance(key, str) and _may_hold(key):
             document[EMAIL.sub(lambda match: tokens.get(match[0], match[0]), key)] = document.pop(key)

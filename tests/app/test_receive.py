@@ -237,13 +237,21 @@ def test_an_address_in_a_place_that_nobody_declared_is_found_too(services: Servi
     object = invoice(
         description="for bob@example.org, urgently",
         metadata={"owner": "carol@example.net", "dan@example.net": "as a key", "escaped": "eve@example.net"},
+        link="https://buy.example/x?prefilled_email=fay%40example.net&utm=1",
         customer_email=None,
     )
     body = body_of(envelope(object=object)).replace(b"eve@", b"eve\\u0040")
     assert send(services, body).status == 200
     text = json.dumps(published(services)[0].data)
-    assert not any(name in text for name in ("bob@", "carol@", "dan@", "eve@"))
+    assert not any(name in text for name in ("bob@", "carol@", "dan@", "eve@", "fay%40"))
     assert "urgently" in text
+    assert "&utm=1" in text
+
+
+def test_an_address_in_a_link_is_found_when_it_is_the_only_one(services: Services) -> None:
+    object = invoice(description="https://buy.example/?email=fay%40example.net", customer_email=None)
+    assert send(services, body_of(envelope(object=object))).status == 200
+    assert "fay%40" not in json.dumps(published(services)[0].data)
 
 
 def test_previous_attributes_are_cleansed_like_the_object(services: Services) -> None:
