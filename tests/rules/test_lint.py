@@ -1,0 +1,251 @@
+"""What lint says about rules, that every finding shows it, and that nothing is claimed that an event refutes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rules.catalogue import Catalogue
+from rules.expr import compile_condition
+from rules.lint import Finding, Lint, lint
+from rules.model import Again, Aggregate, All, Any_, Condition, Do, If, Not, Other, Rule, Step, Stop, Test, When
+from rules.satisfy import Frame, satisfy
+from tests.rules.conditions import conditions, envelopes
+from tests.rules.world import rule
+
+CATALOGUE = Catalogue.load()
+FAILED = When(("invoice.payment_failed",), "subscription")
+CANCEL = Do("cancel", "stripe.cancel_subscription", {})
+PAUSE = Do("pause", "stripe.pause_collection", {})
+PRO = Do("up", "stripe.change_plan", {"price": "price_pro"})
+FREE = Do("down", "stripe.change_plan", {"price": "price_free"})
+
+
+def tells(name: str, operator: str, value: Any = None, **more: Any) -> Test:
+    return Test(f"data.object.{name}", ("data", "object", name), operator, value, **more)
+
+
+def invoice(id: str, *parts: Condition, steps: tuple[Step, ...] = (PAUSE,), when: When = FAILED, **more: Any) -> Rule:
+    return rule(id, when, steps, All(parts), **more)
+
+
+def found(*rules: Rule, about: str | None = None) -> list[Finding]:
+    return lint(rules, CATALOGUE, about)
+
+
+def kinds(*rules: Rule) -> list[str]:
+    return [finding.kind for finding in found(*rules)]
+
+
+# ---- can never fire -------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (tells("amount_due", "greater than", 500), tells("amount_due", "less than", 500)),
+        (tells("amount_due", "between", (1, 5)), tells("amount_due", "equal to", 6)),
+        (tells("currency", "equal to", "usd"), tells("currency", "one of", ("eur", "gbp"))),
+        (tells("currency", "equal to", "usd"), tells("currency", "starts with", "e")),
+        (tells("currency", "is absent"), tells("currency", "not equal to", "usd")),
+        (tells("paid", "is true"), tells("paid", "is false")),
+        (tells("status", "changed to", "open"), tells("status", "equal to", "paid")),
+        (tells("currency", "equal to", "usd"), Not(tells("currency", "is present"))),
+        (
+            Any_((tells("amount_due", "less than", 1), tells("amount_due", "is absent"))),
+            tells("amount_due", "equal to", 2),
+        ),
+        (tells("object", "equal to", "subscription"),),
+    ],
+)
+def test_conditions_that_contradict_each_other_are_found_with_an_event_that_shows_it(parts: tuple[Test, ...]) -> None:
+    (finding,) = found(invoice("never", tells("attempt_count", "greater than", 1), *parts))
+    assert finding.kind == "never fires"
+    (event,) = finding.witness
+    culprit = int(finding.path.removeprefix("only_if.all[")[:-1])
+    assert not compile_condition(parts[culprit - 1])(event)
+    others = [int(path.removeprefix("only_if.all[")[:-1]) for path in finding.others]
+    assert all(compile_condition(parts[index - 1])(event) for index in others)
+    assert 0 not in others
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (tells("amount_due", "greater or equal to", 500), tells("amount_due", "less or equal to", 500)),
+        (tells("currency", "starts with", "us"), tells("currency", "ends with", "sd")),
+        (tells("amount_due", "greater than", None, other=Other("data.object.total", ("data", "object", "total"), 5)),),
+        (tells("due_date", "in the last", 86400), tells("due_date", "is present")),
+        (tells("lines", "any item", where=Test("amount", ("amount",), "greater than", 100)),),
+        (tells("status", "changed from", "draft"), tells("status", "equal to", "open")),
+        (Any_((tells("currency", "equal to", "usd"), tells("currency", "equal to", "eur"))),),
+    ],
+)
+def test_conditions_that_can_hold_are_shown_to_hold(parts: tuple[Test, ...]) -> None:
+    assert kinds(invoice("fine", *parts)) in ([], ["changes nothing"])
+    event = satisfy(All(parts), Frame.of("invoice.payment_failed", "invoice")).event
+    assert event is not None
+    assert compile_condition(All(parts))(event)
+
+
+def test_a_count_that_its_own_events_start_again_is_never_reached() -> None:
+    when = replace(FAILED, at_least=2, within=86400, start_again_after=("invoice.payment_failed",))
+    (finding,) = found(invoice("never", when=when))
+    assert (finding.kind, finding.path, len(finding.witness)) == ("never fires", "when.start_again_after", 2)
+    fine = replace(when, start_again_after=("invoice.paid",))
+    assert kinds(invoice("fine", when=fine)) == []
+
+
+def test_different_values_of_a_field_that_may_have_one_are_never_enough() -> None:
+    when = replace(FAILED, at_least=2, within=86400, counting="data.object.currency")
+    (finding,) = found(invoice("never", tells("currency", "equal to", "usd"), when=when))
+    assert (finding.kind, finding.path) == ("never fires", "when.counting")
+    assert kinds(invoice("fine", when=when)) == []
+
+
+def test_a_maximum_that_the_conditions_forbid_is_never_reached() -> None:
+    wanted = Aggregate("max", "data.object.amount_due", ("data", "object", "amount_due"), "greater than", 500)
+    when = replace(FAILED, aggregate=wanted, within=86400)
+    assert [one.path for one in found(invoice("never", tells("amount_due", "less than", 100), when=when))] == [
+        "when.aggregate.value"
+    ]
+    assert kinds(invoice("fine", tells("amount_due", "less than", 1000), when=when)) == []
+
+
+# ---- changes nothing ------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("kept", "idle"),
+    [
+        (tells("amount_due", "greater than", 500), tells("amount_due", "greater than", 100)),
+        (tells("currency", "equal to", "usd"), tells("currency", "is present")),
+        (tells("currency", "equal to", "usd"), tells("currency", "equal to", "usd")),
+        (tells("paid", "is true"), tells("paid", "not equal to", False)),
+        (tells("amount_due", "greater than", 500), tells("object", "equal to", "invoice")),
+    ],
+)
+def test_a_condition_that_another_says_already_changes_nothing(kept: Test, idle: Test) -> None:
+    (finding,) = found(invoice("idle", kept, idle))
+    assert (finding.kind, finding.path) == ("changes nothing", "only_if.all[1]")
+    assert compile_condition(All((kept, idle)))(finding.witness[0])
+
+
+def test_conditions_that_each_exclude_something_are_left_alone() -> None:
+    assert kinds(invoice("fine", tells("amount_due", "greater than", 100), tells("currency", "is present"))) == []
+
+
+# ---- two rules ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("mine", "theirs"), [(PRO, FREE), (CANCEL, PAUSE), (CANCEL, PRO)])
+def test_opposite_actions_on_one_event_collide(mine: Do, theirs: Do) -> None:
+    left = invoice("a", tells("amount_due", "greater than", 100), steps=(mine,))
+    right = invoice("b", tells("amount_due", "less than", 500), steps=(theirs,))
+    (finding,) = found(left, right)
+    assert (finding.kind, finding.rules, finding.path, finding.others) == (
+        "collision",
+        ("a", "b"),
+        "steps[0]",
+        ("steps[0]",),
+    )
+    for one in (left, right):
+        assert compile_condition(one.only_if)(finding.witness[0])
+
+
+def test_rules_that_no_event_satisfies_both_do_not_collide() -> None:
+    left = invoice("a", tells("amount_due", "greater than", 500), steps=(PRO,))
+    right = invoice("b", tells("amount_due", "less than", 500), steps=(FREE,))
+    assert kinds(left, right) == []
+
+
+def test_rules_of_different_events_or_with_the_same_effect_do_not_collide() -> None:
+    other = replace(FAILED, types=("invoice.paid",))
+    assert kinds(invoice("a", steps=(PRO,)), invoice("b", steps=(FREE,), when=other)) == []
+    assert kinds(invoice("a", tells("amount_due", "greater than", 1)), invoice("b", steps=(PAUSE, PAUSE))) == []
+
+
+def test_a_branch_collides_only_where_it_is_reached() -> None:
+    small = If("small", tells("amount_due", "less than", 100), (FREE,))
+    assert (
+        kinds(invoice("a", tells("amount_due", "greater than", 500), steps=(PRO,)), invoice("b", steps=(small,))) == []
+    )
+    (finding,) = found(invoice("a", steps=(PRO,)), invoice("b", steps=(small,)))
+    assert finding.others == ("steps[0].then[0]",)
+
+
+def test_access_switched_on_and_off_by_one_event_collides() -> None:
+    on, off = (Do("s", "stripe.update_customer_metadata", {"key": "access", "value": one}) for one in ("on", "off"))
+    assert kinds(invoice("a", steps=(on,)), invoice("b", steps=(off,))) == ["collision"]
+
+
+def test_what_another_rule_does_already_is_shadowed_by_it() -> None:
+    narrow = invoice("narrow", tells("amount_due", "greater than", 500))
+    (finding,) = found(invoice("all", tells("amount_due", "greater than", 100)), narrow)
+    assert (finding.kind, finding.rules) == ("shadowed", ("narrow", "all"))
+
+
+def test_the_rule_in_question_comes_first_and_others_are_left_out() -> None:
+    rules = [invoice("a", steps=(PRO,)), invoice("b", steps=(FREE,)), invoice("c", steps=(CANCEL,))]
+    assert {finding.rules for finding in found(*rules, about="b")} == {("b", "a"), ("b", "c")}
+
+
+def test_rules_that_start_one_another_are_a_loop_only_when_they_hear_their_own_events() -> None:
+    heard = When(("customer.subscription.updated",), "subscription", ignore_own=False)
+    pause, resume = (Do("s", f"stripe.{name}_collection", {}) for name in ("pause", "resume"))
+    left = rule("a", heard, (pause,), All((tells("status", "equal to", "past_due"),)), again=Again(True, 0))
+    right = rule("b", heard, (resume,), All((tells("status", "equal to", "active"),)))
+    loops = [finding for finding in found(left, right) if finding.kind == "loop"]
+    assert {finding.rules for finding in loops} == {("a",), ("b",), ("a", "b")}
+    deaf = [replace(one, when=replace(heard, ignore_own=True)) for one in (left, right)]
+    assert kinds(*deaf) == []
+
+
+@pytest.mark.parametrize(
+    ("trigger", "stop", "comes"),
+    [
+        ("customer.subscription.deleted", "customer.subscription.updated", False),
+        ("customer.subscription.updated", "customer.subscription.created", False),
+        ("invoice.voided", "invoice.paid", False),
+        ("invoice.payment_failed", "invoice.paid", True),
+        ("customer.subscription.updated", "customer.subscription.deleted", True),
+    ],
+)
+def test_a_stop_that_can_only_come_before_the_trigger_is_found(trigger: str, stop: str, comes: bool) -> None:
+    same = "invoice" if trigger.startswith("invoice") else "subscription"
+    made = invoice("r", when=When((trigger,), same), stop_when=(Stop((stop,), same),))
+    assert (kinds(made) == []) is comes
+
+
+# ---- never wrong ----------------------------------------------------------------------------------------------------
+@settings(max_examples=600, deadline=None)
+@given(conditions, st.lists(envelopes(), min_size=1, max_size=8))
+def test_what_is_called_impossible_no_event_satisfies(condition: Condition, events: list[dict[str, Any]]) -> None:
+    answer = satisfy(condition, Frame.of("invoice.paid"))
+    holds = compile_condition(condition)
+    if answer.impossible:
+        assert not any(holds(event) for event in events)
+    if answer.event is not None:
+        assert not answer.impossible
+        assert holds(answer.event)
+        assert answer.event["type"] == "invoice.paid"
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(conditions, min_size=1, max_size=3), envelopes())
+def test_conditions_made_true_by_a_random_event_raise_no_alarm(drawn: list[Condition], event: dict[str, Any]) -> None:
+    true = [one if compile_condition(one)(event) else Not(one) for one in drawn]
+    assert not satisfy(All(tuple(true)), Frame.of("invoice.paid")).impossible
+    made = invoice("r", *true, when=When(("invoice.paid",), "customer"))
+    assert "never fires" not in kinds(made)
+
+
+def test_each_rule_is_compared_only_with_the_opposite_ones_of_its_event_types() -> None:
+    """200 rules over 20 event types, half of them one way, half the other: no pair across types is looked at."""
+    types = [event.name for event in CATALOGUE.event_types() if event.name.startswith(("invoice.", "customer."))][:20]
+    rules = [
+        invoice(f"r{n}", tells("amount_due", "between", (100 * n, 100 * n + 50)), steps=((PRO, FREE)[n // 20 % 2],),
+                when=When((types[n % 20],), "customer"))
+        for n in range(200)
+    ]  # fmt: skip
+    seen = Lint(rules, CATALOGUE)
+    assert seen.findings() == []
+    assert 0 < seen.compared <= 20 * 10 * 9 / 2
