@@ -18,6 +18,7 @@ from app.rulesets import RuleSets
 from rules import workflow
 from rules.backoff import TRIES, delay
 from rules.event import iso, span_id, trace_id
+from rules.hours import opening
 from rules.model import Rule
 from rules.ports import (
     ActionExecutor,
@@ -33,7 +34,7 @@ from rules.ports import (
     Write,
 )
 from rules.run import Command, CommandState, Run
-from rules.steps import recorded
+from rules.steps import put_off, recorded
 
 LEASE = timedelta(
     seconds=120
@@ -110,6 +111,8 @@ class Desk:
             self._cancel(document, command, str(refused))
         except holds.Held as held:
             self._hold(document, command, str(held))
+        except _Closed as closed:
+            self._put_off(document, command, closed.run, closed.rule, closed.opens)
         return None
 
     def _ready(self, document: Document, command: Command) -> Ready:
@@ -122,6 +125,8 @@ class Desk:
         if command.action not in self.connectors:
             raise holds.Held(f"this installation has no action {command.action}")
         rule = self.rulesets.rule(self.store, tenant, command.rule_id, command.version)
+        if (opens := opening(rule, command.action, self.now)) > self.now:
+            raise _Closed(run, rule, opens)
         span = self._begun(tenant, command)
         return Ready(document, command, run, rule, connection, _task(command, run, rule, connection, span), span)
 
@@ -144,6 +149,11 @@ class Desk:
         due = iso(self.now + HELD)
         outcome = {**command.outcome, "kind": "held", "message": why, "at": iso(self.now)}
         self._commit(document.tenant, [write_command(replace(command, due_at=due, outcome=outcome), document)])
+
+    def _put_off(self, document: Document, command: Command, run: Document, rule: Rule, opens: datetime) -> None:
+        """Outside its hours, because it is tried again or was held: due at the next opening, and the run says so."""
+        told, later = put_off(Run.from_body(run.body), command, rule, opens, self.now)
+        self._commit(document.tenant, [write_command(later, document), write_run(told, run)])
 
     def put_back(self, document: Document, after: timedelta) -> None:
         """Not now: there is no free line to its connection."""
@@ -271,6 +281,14 @@ class Desk:
 
 class _Refused(Exception):
     """The command must not be done any more."""
+
+
+class _Closed(Exception):
+    """The command's business hours are not open."""
+
+    def __init__(self, run: Document, rule: Rule, opens: datetime) -> None:
+        super().__init__(iso(opens))
+        self.run, self.rule, self.opens = run, rule, opens
 
 
 def _check_run(run: Mapping[str, Any], command: Command) -> None:

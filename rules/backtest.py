@@ -1,7 +1,7 @@
 """Backtest: the very same `decide` on history, on virtual time, through waits, stops and re-entry. Nothing is sent.
 
 Rules run together, each as if it had been watching: actions are taken to succeed at once, approvals to be given.
-Limits, caps and hours are not applied, and history knows nothing of what the actions themselves would have changed.
+Limits and caps are not applied, and history knows nothing of what the actions themselves would have changed.
 It streams: events are kept as long as a window may look back at them, and ended runs leave as rows.
 
     rows = list(backtest([version], events))      # events by `created`
@@ -31,7 +31,7 @@ from rules.workflow import ABSENCE, woke
 
 JSON = Mapping[str, Any]
 LIMITS = (
-    "Actions are taken to succeed at once and approvals to be given; limits, caps and hours are not applied.",
+    "Actions are taken to succeed at once and approvals to be given; limits and caps are not applied.",
     "What the actions themselves would have changed is not in the history.",
 )
 

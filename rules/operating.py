@@ -57,7 +57,7 @@ def _repeat(run: Run, rule: Rule, verb: Verb, said: str, now: datetime) -> Advan
         raise NotPossible(f"the run is {run.state}; it stands at no failed action")
     generation = int(run.steps.get(step.name, {}).get("generation", 0)) + (1 if verb == "again" else 0)
     run = replace(told(run, now, said + "."), state="acting", due_at=None, reason="")
-    return issue(run, step, now, generation)
+    return issue(run, rule, step, now, generation)
 
 
 def _onward(run: Run, rule: Rule, now: datetime) -> Advance:

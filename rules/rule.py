@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
+from rules.channels import known_channels
 from rules.conditions import read_condition
 from rules.context import Context
 from rules.fields import Catalogue
@@ -46,7 +47,7 @@ from rules.model import (
     duration,
 )
 from rules.ports import ActionExecutor
-from rules.reading import Node
+from rules.reading import Node, nearest
 from rules.step_reader import read_steps, read_stops
 from rules.when_reader import read_when
 
@@ -103,7 +104,7 @@ KEYS = (
     "holdout",
     "examples",
 )
-_NOT_DONE = ("undo", "caps", "hours")
+_NOT_DONE = ("undo", "caps")
 LARGEST = 64 * 1024  # characters of JSON: an operator's document is bounded
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -314,13 +315,24 @@ class _Rest:
         days = [item.choice("a day", _DAYS) for item in node.child("days").items("'days'", 1, 7)]
         start, end = _clock_time(node.child("from")), _clock_time(node.child("to"))
         zone = _zone(node.child("zone"))
-        applies_to = node.child("applies_to").texts("name", 1)
+        applies_to = self.channels(node.child("applies_to"))
         if start and end and start >= end:
             node.child("to").error("the day ends after it begins", "18:00")
         if not (start and end and zone and all(days)):
             return None
         named = {day for day in days if day}
         return Hours(tuple(day for day in _DAYS if day in named), start, end, zone, applies_to)
+
+    def channels(self, node: Node) -> tuple[str, ...]:
+        """What hours apply to; where actions are known, names that none of them goes by are refused."""
+        found = node.texts("name", 1)
+        known = known_channels(self.context.actions or ())
+        for index, name in enumerate(found):
+            if self.context.actions is not None and name not in known:
+                Node(name, f"{node.path}[{index}]", node.problems).error(
+                    f"no action goes by the name {name!r}", nearest(name, known)
+                )
+        return found
 
     def holdout(self) -> float:
         node = self.given("holdout")

@@ -14,6 +14,7 @@ from rules import paths
 from rules.event import Event, instant, iso, seconds
 from rules.expr import compile_condition
 from rules.fields import read
+from rules.hours import opening, waits_for
 from rules.model import Approve, Do, If, Rule, Step, Stop, StopStep, Wait
 from rules.run import Command, Run, RunState
 from rules.subjects import PREFIX
@@ -106,7 +107,9 @@ def go(run: Run, rule: Rule, now: datetime) -> Advance:
             case None:
                 run = ended(told(run, now, "Done."), "done", "", now)
             case Do() if run.mode == "live":
-                return issue(run, step, now)
+                return issue(run, rule, step, now)
+            case Do() if (opens := opening(rule, step.action, now)) > now:
+                run = _closed(run, rule, step, opens, now)
             case Do():
                 run = moved(_would(run, step, now), rule)
             case If():
@@ -121,11 +124,27 @@ def go(run: Run, rule: Rule, now: datetime) -> Advance:
     return Advance(run)
 
 
-def issue(run: Run, step: Do, now: datetime, generation: int = 0) -> Advance:
-    """Ask for the step's outside effect: the run acts until the command is settled."""
+def issue(run: Run, rule: Rule, step: Do, now: datetime, generation: int = 0) -> Advance:
+    """Ask for the step's outside effect, due when its hours are open: the run acts until the command is settled."""
+    opens = opening(rule, step.action, now)
     command = _command(run, step, now, generation)
     record = {"state": "due", "message": step.action, "command": command.id, "generation": generation}
-    return Advance(recorded(run, step.name, now, **record), (command,))
+    run = recorded(run, step.name, now, **record)
+    if opens <= now:
+        return Advance(run, (command,))
+    run, command = put_off(run, command, rule, opens, now)
+    return Advance(run, (command,))
+
+
+def put_off(run: Run, command: Command, rule: Rule, opens: datetime, now: datetime) -> tuple[Run, Command]:
+    """The action waits for business hours, and the run says so, once."""
+    assert rule.hours is not None
+    text = waits_for(rule.hours, opens)
+    outcome = {**command.outcome, "kind": "held", "message": text[0].upper() + text[1:], "at": iso(now)}
+    later = replace(command, due_at=iso(opens), outcome=outcome)
+    if run.steps[command.step].get("message") == text:
+        return run, later
+    return recorded(told(run, now, f"{command.step}: {text}."), command.step, now, message=text), later
 
 
 def wait_ended_by(run: Run, rule: Rule, step: Wait, event_id: str, event_type: str, now: datetime) -> Run:
@@ -172,6 +191,14 @@ def _would(run: Run, step: Do, now: datetime) -> Run:
     data = {"params": render(step.params, readable(run))}
     run = told(run, now, f"{step.name}: would have done {step.action}.")
     return recorded(run, step.name, now, state="would", message=f"Would have done {step.action}", data=data)
+
+
+def _closed(run: Run, rule: Rule, step: Do, opens: datetime, now: datetime) -> Run:
+    """A simulated run waits for business hours itself, so that what follows comes when it would."""
+    assert rule.hours is not None
+    text = f"{step.name}: {waits_for(rule.hours, opens)}."
+    run = recorded(told(run, now, text), step.name, now, state="waiting", message=text, until=iso(opens))
+    return replace(run, state="waiting", due_at=iso(opens))
 
 
 def _branch(run: Run, rule: Rule, step: If, now: datetime) -> Run:

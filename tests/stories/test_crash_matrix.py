@@ -93,6 +93,11 @@ WAIT_FOR_PAYMENT = {
     "wait": {"for_event": [{"event": ["invoice.paid"], "same": "invoice"}], "at_most": "P3D"},
 }
 ASK = {"name": "ask", "approve": {"role": "approver", "at_most": "P2D", "on_timeout": "stop"}}
+DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+OFFICE = {"days": ["mon", "thu"], "from": "14:00", "to": "18:00", "zone": "Europe/Berlin", "applies_to": ["crm"]}
+OPENING = NOON + 3 * DAY + timedelta(hours=1)  # Thursday at 14:00 in Berlin
+CLOSES = "13:05"  # in Berlin, five minutes after SECOND
+NEXT_MORNING = SECOND + timedelta(hours=20)  # Wednesday at 9:00 in Berlin
 
 STORIES = [
     Story(
@@ -139,6 +144,32 @@ STORIES = [
             ("sub_2", "downgrade", SECOND + DAY / 2),
         ],
         {"sub_1": "done", "sub_2": "done"},
+    ),
+    Story(
+        "a notice waits for business hours, and what does not tell anybody is done at once",
+        twice_in_a_week([DOWNGRADE, NOTIFY, {"name": "pause", "wait": {"for": "PT5H"}}, CLOSE], hours=OFFICE),
+        lambda world: twice(),
+        [
+            ("sub_1", "downgrade", SECOND),
+            ("sub_1", "tell-crm", OPENING),
+            ("sub_1", "close", OPENING + timedelta(days=4)),
+        ],
+        {"sub_1": "done"},
+    ),
+    Story(
+        "a payment comes before the office opens",
+        twice_in_a_week([DOWNGRADE, NOTIFY], hours=OFFICE, stop_when=LADDER["stop_when"]),
+        lambda world: [*twice(), (OPENING - timedelta(hours=1), paid(OPENING - timedelta(hours=1)))],
+        [("sub_1", "downgrade", SECOND)],
+        {"sub_1": "stopped"},
+    ),
+    Story(
+        "a receiver that is busy until the office has closed",
+        twice_in_a_week([NOTIFY, DOWNGRADE], hours={**OFFICE, "days": DAYS, "from": "09:00", "to": CLOSES}),
+        lambda world: twice(),
+        [("sub_1", "tell-crm", SECOND), ("sub_1", "downgrade", NEXT_MORNING)],
+        {"sub_1": "done"},
+        answers=busy_at_first,
     ),
     Story(
         "a person approves",

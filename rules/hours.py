@@ -1,0 +1,70 @@
+"""Business hours: when an action may reach somebody, and when the next opening is. Pure, and right on odd days too.
+
+A moment is within the hours when the wall clock of the zone shows one of the days and a time from `start` up to, but
+not at, `end`. So an hour that the clock shows twice is open twice, and a time that it skips opens once the clock is
+past it. The zone `account` is UTC: there is no setting yet that says where an account is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from rules.channels import channels_of
+from rules.model import Hours, Rule
+from rules.words import moment
+
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_MINUTE = timedelta(minutes=1)
+_LOOKED_AT = 22  # days: an opening a week, and twice in a row a day that the clock skips
+
+
+def opening(rule: Rule, action: str, instant: datetime) -> datetime:
+    """When the rule may do this action: now, or at the next opening of its hours."""
+    hours = rule.hours
+    if hours is None or not channels_of(action) & set(hours.applies_to):
+        return instant
+    return next_open(hours, instant)
+
+
+def next_open(hours: Hours, instant: datetime) -> datetime:
+    """The instant itself when it is within the hours, otherwise the first one after it that is."""
+    zone = _zone(hours)
+    if _is_open(hours, instant, zone):
+        return instant
+    first = instant.astimezone(zone).date()
+    for ahead in range(_LOOKED_AT):
+        for start in _starts(hours, first + timedelta(days=ahead), zone):
+            if start > instant and _is_open(hours, start, zone):
+                return start
+    raise ValueError(f"{hours} never opens")
+
+
+def waits_for(hours: Hours, opens: datetime) -> str:
+    """What a run's story says of an action that is put off."""
+    return f"waits for business hours until {moment(opens, _zone(hours))}"
+
+
+def _zone(hours: Hours) -> ZoneInfo:
+    return ZoneInfo("UTC" if hours.zone == "account" else hours.zone)
+
+
+def _is_open(hours: Hours, instant: datetime, zone: ZoneInfo) -> bool:
+    local = instant.astimezone(zone)
+    return _DAYS[local.weekday()] in hours.days and hours.start <= f"{local:%H:%M}" < hours.end
+
+
+def _starts(hours: Hours, day: date, zone: ZoneInfo) -> Iterator[datetime]:
+    """Where the hours of a day may begin, in UTC: at `start`; on a day on which the clock is moved, at any minute."""
+    begins, ends = _midnight(day, zone), _midnight(day + timedelta(days=1), zone)
+    if ends - begins == timedelta(days=1):
+        yield datetime.combine(day, time.fromisoformat(hours.start), zone).astimezone(UTC)
+        return
+    while begins < ends:
+        yield begins
+        begins += _MINUTE
+
+
+def _midnight(day: date, zone: ZoneInfo) -> datetime:
+    return datetime.combine(day, time.min, zone).astimezone(UTC)
