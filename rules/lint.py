@@ -18,9 +18,9 @@ from rules.catalogue import Catalogue
 from rules.effects import Clash, acts, alike, causes, clashes
 from rules.event import Event
 from rules.expr import compile_condition
-from rules.matcher import bound
+from rules.matcher import Predicate, bound
 from rules.model import JSON, All, Condition, Not, Problem, Rule, Stop, Test
-from rules.satisfy import CREATED, Answer, Frame, satisfy
+from rules.satisfy import CREATED, Answer, Frame, apart, ranges, satisfy
 from rules.window import Ledger
 from rules.words import Words, span_text
 
@@ -76,6 +76,8 @@ class Lint:
     catalogue: Catalogue
     compared: int = 0
     _frames: dict[str, Frame] = field(default_factory=dict)
+    _examples: dict[tuple[str, str], JSON | None] = field(default_factory=dict)
+    _compiled: dict[int, tuple[Condition, Predicate]] = field(default_factory=dict)
 
     def findings(self, about: str | None = None) -> list[Finding]:
         rules = sorted(self.rules, key=lambda rule: rule.id)
@@ -167,7 +169,7 @@ class Lint:
             rest = [part for place, part in kept.items() if place != index]
             if not all(self.never_true([*rest, Not(parts[index])], kind) for kind in rule.when.types):
                 continue
-            event = self.satisfy(rule.only_if, rule.when.types[0]).event
+            event = self.example(rule, rule.when.types[0])
             if event is not None:
                 del kept[index]
                 yield self.said_already(rule, parts, index, event)
@@ -191,7 +193,7 @@ class Lint:
             for event_type in stop.types:
                 if not all(_too_late(trigger, stop.same, event_type) for trigger in rule.when.types):
                     continue
-                event = self.satisfy(rule.only_if, rule.when.types[0]).event
+                event = self.example(rule, rule.when.types[0])
                 if event is not None:
                     yield self.late_stop(rule, index, stop, event_type, event)
 
@@ -206,8 +208,9 @@ class Lint:
     # ---- two rules --------------------------------------------------------------------------------------------------
     def pairs(self, rules: Sequence[Rule], about: str | None) -> Iterator[Finding]:
         acting = {rule.id: acts(rule) for rule in rules}
+        known = {rule.id: ranges(rule.only_if) for rule in rules}
         for left, right, event_type in _sharing(rules, about):
-            if _exclusive(left, right):
+            if _exclusive(left, right) or apart(known[left.id], known[right.id]):
                 continue
             found = (self.collision(left, right, event_type, one) for one in clashes(acting[left.id], acting[right.id]))
             first = next((finding for finding in found if finding), None)
@@ -233,12 +236,12 @@ class Lint:
 
     def shadow(self, left: Rule, right: Rule, event_type: str) -> Finding | None:
         """The narrower of two rules that do the same: whatever starts it starts the other as well."""
-        self.compared += 1
         for inner, outer in ((left, right), (right, left)):
-            if not self.never_true([inner.only_if, Not(outer.only_if)], event_type):
+            event = self.example(inner, event_type)
+            if event is None or not self.holds(outer.only_if, event):
                 continue
-            event = self.satisfy(inner.only_if, event_type).event
-            if event is not None and self.holds(outer.only_if, event):
+            self.compared += 1
+            if self.never_true([inner.only_if, Not(outer.only_if)], event_type):
                 sentence = f"Whatever starts this rule starts “{outer.name}” too, and both do the same: it is done "\
                            "twice."  # fmt: skip
                 witness = (self.whole(event, event_type),)
@@ -283,11 +286,23 @@ class Lint:
     def satisfy(self, condition: Condition, event_type: str) -> Answer:
         return satisfy(condition, self.frame(event_type))
 
+    def example(self, rule: Rule, event_type: str) -> JSON | None:
+        """An event that passes the rule's conditions; made once."""
+        key = rule.id, event_type
+        if key not in self._examples:
+            self._examples[key] = self.satisfy(rule.only_if, event_type).event
+        return self._examples[key]
+
     def never_true(self, parts: Sequence[Condition], event_type: str) -> bool:
         return self.satisfy(All(tuple(parts)), event_type).impossible
 
     def holds(self, condition: Condition, event: JSON) -> bool:
-        return compile_condition(condition)(event)
+        if id(condition) not in self._compiled:
+            self._compiled[id(condition)] = (
+                condition,
+                compile_condition(condition),
+            )  # kept, so that its id stays its own
+        return self._compiled[id(condition)][1](event)
 
     def words(self, rule: Rule, condition: Condition) -> str:
         return Words(self.catalogue, rule.when.types).condition(condition)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
+from math import inf
 from typing import Any, Final
 
 from rules import operators as ops
@@ -24,6 +25,7 @@ MOST_CHAINS: Final = 64  # ways in which a condition can hold; beyond, nothing i
 OTHER: Final = "something else"  # stands for every text that no test names
 Literal = tuple[Test, bool]  # a test, and whether it must hold
 Chain = tuple[Literal, ...]
+Range = tuple[float, float] | frozenset[str]  # numbers from and to, or these texts
 Pair = tuple[Any, Any]  # the value at a path, and what stood there before an update
 _LISTLIKE: Final = frozenset({*ops.ITEMS, "contains"})
 _TEXTLIKE: Final = frozenset({*ops.TEXT, "contains", *ops.TIMES})
@@ -67,6 +69,44 @@ def satisfy(condition: Condition, frame: Frame) -> Answer:
 
 def together(left: Condition, right: Condition, frame: Frame) -> Answer:
     return satisfy(All((left, right)), frame)
+
+
+# ---- told apart at a glance -----------------------------------------------------------------------------------------
+def ranges(condition: Condition) -> dict[Path, Range]:
+    """For each path that a top-level test bounds: the lowest and highest number, or the texts, that it allows."""
+    found: dict[Path, Range] = {}
+    for part in condition.parts if isinstance(condition, All) else (condition,):
+        allowed = _range(part) if isinstance(part, Test) and part.other is None else None
+        if allowed is not None and isinstance(part, Test):
+            found.setdefault(part.path, allowed)
+    return found
+
+
+def _range(test: Test) -> Range | None:
+    value = test.value
+    if test.operator == "between":
+        return (value[0], value[1])
+    if test.operator == "equal to" and isinstance(value, str):
+        return frozenset({value})
+    if test.operator == "one of" and all(isinstance(one, str) for one in value):
+        return frozenset(value)
+    if not ops.number(value):
+        return None
+    return {"equal to": (value, value), "less than": (-inf, value), "less or equal to": (-inf, value),
+            "greater than": (value, inf), "greater or equal to": (value, inf)}.get(test.operator)  # fmt: skip
+
+
+def apart(left: Mapping[Path, Range], right: Mapping[Path, Range]) -> bool:
+    """Whether these ranges alone show that no event passes both."""
+    return any(_apart(left[path], right[path]) for path in left.keys() & right.keys())
+
+
+def _apart(left: Range, right: Range) -> bool:
+    if isinstance(left, tuple) and isinstance(right, tuple):
+        return bool(left[1] < right[0] or right[1] < left[0])
+    if isinstance(left, frozenset) and isinstance(right, frozenset):
+        return not left & right
+    return True  # numbers here, texts there
 
 
 # ---- ways to hold ---------------------------------------------------------------------------------------------------
