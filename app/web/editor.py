@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from flask import Blueprint, Response, current_app, request
 
 from app import author
@@ -190,10 +191,10 @@ def _desk_of_text(id: str, expect: str, text: str) -> Desk:
 def _parsed(text: str) -> tuple[dict[str, Any], str]:
     try:
         found = json.loads(text, parse_constant=_refuse)
-        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()  # half a surrogate pair, 1e999: cannot be kept
+        orjson.dumps(orjson.loads(text))  # half a surrogate pair, 1e999 or 255 levels: what the store could not keep
     except json.JSONDecodeError as error:
         return {}, f"Line {error.lineno}, column {error.colno}: {error.msg[:1].lower()}{error.msg[1:]}."
-    except (ValueError, RecursionError):
+    except (ValueError, TypeError, RecursionError):
         return {}, "That is no JSON document."
     return (found, "") if isinstance(found, dict) else ({}, "A rule is one JSON object, in braces.")
 

@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from app.web.forms import Form
 
 PICKED = " · "  # between the plain words and the name in a picker
@@ -122,8 +124,8 @@ def _pairs(fields: Fields, pattern: str) -> list[tuple[int, int]]:
 def _json(text: str) -> Any:
     try:
         found = json.loads(text)
-        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()  # half a surrogate pair cannot be kept
-    except (ValueError, RecursionError):
+        orjson.dumps(orjson.loads(text))  # refuses what the store could not keep
+    except (ValueError, TypeError, RecursionError):
         return None
     return found
 
