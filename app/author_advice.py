@@ -8,6 +8,8 @@ from typing import Any
 from rules.ports import Store
 from rules.rule import Problem
 
+LOOKED_AT = 200  # rules, the latest changed ones: this is asked at every pause in the typing
+
 
 def advice(store: Store, tenant: str, document: Mapping[str, Any]) -> list[Problem]:
     """What only the store knows: connections and lists that are not there yet."""
@@ -16,6 +18,7 @@ def advice(store: Store, tenant: str, document: Mapping[str, Any]) -> list[Probl
         if store.get(tenant, "connection", name) is None:
             message = f"there is no connection {name!r} yet; until it is made under Settings, this step will wait"
             found.append(Problem(path, message, severity="advice"))
+    found += _same_name(store, tenant, document)
     never = document.get("never_for")
     names = never.get("lists") if isinstance(never, Mapping) else None
     for place, name in enumerate(names if isinstance(names, list) else []):
@@ -23,6 +26,16 @@ def advice(store: Store, tenant: str, document: Mapping[str, Any]) -> list[Probl
             message = f"there is no list {name!r} yet; until it is made under Settings, it excludes nobody"
             found.append(Problem(f"never_for.lists[{place}]", message, severity="advice"))
     return found
+
+
+def _same_name(store: Store, tenant: str, document: Mapping[str, Any]) -> list[Problem]:
+    """Two rules of one name cannot be told apart in lists and notices."""
+    name = document.get("name")
+    newest = store.find(tenant, "rule", order="-updated_at", limit=LOOKED_AT)
+    others = [one.body for one in newest.items if one.id != document.get("id") and one.body["state"] != "archived"]
+    if name and any(other["name"] == name for other in others):
+        return [Problem("name", "another rule has this name; lists and notices tell rules apart by it", None, "advice")]
+    return []
 
 
 def connections_of(steps: Any, path: str) -> list[tuple[str, str]]:

@@ -73,8 +73,8 @@ class Node:
             self.error(f"{what} is a list in square brackets, not {_said(self.value)}", suggestion)
             return
         if not at_least <= len(self.value) <= at_most:
-            bounds = f"at least {at_least}" if len(self.value) < at_least else f"at most {at_most}"
-            self.error(f"{what} holds {bounds}; there are {len(self.value)}")
+            bounds = f"needed: at least {at_least}" if len(self.value) < at_least else f"allowed: at most {at_most}"
+            self.error(f"{what} ({bounds}) has {len(self.value) or 'none'}")
         for index, value in enumerate(self.value[:at_most]):
             yield Node(value, f"{self.path}[{index}]", self.problems)
 

@@ -21,7 +21,7 @@ def look() -> Response:
         "progress",
         job=job.body if job else None,
         deliveries=len(sample.load().order),
-        rules=[document["name"] for document in sample.rules()],
+        rules=[(document["id"], document["name"]) for document in sample.rules()],
         refusal=refusal(),
         started=bool(runs),
         elsewhere=tenant() != sample.TENANT,

@@ -89,8 +89,15 @@ def ago(value: datetime | str | int | float | None, now: datetime) -> Markup:
     apart = (now - at).total_seconds()
     if abs(apart) > 7 * DAY:
         return when(at, "day")
-    text = "just now" if abs(apart) < 5 else f"{lasts(apart)} ago" if apart > 0 else f"in {lasts(-apart)}"
+    text = "just now" if abs(apart) < 5 else f"{_about(apart)} ago" if apart > 0 else f"in {_about(-apart)}"
     return Markup('<time datetime="{}" title="{}">{}</time>').format(_machine(at), _full(at), text)
+
+
+def _about(seconds: float) -> str:
+    """`12 s`, `3 min`, `5 h`, `2 d`: one unit is enough for how long ago."""
+    sizes = ((DAY, "d"), (HOUR, "h"), (MINUTE, "min"), (1, "s"))
+    size, name = next(((size, name) for size, name in sizes if seconds >= 2 * size), (1, "s"))
+    return f"{int(seconds // size)} {name}"
 
 
 def lasts(seconds: float | None) -> str:

@@ -363,6 +363,16 @@ def test_an_empty_page_says_what_to_do_and_blames_nobody(browser: FlaskClient) -
     assert answer.text.count('class="error"') == 3  # the name, the event, the first step
 
 
+def test_a_name_that_another_rule_has_is_pointed_out(browser: FlaskClient, services: Services) -> None:
+    saved(services)
+    assert "Another rule has this name" not in browser.get("/rules/two-failed-payments/edit").text
+
+    blank = opened(browser, "/rules/new/edit?from=blank")
+    answer = press(browser, blank, "check", name="Two failed payments in 7 days")
+
+    assert "Another rule has this name" in answer.text
+
+
 def test_every_link_of_a_rule_leads_somewhere(browser: FlaskClient, services: Services) -> None:
     live(services)
     live(services, ready(name="Another name"))
