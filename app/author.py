@@ -13,6 +13,7 @@ from copy import deepcopy
 from datetime import datetime
 from typing import Any, Literal
 
+from app import author_lint
 from app.audit import entry
 from app.author_advice import advice, connections_of
 from app.author_lists import (
@@ -110,7 +111,8 @@ def problems(
     store: Store, catalogue: Catalogue, actions: Actions, tenant: str, document: Mapping[str, Any]
 ) -> list[Problem]:
     """Everything to say about a document: errors, which keep it from being published, and advice."""
-    return [*check(document, catalogue, actions), *advice(store, tenant, document)]
+    odd = author_lint.advice(store, catalogue, tenant, document)
+    return [*check(document, catalogue, actions), *advice(store, tenant, document), *odd]
 
 
 # ---- drafts ---------------------------------------------------------------------------------------------------------

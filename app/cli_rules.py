@@ -1,10 +1,10 @@
-"""Commands on rules: list, show, check, export, import, publish, watch, pause, resume and archive."""
+"""Commands on rules: list, show, check, lint, export, import, publish, watch, pause, resume and archive."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,13 @@ def register(subparsers: Any) -> None:
         ["rules check rule.json", "rules check - < rule.json"],
         check_file,
         file=_file("to check"),
+    )
+    command(
+        rules,
+        "lint",
+        "what is odd about the rules in force: rules that never fire, collide, or go round in circles",
+        ["rules lint", "rules lint --json"],
+        lint_rules,
     )
     command(
         rules,
@@ -160,6 +167,26 @@ def _checked(report: list[dict[str, Any]]) -> Iterator[str]:
         for problem in one["problems"]:
             hint = f" (perhaps {problem['suggestion']})" if problem["suggestion"] else ""
             yield f"  {problem['severity']}: {problem['path']}: {problem['message']}{hint}"
+
+
+def lint_rules(given: argparse.Namespace, services: Services) -> None:
+    from app import author_lint
+
+    found = author_lint.findings(services.store, services.catalogue, tenant_of(given, services))
+
+    def lines() -> Iterator[str]:
+        if not found:
+            yield "Nothing is odd about the rules in force."
+        for one in found:
+            yield f"{one.rules[0]}: {one.path}: {one.sentence}"
+            yield f"  shown by {_events(one.witness)}; --json prints what is in them"
+
+    show(given, [one.body() for one in found], lines)
+
+
+def _events(witness: Sequence[Mapping[str, Any]]) -> str:
+    kinds = " and ".join(dict.fromkeys(str(event["type"]) for event in witness))
+    return f"{len(witness)} constructed event{'s' if len(witness) > 1 else ''} ({kinds})"
 
 
 def export_rules(given: argparse.Namespace, services: Services) -> None:

@@ -56,6 +56,23 @@ def test_a_rule_file_is_imported_published_listed_and_read_back(cli: Cli) -> Non
     assert "7 days" in cli.out
 
 
+def test_lint_says_what_is_odd_about_the_rules_in_force(cli: Cli, tmp_path: Path) -> None:
+    cli("rules", "import", EXAMPLE, "--publish")
+    assert cli("rules", "lint") == 0
+    assert "Nothing is odd" in cli.out
+    never = json.loads(EXAMPLE.read_bytes())
+    never["id"] = "never"
+    amount = {"field": "data.object.amount_remaining", "is": "less than", "value": -5}
+    never["only_if"] = {"all": [*never["only_if"]["all"], amount]}
+    (tmp_path / "never.json").write_text(json.dumps(never))
+    cli("rules", "import", tmp_path / "never.json", "--publish")
+    assert cli("rules", "lint") == 0
+    assert "never: only_if.all[" in cli.out
+    assert "can never fire" in cli.out
+    (finding,) = [one for one in cli.json("rules", "lint") if one["kind"] == "never fires"]
+    assert finding["witness"][0]["type"] == "invoice.payment_failed"
+
+
 def test_export_gives_back_the_document_that_was_imported(cli: Cli, tmp_path: Path) -> None:
     cli("rules", "import", EXAMPLE)
     assert cli("rules", "export", ID) == 0

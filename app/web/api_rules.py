@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
-from app import author
+from app import author, author_lint
 from app.web.openapi import (
     ANYTHING,
     NUMBER,
@@ -24,6 +24,7 @@ from app.web.openapi import (
     text,
 )
 from rules.english import read_back
+from rules.lint import Kind
 from rules.model import RuleError
 from rules.ports import ABSENT
 from rules.rule import Problem, parse
@@ -82,6 +83,20 @@ CHECKED = define(
         problems={"type": "array", "items": PLACED},
     ),
 )
+ODDITY = define(
+    "Oddity",
+    record(
+        ("kind", "severity", "rules", "path", "sentence", "witness"),
+        "Something odd about the rules in force, with constructed events that show it.",
+        kind=text(enum=list(get_args(Kind))),
+        severity=text(enum=["advice"]),
+        rules={"type": "array", "items": text(), "description": "Ids; the one to change first."},
+        path=text("Where in the first of the rules."),
+        others={"type": "array", "items": text(), "description": "Other places, in it or in the second rule."},
+        sentence=text("Plain English."),
+        witness={"type": "array", "items": ANYTHING, "description": "Events, in order, that show it."},
+    ),
+)
 NOTE = closed((), "Why; kept in the audit log.", note=text("Why.", maxLength=2000))
 ROLLBACK = closed(("number",), "", number={**NUMBER, "minimum": 1}, note=text("Why.", maxLength=2000))
 IF_MATCH = Parameter("If-Match", "The ETag that was read; 412 when the rule has changed since.", text(), "header")
@@ -119,6 +134,12 @@ def put_rule(call: Call) -> Answer:
 def list_versions(call: Call) -> Answer:
     author.rule(call.services.store, call.tenant, call.path["id"])
     return Answer({"items": author.versions(call.services.store, call.tenant, call.path["id"]), "next": None})
+
+
+def lint_rules(call: Call) -> Answer:
+    services = call.services
+    found = author_lint.findings(services.store, services.catalogue, call.tenant)
+    return Answer({"items": [one.body() for one in found], "next": None})
 
 
 def check_rule(call: Call) -> Answer:
@@ -287,6 +308,15 @@ OPERATIONS = (
         body=BODY,
         checked=False,
         errors=(422,),
+    ),
+    Operation(
+        "GET",
+        "/rules:lint",
+        "lintRules",
+        "What is odd about the rules in force, with events that show it",
+        "rules",
+        lint_rules,
+        (200, "Every finding.", listed(ODDITY)),
     ),
     Operation(
         "GET",

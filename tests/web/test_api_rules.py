@@ -163,3 +163,18 @@ def test_rules_of_one_tenant_are_not_seen_by_another(api: Api) -> None:
     assert api.get("/rules?tenant=default/live").json["items"] == []
     assert api.get(f"/rules/{ID}?tenant=default/live").status_code == 404
     assert api.get(f"/rules/{ID}?tenant=default/other").status_code == 404
+
+
+def test_lint_names_rules_that_collide_with_an_event_that_starts_both(api: Api) -> None:
+    assert api.get("/rules:lint").json["items"] == []
+    for name, action in (("one", "stripe.cancel_subscription"), ("two", "stripe.pause_collection")):
+        step = {"name": "act", "do": action, "with": {}}
+        when = {"event": ["invoice.payment_failed"], "same": "subscription"}
+        document = {"id": name, "name": name, "when": when, "steps": [step]}
+        assert api.post("/rules", document).status_code == 201
+        assert api.post(f"/rules/{name}/publish", {}).status_code == 200
+    (finding,) = api.get("/rules:lint").json["items"]
+    assert (finding["kind"], finding["rules"], finding["path"]) == ("collision", ["one", "two"], "steps[0]")
+    assert finding["witness"][0]["type"] == "invoice.payment_failed"
+    found = api.get("/rules/two").json["findings"]
+    assert [one["path"] for one in found if "collides with “one”" in one["message"]] == ["steps[0]"]
