@@ -6,6 +6,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ from bench import matching
 from bench.harness import ROOT, Failed, Missing, figure, folder, median, peers_python, spread
 from bench.peers import matching as peers
 from bench.report import Report
+from rules.fields import Catalogue
+from rules.lint import Lint
+from rules.rule import parse
 
 SIZES = (10, 100, 1_000, 10_000)
 EVENTS = 100
@@ -70,6 +74,24 @@ def measure(report: Report, rounds: int, sizes: Sequence[int] = SIZES) -> None:
             goals(report, count, found)
         others(report, place, made, rounds)
         windows(report, place, made, rounds)
+    linted(report, rounds)
+
+
+def linted(report: Report, rounds: int) -> None:
+    """Lint of 200 rules over 20 event types, half of whose actions are opposite to the other half's."""
+    actions = ({"do": "stripe.cancel_subscription", "with": {}}, {"do": "stripe.pause_collection", "with": {}})
+    documents = [matching.document(rule) for rule in matching.plain_rules(200)]
+    for number, document in enumerate(documents):
+        document["steps"] = [{"name": "act", **actions[number // len(matching.TYPES) % 2]}]
+    rules = [parse(document) for document in documents]
+    spent = []
+    for _ in range(rounds):
+        looked, began = Lint(rules, Catalogue.load()), time.process_time()
+        found = looked.findings()
+        spent.append(time.process_time() - began)
+    report.note("")
+    report.note(f"lint of 200 rules: {len(found)} findings, {looked.compared} pairs compared, {spread(spent)} s of CPU")
+    report.goal("lint of 200 rules, s", median(spent), 1.0, at_most=True)
 
 
 def others(report: Report, place: Path, made: list[Any], rounds: int) -> None:

@@ -9,7 +9,7 @@ import stripe
 
 from app.services import catalogue, connectors
 from app.settings import Settings
-from bench import events
+from bench import events, matching
 from bench.peers import common
 from bench.receiver import check, what
 from rules.expr import compile_condition
@@ -57,3 +57,12 @@ def test_the_receiver_reads_whose_notice_it_is(notice: dict[str, object]) -> Non
 def test_the_receiver_knows_a_forged_notice() -> None:
     forged = {b"webhook-id": b"run/step", b"webhook-timestamp": b"1", b"webhook-signature": b"v1,AAAA"}
     assert check(forged, b"{}") == "bad signature on 'run/step'"
+
+
+@pytest.mark.parametrize("name", ["plain Python", "decide"])
+def test_our_matchers_and_the_whole_decision_answer_as_the_plainest_loop(name: str) -> None:
+    rules, given = matching.plain_rules(400), matching.plain_events(60)
+    wanted = matching.expected(rules, given)
+    match = matching.SYSTEMS[name](rules)
+    assert [sorted(match(event)) for event in given] == wanted
+    assert sum(map(bool, wanted)) > 5
