@@ -6,6 +6,7 @@ One process receives and one works on a data folder, whoever starts them: locks 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import secrets
 import signal
@@ -15,7 +16,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from app.jobs import TryLater
 from app.settings import Settings
@@ -38,7 +39,16 @@ class CannotRun(Exception):
 
 # ---- web ------------------------------------------------------------------------------------------------------------
 def web(arguments: argparse.Namespace, settings: Settings) -> int:
-    return _run(partial(_web, settings, arguments.with_worker))
+    _leave(_run(partial(_web, settings, arguments.with_worker)))
+
+
+def _leave(code: int) -> NoReturn:
+    """End without taking the interpreter down: a thread of the server that is still on its way back from a request
+    would meet it half gone, and abort the process with a stack trace. Everything is closed by now."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _web(settings: Settings, with_worker: bool) -> int:
