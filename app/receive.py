@@ -6,7 +6,6 @@ what could not be made durable a 503, so that Stripe sends it again. Of the raw 
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 import orjson
 
 from app import logs
+from app.digests import sha256
 from rules import personal
 from rules.event import Event, span_id
 from rules.ports import Bus, Clock, Refused, Unavailable, Unconfigured, Vault, Verifier
@@ -212,7 +212,7 @@ def _reception(tenant: str, id: str, raw: bytes | None, now: datetime, clock: Cl
         "span_id": span_id(tenant, id, "receive"),
         "start": nanoseconds(now),
         "end": nanoseconds(end),
-        "digest": hashlib.sha256(raw).hexdigest(),
+        "digest": sha256(raw),
     }
 
 

@@ -16,6 +16,8 @@ import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from app.digests import Hmac
+
 _EMAIL = re.compile(r"[^@\s]+@((?:[\w-]+\.)*[\w-]+)")
 
 
@@ -74,11 +76,11 @@ class Keyring:
 
     def token_for(self, tenant: str, value: str) -> str:
         """The token of a value: HMAC-SHA256 under a key of the tenant's own."""
-        return token_text(hmac.digest(_tenant_key(self.token, tenant), value.encode(), "sha256").hex(), value)
+        return token_text(_tenant_hmac(self.token, tenant).hexdigest(value.encode()), value)
 
     def seal(self, context: str, value: str) -> tuple[str, bytes]:
         """(key id, nonce + AES-256-GCM). context: what the value belongs to; opening needs the same."""
-        nonce = os.urandom(12)
+        nonce = _nonce()
         return self.current, nonce + _cipher(self.keys[self.current]).encrypt(nonce, value.encode(), context.encode())
 
     def open(self, key_id: str, context: str, sealed: bytes) -> str:
@@ -124,9 +126,23 @@ def _new_id() -> str:
     return "k" + os.urandom(4).hex()
 
 
+_nonces: list[bytes] = []  # drawn ahead: each call of the operating system lets go of the interpreter
+os.register_at_fork(after_in_child=_nonces.clear)  # parent and child must never use the same one
+
+
+def _nonce() -> bytes:
+    """12 random bytes; `pop` gives each to one thread only."""
+    try:
+        return _nonces.pop()
+    except IndexError:
+        drawn = os.urandom(12 * 256)
+        _nonces.extend(drawn[at : at + 12] for at in range(12, len(drawn), 12))
+        return drawn[:12]
+
+
 @lru_cache(256)
-def _tenant_key(token: bytes, tenant: str) -> bytes:
-    return hmac.digest(token, tenant.encode(), "sha256")
+def _tenant_hmac(token: bytes, tenant: str) -> Hmac:
+    return Hmac(hmac.digest(token, tenant.encode(), "sha256"))
 
 
 @lru_cache(16)

@@ -18,13 +18,15 @@ from pathlib import Path
 
 import orjson
 
+from app.adapters import sqlite_values
 from app.adapters.doorbell import Doorbell
-from app.adapters.sqlite import check_format, connect, transaction, unavailable
+from app.adapters.sqlite import check_format, connect, insert_rows, transaction, unavailable
 from app.adapters.sqlite_trim import Trimmer
+from app.adapters.sqlite_values import ValueRow
 from rules.event import Event, iso
 from rules.ports import Unavailable
 
-FORMAT = 1
+FORMAT = 2  # 1: the vault was one table, its own index
 MOST_WAITING = 2_000  # rows; past it a receiver is told to come again
 LONGEST_WAIT = 1.0  # seconds the oldest row may have waited before new ones are turned away
 PATIENCE = 10.0  # seconds one caller waits for its commit
@@ -32,19 +34,15 @@ BUSY = 5.0  # seconds that another process may hold the file
 TRIM_EVERY = 500  # rows
 
 InboxRow = tuple[str, str, bytes]  # tenant, event id, CloudEvent JSON
-VaultRow = tuple[str, str, str, str, bytes]  # tenant, token, subject, key id, sealed value
 
 _TABLES = (
     # AUTOINCREMENT: a number is never used again, so the worker's cursor cannot pass over a new row
     "CREATE TABLE IF NOT EXISTS inbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, tenant TEXT NOT NULL, id TEXT NOT NULL,"
     " published TEXT NOT NULL, payload BLOB NOT NULL, UNIQUE (tenant, id))",
-    "CREATE TABLE IF NOT EXISTS vault (tenant TEXT, token TEXT, subject TEXT, key_id TEXT NOT NULL,"
-    " value BLOB NOT NULL, PRIMARY KEY (tenant, token, subject)) WITHOUT ROWID",
-    "CREATE INDEX IF NOT EXISTS vault_subject ON vault (tenant, subject)",
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
+    *sqlite_values.TABLES,
 )
-_INSERT = "INSERT INTO inbox (tenant, id, published, payload) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
-_KEEP = "INSERT INTO vault VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_INSERT = "INSERT INTO inbox (tenant, id, published, payload)"
 
 
 def prepare_inbox(path: Path) -> None:
@@ -53,8 +51,10 @@ def prepare_inbox(path: Path) -> None:
     with unavailable(f"opening {path}"):
         connection = connect(path)
         try:
-            check_format(connection, path, FORMAT)
+            connection.execute("PRAGMA secure_delete=ON")
             with transaction(connection):
+                if check_format(connection, path, FORMAT) == 1:
+                    sqlite_values.move_from_format_1(connection)
                 for sql in _TABLES:
                     connection.execute(sql)
                 connection.execute("INSERT INTO meta VALUES ('name', ?) ON CONFLICT DO NOTHING", (uuid.uuid4().hex,))
@@ -94,9 +94,10 @@ class SqliteBus:
         self._busy = busy
         self._bell = Doorbell(folder / "worker.sock")
         self._trimmer = Trimmer(folder / "consumer.db")
+        self._filer = sqlite_values.Filer()
         self._changed = threading.Condition()
         self._waiting: list[_Waiting] = []
-        self._values: list[VaultRow] = []  # the vault's, waiting for the next commit
+        self._values: list[ValueRow] = []  # the vault's, waiting for the next commit
         self._since: float | None = None  # since when the oldest row being written has waited
         self._writing = 0  # how many callers wait for the commit that is being made
         self._closed = False
@@ -106,11 +107,11 @@ class SqliteBus:
     def publish(self, event: Event) -> None:
         self.publish_bytes(event.id, event.tenant, orjson.dumps(event.to_cloudevent()))
 
-    def publish_bytes(self, id: str, tenant: str, payload: bytes, vault_rows: Sequence[VaultRow] = ()) -> None:
+    def publish_bytes(self, id: str, tenant: str, payload: bytes, vault_rows: Sequence[ValueRow] = ()) -> None:
         """Return when the event is durable, and the vault's rows with it. payload: the event's CloudEvent JSON."""
         self._write((tenant, id, payload), vault_rows)
 
-    def keep(self, rows: Iterable[VaultRow]) -> None:
+    def keep(self, rows: Iterable[ValueRow]) -> None:
         """Take the vault's rows along with the next commit, some seconds off at most; does not wait."""
         with self._changed:
             self._values.extend(rows)
@@ -140,7 +141,7 @@ class SqliteBus:
         self._bell.close()
 
     # ---- the callers' side ------------------------------------------------------------------------------------------
-    def _write(self, row: InboxRow | None, values: Sequence[VaultRow]) -> None:
+    def _write(self, row: InboxRow | None, values: Sequence[ValueRow]) -> None:
         waiting = _Waiting(row, self._monotonic())
         waiting.done.acquire()
         with self._changed:
@@ -175,11 +176,14 @@ class SqliteBus:
         untrimmed = TRIM_EVERY
         while (batch := self._take()) is not None:
             if batch or self._values:
+                self._filer.new += len(self._values)
                 self._answer(batch, self._commit(batch))
                 untrimmed += len(batch)
             if not batch or untrimmed >= TRIM_EVERY:
-                self._trim()
+                self._tidy(self._trimmer.trim)
                 untrimmed = 0
+            if not batch or self._filer.is_due:
+                self._tidy(self._filer.file)
         if self._values:
             self._commit([])
 
@@ -210,8 +214,8 @@ class SqliteBus:
             published = iso(self._now())
             rows = [(w.row[0], w.row[1], published, w.row[2]) for w in batch if w.row is not None]
             with unavailable("the queue cannot be written"), transaction(self._opened()):
-                self._opened().executemany(_KEEP, values)
-                self._opened().executemany(_INSERT, rows)
+                sqlite_values.append(self._opened(), values)
+                insert_rows(self._opened(), _INSERT, rows, "ON CONFLICT DO NOTHING")
         except Exception as error:
             with self._changed:
                 self._values = values + self._values
@@ -219,9 +223,9 @@ class SqliteBus:
             return error if isinstance(error, Unavailable) else Unavailable(f"the queue cannot be written: {error!r}")
         return None
 
-    def _trim(self) -> None:
+    def _tidy(self, work: Callable[[sqlite3.Connection], object]) -> None:
         try:
-            self._trimmer.trim(self._opened())
+            work(self._opened())
         except (sqlite3.DatabaseError, Unavailable):  # a full disk: the next publish says so to whom it concerns
             self._reopen()
 

@@ -10,9 +10,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from app.adapters import sqlite_values
 from app.adapters.keys import Keyring, WrongKeys
 from app.adapters.sqlite import Readers, connect, transaction, unavailable
-from app.adapters.sqlite_bus import BUSY, SqliteBus, VaultRow, prepare_inbox
+from app.adapters.sqlite_bus import BUSY, SqliteBus, prepare_inbox
+from app.adapters.sqlite_values import ValueRow
 from rules.ports import Refused
 
 KNOWN = 65_536  # values whose token is remembered, so that a customer's second event costs no sealing
@@ -41,7 +43,7 @@ class SqliteVault:
         self._lock = threading.Lock()
 
     def tokenise(self, tenant: str, subject: str, values: Sequence[str]) -> list[str]:
-        new: list[VaultRow] = []
+        new: list[ValueRow] = []
         tokens = [self._token(tenant, subject, value, new) for value in values]
         if new:
             self._bus.keep(new)
@@ -56,10 +58,7 @@ class SqliteVault:
         self.flush()
         self._looked(tenant, token, actor, reason)
         with unavailable("reading the vault"):
-            found = self._readers.connection().execute(
-                "SELECT key_id, value FROM vault WHERE tenant = ? AND token = ? LIMIT 1", (tenant, token)
-            )
-            row = found.fetchone()
+            row = sqlite_values.sealed(self._readers.connection(), tenant, token)
         return self._keys.open(row[0], _context(tenant, token), row[1]) if row else None
 
     def erase(self, tenant: str, subject: str) -> int:
@@ -72,16 +71,16 @@ class SqliteVault:
             try:
                 connection.execute("PRAGMA secure_delete=ON")
                 with transaction(connection):
-                    gone = connection.execute("DELETE FROM vault WHERE tenant = ? AND subject = ?", (tenant, subject))
+                    gone = sqlite_values.erase(connection, tenant, subject)
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                return gone.rowcount
+                return gone
             finally:
                 connection.close()
 
     def close(self) -> None:
         self._readers.close()
 
-    def _token(self, tenant: str, subject: str, value: str, new: list[VaultRow]) -> str:
+    def _token(self, tenant: str, subject: str, value: str, new: list[ValueRow]) -> str:
         key = (tenant, subject, value)
         token = self._known.get(key)
         if token is not None:

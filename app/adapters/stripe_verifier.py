@@ -12,6 +12,7 @@ import hmac
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
+from app.digests import hmac_of
 from rules.ports import Refused, Unconfigured
 
 TOLERANCE = 300  # seconds, both ways
@@ -66,7 +67,7 @@ def _parse(header: str) -> tuple[int, list[str]]:
 def _signer(secrets: Mapping[str, Sequence[str]], message: bytes, signatures: Sequence[str]) -> str | None:
     for account, several in secrets.items():
         for secret in several:
-            expected = hmac.digest(secret.encode(), message, "sha256").hex()
+            expected = hmac_of(secret.encode()).hexdigest(message)
             for signature in signatures:
                 if not signature.isascii():  # the SDK stops here with a TypeError
                     break

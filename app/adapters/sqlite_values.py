@@ -1,0 +1,139 @@
+"""The vault's tables in inbox.db: sealed values in the order they came, and two small indexes that follow in bulk.
+
+Writing an index in random order with every commit cost 34 us of CPU a value and most of the commit's pages; appending
+costs 7. So a value is only appended with its event, and filed later, thousands at once and sorted, in 2 to 7 us each;
+who looks for one reads the indexes and then the rows that are not filed yet.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+
+from app.adapters.sqlite import insert_rows, transaction
+
+AT_ONCE = 20_000  # values filed in one commit at most; looking through so many takes 4 ms
+FEWEST = 500
+HOLD = 0.2  # seconds that one filing may hold up the events; with millions of values and a slow disk it takes fewer
+
+ValueRow = tuple[str, str, str, str, bytes]  # tenant, token, subject, key id, sealed value
+Kept = tuple[int, str, str]  # seq, token, subject
+
+TABLES = (
+    # AUTOINCREMENT: a number is never used again, so an erased value's cannot pass for one that is filed
+    "CREATE TABLE IF NOT EXISTS vault (seq INTEGER PRIMARY KEY AUTOINCREMENT, tenant TEXT NOT NULL,"
+    " token TEXT NOT NULL, subject TEXT NOT NULL, key_id TEXT NOT NULL, value BLOB NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS vault_by_token (part TEXT, seq INTEGER, PRIMARY KEY (part, seq)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS vault_by_subject (part TEXT, seq INTEGER, PRIMARY KEY (part, seq)) WITHOUT ROWID",
+    "INSERT INTO meta VALUES ('filed', 0) ON CONFLICT DO NOTHING",
+)
+# the indexes hold a part of the text only, which tells nearly all apart; the row itself says whether it is the one
+_TOKEN_PART, _SUBJECT_PART = "substr({}, 5, 10)", "substr({}, -8)"
+_FILED = "(SELECT value FROM meta WHERE name = 'filed')"
+
+
+def _looked_up(columns: str, index: str, part: str, where: str) -> str:
+    """The rows of ?1 with ?2, filed or not."""
+    filed = f"seq IN (SELECT seq FROM {index} WHERE part = {part.format('?2')})"
+    return " UNION ALL ".join(
+        f"SELECT {columns} FROM vault WHERE {place} AND tenant = ?1 AND {where} = ?2"
+        for place in (filed, f"seq > {_FILED}")
+    )
+
+
+_BY_TOKEN = _looked_up("key_id, value", "vault_by_token", _TOKEN_PART, "token") + " LIMIT 1"
+_BY_SUBJECT = _looked_up("seq, token, subject", "vault_by_subject", _SUBJECT_PART, "subject")
+_TO_FILE = "WHERE seq > ? AND seq <= ?"
+_DOUBLES = (
+    "SELECT DISTINCT later.seq, later.token, later.subject FROM vault AS later"
+    f" JOIN vault_by_token AS i ON i.part = {_TOKEN_PART.format('later.token')} AND i.seq < later.seq"
+    " JOIN vault AS known ON known.seq = i.seq AND known.token = later.token AND known.tenant = later.tenant"
+    " AND known.subject = later.subject WHERE later.seq > ? AND later.seq <= ?"
+)
+
+
+def append(connection: sqlite3.Connection, values: Sequence[ValueRow]) -> None:
+    insert_rows(connection, "INSERT INTO vault (tenant, token, subject, key_id, value)", values)
+
+
+def sealed(connection: sqlite3.Connection, tenant: str, token: str) -> tuple[str, bytes] | None:
+    """Key id and sealed value of a token."""
+    found: tuple[str, bytes] | None = connection.execute(_BY_TOKEN, (tenant, token)).fetchone()
+    return found
+
+
+def erase(connection: sqlite3.Connection, tenant: str, subject: str) -> int:
+    """Remove what is kept of a subject, inside the caller's transaction; how many values that were."""
+    kept = connection.execute(_BY_SUBJECT, (tenant, subject)).fetchall()
+    _remove(connection, kept)
+    return len({token for _, token, _ in kept})
+
+
+class Filer:
+    """Knows how much has come since the last filing, and how much may be filed at once."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self.most = AT_ONCE
+        self.new = 0
+
+    @property
+    def is_due(self) -> bool:
+        return self.new >= self.most
+
+    def file(self, connection: sqlite3.Connection) -> None:
+        started = self._monotonic()
+        count = file(connection, self.most)
+        took = self._monotonic() - started
+        self.new = max(0, self.new - count)
+        if took > HOLD or count == self.most:
+            self.most = max(FEWEST, min(AT_ONCE, int(count * HOLD / max(took, 0.001))))
+
+
+def file(connection: sqlite3.Connection, most: int = AT_ONCE) -> int:
+    """File up to so many values; one that is known already goes. How many were looked at."""
+    if not _unfiled(connection, most)[1]:
+        return 0
+    connection.execute("PRAGMA secure_delete=ON")  # of what goes nothing may stay behind for a later erasure to miss
+    with transaction(connection):
+        first, count = _unfiled(connection, most)  # again: another process may have filed meanwhile
+        _file(connection, first, first + count)
+    return count
+
+
+def _unfiled(connection: sqlite3.Connection, most: int) -> tuple[int, int]:
+    """The last number that is filed, and how many to file."""
+    first, last = connection.execute(f"SELECT {_FILED}, (SELECT coalesce(max(seq), 0) FROM vault)").fetchone()
+    return first, max(0, min(last - first, most))
+
+
+def _file(connection: sqlite3.Connection, first: int, upto: int) -> None:
+    for index, part in (
+        ("vault_by_token", _TOKEN_PART.format("token")),
+        ("vault_by_subject", _SUBJECT_PART.format("subject")),
+    ):
+        rows = f"SELECT {part}, seq FROM vault {_TO_FILE} ORDER BY 1, 2"
+        connection.execute(f"INSERT INTO {index} {rows}", (first, upto))
+    _remove(connection, connection.execute(_DOUBLES, (first, upto)).fetchall())
+    connection.execute("UPDATE meta SET value = ? WHERE name = 'filed'", (upto,))
+
+
+def _remove(connection: sqlite3.Connection, kept: Sequence[Kept]) -> None:
+    connection.executemany("DELETE FROM vault WHERE seq = ?", [(seq,) for seq, _, _ in kept])
+    for index, part, texts in (
+        ("vault_by_token", _TOKEN_PART, [(token, seq) for seq, token, _ in kept]),
+        ("vault_by_subject", _SUBJECT_PART, [(subject, seq) for seq, _, subject in kept]),
+    ):
+        connection.executemany(f"DELETE FROM {index} WHERE part = {part.format('?')} AND seq = ?", texts)
+
+
+def move_from_format_1(connection: sqlite3.Connection) -> None:
+    """Inside the caller's transaction: bring over the values of a file whose one table was its own index."""
+    connection.execute("ALTER TABLE vault RENAME TO vault_1")
+    for sql in TABLES:
+        connection.execute(sql)
+    columns = "tenant, token, subject, key_id, value"
+    connection.execute(f"INSERT INTO vault ({columns}) SELECT {columns} FROM vault_1")
+    _file(connection, 0, connection.execute("SELECT coalesce(max(seq), 0) FROM vault").fetchone()[0])
+    connection.execute("DROP TABLE vault_1")
