@@ -80,6 +80,13 @@ def is_loopback(address: str) -> bool:
     return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
+def _plainly(error: Exception) -> str:
+    """What went wrong, for people who know the address and not the machine's words for it."""
+    if isinstance(error, ConnectionRefusedError):
+        return "nothing listens at its address (connection refused)"
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
 @dataclass
 class Courier:
     """Sends POSTs; safe from many threads. development: this machine itself may be called, and without TLS."""
@@ -111,7 +118,7 @@ class Courier:
         except TimeoutError as error:
             raise Undelivered(f"no answer within {self.timeout:g} seconds") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise Undelivered(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__) from error
+            raise Undelivered(_plainly(error)) from error
 
     def close(self) -> None:
         with self._lock:
