@@ -130,7 +130,7 @@ def test_a_test_notice_says_what_came_of_it(services: Services) -> None:
     local = {"name": "crm", "type": "webhook", "url": "http://127.0.0.1:9/hook"}
     author.save_connection(services.store, services.secrets, TENANT, local, "ada", NOON, development=True)
     answer = browser.post("/settings/connections/crm/test", follow_redirects=True)
-    assert "Test notice: No answer from crm" in answer.text
+    assert "Test notice: No answer from crm: nothing listens at its address" in answer.text
 
 
 # ---- lists ----------------------------------------------------------------------------------------------------------
