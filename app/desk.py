@@ -13,12 +13,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app import holds, logs
+from app.capped import take_place
 from app.outbox import issued, write_command, write_run
 from app.rulesets import RuleSets
 from rules import workflow
 from rules.backoff import TRIES, delay
+from rules.caps import too_old
 from rules.event import iso, span_id, trace_id
-from rules.hours import opening
+from rules.hours import opening, waits_for
 from rules.model import Rule
 from rules.ports import (
     ActionExecutor,
@@ -111,8 +113,12 @@ class Desk:
             self._cancel(document, command, str(refused))
         except holds.Held as held:
             self._hold(document, command, str(held))
-        except _Closed as closed:
-            self._put_off(document, command, closed.run, closed.rule, closed.opens)
+        except _Later as later:
+            self._put_off(document, command, later)
+        except _Full as full:
+            self._leave_out(document, command, full)
+        except Conflict:
+            logs.line("command.overtaken", logging.DEBUG, about=[command.customer])  # its lease brings it back
         return None
 
     def _ready(self, document: Document, command: Command) -> Ready:
@@ -125,8 +131,9 @@ class Desk:
         if command.action not in self.connectors:
             raise holds.Held(f"this installation has no action {command.action}")
         rule = self.rulesets.rule(self.store, tenant, command.rule_id, command.version)
-        if (opens := opening(rule, command.action, self.now)) > self.now:
-            raise _Closed(run, rule, opens)
+        if rule.hours and (opens := opening(rule, command.action, self.now)) > self.now:
+            raise _Later(run, waits_for(rule.hours, opens), opens)
+        self._check_caps(run, rule, command)
         span = self._begun(tenant, command)
         return Ready(document, command, run, rule, connection, _task(command, run, rule, connection, span), span)
 
@@ -150,10 +157,27 @@ class Desk:
         outcome = {**command.outcome, "kind": "held", "message": why, "at": iso(self.now)}
         self._commit(document.tenant, [write_command(replace(command, due_at=due, outcome=outcome), document)])
 
-    def _put_off(self, document: Document, command: Command, run: Document, rule: Rule, opens: datetime) -> None:
-        """Outside its hours, because it is tried again or was held: due at the next opening, and the run says so."""
-        told, later = put_off(Run.from_body(run.body), command, rule, opens, self.now)
-        self._commit(document.tenant, [write_command(later, document), write_run(told, run)])
+    def _check_caps(self, run: Document, rule: Rule, command: Command) -> None:
+        """Take the action's place in its customer's count, or wait for one, or be left out (rules.caps)."""
+        ruleset = self.rulesets.current(self.store, command.tenant, self.now)
+        full = take_place(self.store, ruleset, rule, command, self.now)
+        if full and not command.attempts and too_old(full, command.created_at, self.now):
+            raise _Full(run, rule, full.left_out)
+        if full:
+            raise _Later(run, full.waits, full.at)
+
+    def _put_off(self, document: Document, command: Command, later: _Later) -> None:
+        """Outside its hours, or over a cap: due when it may be, and the run says so."""
+        told, waiting = put_off(Run.from_body(later.run.body), command, later.why, later.due, self.now)
+        self._commit(document.tenant, [write_command(waiting, document), write_run(told, later.run)])
+
+    def _leave_out(self, document: Document, command: Command, full: _Full) -> None:
+        """Over a cap for too long: it is not done, and the run goes on behind it."""
+        run = Run.from_body(full.run.body)
+        advance = workflow.left_out(run, full.rule, command.step, full.why, self.now)
+        writes: list[Write] = [write_command(_cancelled(command, full.why), document), write_run(advance.run, full.run)]
+        self._commit(document.tenant, [*writes, *issued(self.store, document.tenant, advance.commands)])
+        logs.line("command.left_out", correlationid=command.correlation, command=command.id, why=full.why)
 
     def put_back(self, document: Document, after: timedelta) -> None:
         """Not now: there is no free line to its connection."""
@@ -283,12 +307,20 @@ class _Refused(Exception):
     """The command must not be done any more."""
 
 
-class _Closed(Exception):
-    """The command's business hours are not open."""
+class _Later(Exception):
+    """The command is put off: its business hours are not open, or a cap has no room."""
 
-    def __init__(self, run: Document, rule: Rule, opens: datetime) -> None:
-        super().__init__(iso(opens))
-        self.run, self.rule, self.opens = run, rule, opens
+    def __init__(self, run: Document, why: str, due: datetime) -> None:
+        super().__init__(why)
+        self.run, self.why, self.due = run, why, due
+
+
+class _Full(Exception):
+    """The command has met a full cap for so long that it is left out."""
+
+    def __init__(self, run: Document, rule: Rule, why: str) -> None:
+        super().__init__(why)
+        self.run, self.rule, self.why = run, rule, why
 
 
 def _check_run(run: Mapping[str, Any], command: Command) -> None:

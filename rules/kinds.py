@@ -78,6 +78,7 @@ _ALL = (
     Kind("connection", fields=("created_at",), queries=(("created_at",),)),
     Kind("list", fields=("updated_at",), queries=(("updated_at",),)),
     Kind("limit"),
+    Kind("cap"),  # by customer: {"used": [{"command", "tags", "at"}]}; see rules.caps
     Kind("switch"),
     Kind("tenant", fields=("created_at",), queries=(("created_at",),)),
     Kind("notice", fields=("received_at", "correlation"), queries=(("received_at",), ("correlation", "received_at"))),

@@ -104,7 +104,7 @@ KEYS = (
     "holdout",
     "examples",
 )
-_NOT_DONE = ("undo", "caps")
+_NOT_DONE = ("undo",)
 LARGEST = 64 * 1024  # characters of JSON: an operator's document is bounded
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -301,11 +301,22 @@ class _Rest:
         for item in node.items("'caps'", 0, 20) if node else ():
             if not item.object(keys, "a cap", keys) or not all(item.has(key) for key in keys):
                 continue
-            tag, per = item.child("tag").text("a tag", 200), item.child("per").duration("'per'")
+            tag, per = self.cap_tag(item.child("tag")), item.child("per").duration("'per'")
             at_most = item.child("at_most").integer("'at_most'", 1)
             if tag and at_most and per:
                 found.append(Cap(tag, at_most, per))
         return tuple(found)
+
+    def cap_tag(self, node: Node) -> str | None:
+        """A name that actions go by, or a tag of the rule itself; where actions are known, any other is refused."""
+        tag = node.text("a tag", 200)
+        mine = self.node.value.get("tags")
+        known = [*known_channels(self.context.actions or ()), *(mine if isinstance(mine, list) else ())]
+        if tag and self.context.actions is not None and tag not in known:
+            node.error(
+                f"no action goes by the name {tag!r}, nor has the rule such a tag", nearest(tag, map(str, known))
+            )
+        return tag
 
     def hours(self) -> Hours | None:
         node = self.given("hours")

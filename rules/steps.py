@@ -132,16 +132,15 @@ def issue(run: Run, rule: Rule, step: Do, now: datetime, generation: int = 0) ->
     run = recorded(run, step.name, now, **record)
     if opens <= now:
         return Advance(run, (command,))
-    run, command = put_off(run, command, rule, opens, now)
+    assert rule.hours is not None
+    run, command = put_off(run, command, waits_for(rule.hours, opens), opens, now)
     return Advance(run, (command,))
 
 
-def put_off(run: Run, command: Command, rule: Rule, opens: datetime, now: datetime) -> tuple[Run, Command]:
-    """The action waits for business hours, and the run says so, once."""
-    assert rule.hours is not None
-    text = waits_for(rule.hours, opens)
+def put_off(run: Run, command: Command, text: str, due: datetime, now: datetime) -> tuple[Run, Command]:
+    """The action waits until it is due, and the run says why, once."""
     outcome = {**command.outcome, "kind": "held", "message": text[0].upper() + text[1:], "at": iso(now)}
-    later = replace(command, due_at=iso(opens), outcome=outcome)
+    later = replace(command, due_at=iso(due), outcome=outcome)
     if run.steps[command.step].get("message") == text:
         return run, later
     return recorded(told(run, now, f"{command.step}: {text}."), command.step, now, message=text), later

@@ -54,6 +54,7 @@ __all__ = [
     "contradicted",
     "current_step",
     "heard",
+    "left_out",
     "money_of",
     "operate",
     "run_id",
@@ -203,6 +204,15 @@ def settled(run: Run, rule: Rule, step: str, outcome: Outcome, now: datetime) ->
     if outcome.kind in ("done", "branch"):
         return _onward(run, rule, now)
     return _failed(run, rule, here, outcome, now)
+
+
+def left_out(run: Run, rule: Rule, step: str, why: str, now: datetime) -> Advance:
+    """An action that will not be done, though its run goes on; a run that has left the step only says so."""
+    run = recorded(told(run, now, f"{step}: {why}."), step, now, state="skipped", message=why)
+    here = current_step(run, rule)
+    if run.state != "acting" or here is None or here.name != step:
+        return Advance(replace(run, updated_at=iso(now)))
+    return _onward(run, rule, now)
 
 
 def _failed(run: Run, rule: Rule, step: Step, outcome: Outcome, now: datetime) -> Advance:

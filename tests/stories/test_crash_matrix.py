@@ -172,6 +172,13 @@ STORIES = [
         answers=busy_at_first,
     ),
     Story(
+        "a cap lets one notice a day reach a customer",
+        twice_in_a_week([NOTIFY, DOWNGRADE, CLOSE], caps=[{"tag": "crm", "at_most": 1, "per": "P1D"}]),
+        lambda world: twice(),
+        [("sub_1", "tell-crm", SECOND), ("sub_1", "downgrade", SECOND), ("sub_1", "close", SECOND + DAY)],
+        {"sub_1": "done"},
+    ),
+    Story(
         "a person approves",
         twice_in_a_week([NOTIFY, ASK, DOWNGRADE]),
         lambda world: [*twice(), (SECOND + DAY, asked(world, "approve", "needs_person"))],
