@@ -63,8 +63,8 @@ $(PEERS): | $(VENV)/bin/python
 	@$(IN)/python -m venv .venv-bench
 	@.venv-bench/bin/python -m pip --disable-pip-version-check --quiet install -r bench/requirements.txt
 	@if command -v npm > /dev/null; then \
-		npm install --prefix .bench-node --no-audit --no-fund --silent node-red@4 > .venv-bench/npm.log 2>&1 \
-			|| echo "Node-RED could not be installed (.venv-bench/npm.log); it is left out."; fi
+		npm install --prefix .bench-node --no-audit --no-fund --silent node-red@4 json-rules-engine@7 > .venv-bench/npm.log 2>&1 \
+			|| echo "Node-RED and json-rules-engine could not be installed (.venv-bench/npm.log); they are left out."; fi
 	@if ! command -v wrk > /dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
 		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq wrk; } > /dev/null 2>&1 || true; fi
 	@rm -f .venv-bench/.ready-* && touch $@

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import matching
-from bench.harness import ROOT, Failed, Missing, figure, folder, median, peers_python, spread
+from bench.harness import BENCH, ROOT, Failed, Missing, figure, folder, median, peers_python, spread
 from bench.peers import matching as peers
 from bench.report import Report
 from rules.fields import Catalogue
@@ -23,6 +24,10 @@ from rules.rule import parse
 
 SIZES = (10, 100, 1_000, 10_000)
 EVENTS = 100
+NODE = "json-rules-engine (Node)"
+NODE_MODULES = ROOT / ".bench-node" / "node_modules"
+PEERS = (*peers.SYSTEMS, NODE)
+WINDOWS = "decide, windows"
 OURS = ("plain Python", "durable-rules", "decide")
 
 
@@ -70,7 +75,7 @@ def measure(report: Report, rounds: int, sizes: Sequence[int] = SIZES) -> None:
     with folder() as place:
         for count in sizes:
             rules = matching.plain_rules(count)
-            found = compare(report, place, f"{count:,} rules", rules, made, rounds, [*OURS, *peers.SYSTEMS])
+            found = compare(report, place, f"{count:,} rules", rules, made, rounds, [*OURS, *PEERS])
             goals(report, count, found)
         others(report, place, made, rounds)
         windows(report, place, made, rounds)
@@ -109,10 +114,10 @@ def others(report: Report, place: Path, made: list[Any], rounds: int) -> None:
 
 
 def windows(report: Report, place: Path, made: list[Any], rounds: int) -> None:
-    """Rules that count, and a customer of whom 200 events are remembered."""
-    name = "decide, windows"
+    """Rules that count to two, and a customer whose 200 remembered events hold a twin of each: the answers stay."""
+    name = WINDOWS
     rules = matching.plain_rules(20 * len(matching.TYPES))
-    found = compare(report, place, "20 windowed rules an event type, 200 events", rules, made, rounds, [name], False)
+    found = compare(report, place, "20 windowed rules an event type, 200 events", rules, made, rounds, [name])
     if name in found:
         report.goal("decide with a window of 200, ms", median(found[name].micros) / 1000, 1.0, at_most=True)
 
@@ -125,12 +130,11 @@ def compare(
     given: list[Any],
     rounds: int,
     names: Sequence[str],
-    judged: bool = True,
 ) -> dict[str, Figures]:
     """Every system builds, answers, and then takes turns, `rounds` each."""
     work = place / "work.json"
     work.write_text(json.dumps({"rules": rules, "events": given}))
-    wanted = matching.expected(rules, given) if judged else None
+    wanted = matching.expected(rules, given)
     found: dict[str, Figures] = {}
     with ExitStack() as stack:
         running = {}
@@ -152,19 +156,28 @@ def compare(
 
 @contextlib.contextmanager
 def started(name: str, work: Path) -> Iterator[Worker]:
-    theirs = name in peers.SYSTEMS
-    module = "bench.peers.matching" if theirs else "bench.matching"
-    worker = Worker([peers_python() if theirs else sys.executable, "-m", module, name, str(work)])
+    worker = Worker(command_of(name, work))
     try:
         yield worker
     finally:
         worker.stop()
 
 
-def ready(worker: Worker, wanted: list[list[str]] | None) -> Figures:
+def command_of(name: str, work: Path) -> list[str]:
+    if name in OURS or name == WINDOWS:
+        return [sys.executable, "-m", "bench.matching", name, str(work)]
+    if name != NODE:
+        return [peers_python(), "-m", "bench.peers.matching", name, str(work)]
+    node = shutil.which("node")
+    if node is None or not (NODE_MODULES / "json-rules-engine").exists():
+        raise Missing("json-rules-engine is not installed: `make bench` does it where npm is")
+    return ["env", f"NODE_PATH={NODE_MODULES}", node, str(BENCH / "peers" / "json_rules.js"), str(work)]
+
+
+def ready(worker: Worker, wanted: list[list[str]]) -> Figures:
     cost = worker.read()
     answers = worker.read()["answers"]
-    if wanted is not None and answers != wanted:
+    if answers != wanted:
         wrong = sum(mine != right for mine, right in zip(answers, wanted, strict=True))
         raise Failed(f"{wrong} of {len(wanted)} answers are wrong")
     return Figures(cost["compile"], cost["memory"])
@@ -181,7 +194,7 @@ def show(report: Report, heading: str, found: dict[str, Figures]) -> None:
 
 def goals(report: Report, count: int, found: dict[str, Figures]) -> None:
     """Against the fastest peer of this run."""
-    theirs = {name: median(one.micros) for name, one in found.items() if name in peers.SYSTEMS}
+    theirs = {name: median(one.micros) for name, one in found.items() if name in PEERS}
     if not theirs or count < 1_000:
         return
     fastest = min(theirs, key=lambda name: theirs[name])

@@ -59,7 +59,7 @@ def test_the_receiver_knows_a_forged_notice() -> None:
     assert check(forged, b"{}") == "bad signature on 'run/step'"
 
 
-@pytest.mark.parametrize("name", ["plain Python", "decide"])
+@pytest.mark.parametrize("name", ["plain Python", "decide", "decide, windows"])
 def test_our_matchers_and_the_whole_decision_answer_as_the_plainest_loop(name: str) -> None:
     rules, given = matching.plain_rules(400), matching.plain_events(60)
     wanted = matching.expected(rules, given)
