@@ -8,7 +8,7 @@ past it. The zone `account` is UTC: there is no setting yet that says where an a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from rules.channels import channels_of
@@ -57,14 +57,14 @@ def _is_open(hours: Hours, instant: datetime, zone: ZoneInfo) -> bool:
 
 def _starts(hours: Hours, day: date, zone: ZoneInfo) -> Iterator[datetime]:
     """Where the hours of a day may begin, in UTC: at `start`; on a day on which the clock is moved, at any minute."""
-    begins, ends = _midnight(day, zone), _midnight(day + timedelta(days=1), zone)
+    begins, ends = _at(day, "00:00", zone), _at(day + timedelta(days=1), "00:00", zone)
     if ends - begins == timedelta(days=1):
-        yield datetime.combine(day, time.fromisoformat(hours.start), zone).astimezone(UTC)
+        yield _at(day, hours.start, zone)
         return
     while begins < ends:
         yield begins
         begins += _MINUTE
 
 
-def _midnight(day: date, zone: ZoneInfo) -> datetime:
-    return datetime.combine(day, time.min, zone).astimezone(UTC)
+def _at(day: date, clock: str, zone: ZoneInfo) -> datetime:
+    return datetime.fromisoformat(f"{day}T{clock}").replace(tzinfo=zone).astimezone(UTC)
