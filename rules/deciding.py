@@ -53,6 +53,8 @@ class Deciding:
         self.ruleset = ruleset
         self.memory = memory
         self.now = now
+        self.currency = trace.currency_of(event)
+        self.subjects: dict[str | None, str | None] = {}  # by `same`; many rules ask for the same few
         known = memory.candidates
         self.candidates = ruleset.program.candidates(event.type, event.data) if known is None else known
         self.bodies: dict[str, JSON] = {id: read.body for id, read in memory.documents.items()}
@@ -105,7 +107,7 @@ class Deciding:
     def consider(self, version: RuleVersion) -> None:
         """Find what the event does to this rule's matches, and say it in the trace."""
         event, rule = self.event, version.rule
-        key = subject_of(event, rule.when.same)
+        key = self.subject(rule.when.same)
         if key is None:
             self.miss(version, "key", f"The event has no {rule.when.same}, so it does not take part.")
         elif not self.touch(version):
@@ -114,6 +116,11 @@ class Deciding:
             self.match(version, key, Found(event, 1, (event,)))
         else:
             self.count(version, key)
+
+    def subject(self, same: str | None) -> str | None:
+        if same not in self.subjects:
+            self.subjects[same] = subject_of(self.event, same)
+        return self.subjects[same]
 
     def touch(self, version: RuleVersion) -> bool:
         """Whether the event can change the rule's matches; if so, the document they share gets a new version."""
@@ -128,7 +135,7 @@ class Deciding:
             sentence = f"Caused by our own action {self.event.causation}, so it does not count."
             self.miss(version, "own", sentence, key=key)
             return
-        sentence = trace.failed_condition(self.ruleset.parts[rule.id], self.event)
+        sentence = trace.failed_condition(self.ruleset.parts[rule.id], self.event, self.currency)
         self.miss(version, "condition", sentence, key=key)
 
     def count(self, version: RuleVersion, key: str) -> None:

@@ -61,7 +61,10 @@ class Event:
     def key(self, prefix: str) -> str | None:
         """The event's first key with this prefix (`cus`, `sub`, `in`, `pi`, `ch`, `card`, `acct`), or None."""
         start = prefix + ":"
-        return next((key for key in self.keys if key.startswith(start)), None)
+        for key in self.keys:
+            if key.startswith(start):
+                return key
+        return None
 
     @property
     def trace_id(self) -> str:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any, Protocol
 
-from rules.expr import compile_condition
+from rules.expr import compile_conditions
+from rules.model import Condition
 from rules.rule import Rule
 
 JSON = Mapping[str, Any]
@@ -101,19 +102,23 @@ def revision(rules: Iterable[Rule], engine: str) -> str:
 
 
 class PythonProgram:
-    """Conditions compiled to closures, grouped by event type."""
+    """The conditions of all rules of an event type compiled to one function, which reads each field once."""
 
     def __init__(self, rules: Sequence[Rule], engine: str = "python") -> None:
         self.revision = revision(rules, engine)
-        self.predicates: dict[RuleId, Predicate] = {rule.id: compile_condition(rule.only_if) for rule in rules}
         self._bounds = {rule.id: needed for rule in rules if (needed := bound(rule))}
-        self._by_type: dict[str, list[tuple[RuleId, Predicate]]] = {}
+        self._by_type: dict[str, dict[RuleId, Condition]] = {}
         for rule in rules:
-            for event_type in dict.fromkeys(rule.when.types):
-                self._by_type.setdefault(event_type, []).append((rule.id, self.predicates[rule.id]))
+            for event_type in rule.when.types:
+                self._by_type.setdefault(event_type, {})[rule.id] = rule.only_if
+        self._holding: dict[str, Callable[[JSON], list[RuleId]]] = {}  # compiled with the first event of the type
 
     def candidates(self, event_type: str, doc: JSON) -> frozenset[RuleId]:
-        return frozenset([id for id, holds in self._by_type.get(event_type, ()) if holds(doc)])
+        if event_type not in self._by_type:
+            return frozenset()
+        if event_type not in self._holding:
+            self._holding[event_type] = compile_conditions(self._by_type[event_type])
+        return frozenset(self._holding[event_type](doc))
 
     def reached(self, slots: Mapping[RuleId, Number]) -> frozenset[RuleId]:
         bounds = self._bounds
@@ -123,7 +128,7 @@ class PythonProgram:
         return combined(self, self._bounds, event_type, doc, slots)
 
     def needs(self, event_type: str) -> Sequence[Bound]:
-        return [self._bounds[id] for id, _ in self._by_type.get(event_type, ()) if id in self._bounds]
+        return [self._bounds[id] for id in self._by_type.get(event_type, ()) if id in self._bounds]
 
     def close(self) -> None:
         """Nothing is held."""

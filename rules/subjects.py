@@ -48,7 +48,8 @@ def keys_of(envelope: JSON, account: str) -> tuple[str, ...]:
 
     account: the tenant's account. Snapshot events of any API version and thin ones (`related_object`) alike.
     """
-    found = {f"{PREFIX[subject]}:{id}": None for subject in _PLACES for id in _ids(envelope, subject)}
+    thing = _thing(envelope)
+    found = {f"{PREFIX[subject]}:{id}": None for subject in _PLACES for id in _ids(thing, subject)}
     if account:
         found[f"acct:{account}"] = None
     return tuple(found)
@@ -56,10 +57,11 @@ def keys_of(envelope: JSON, account: str) -> tuple[str, ...]:
 
 def correlation_of(envelope: JSON) -> str:
     """The id of the event's journey: its invoice's, else payment intent's, else subscription's, else object's id."""
+    thing = _thing(envelope)
     for subject in ("invoice", "payment_intent", "subscription"):
-        for id in _ids(envelope, subject):
+        for id in _ids(thing, subject):
             return id
-    return _id(_thing(envelope).get("id")) or str(envelope.get("id", ""))
+    return _id(thing.get("id")) or str(envelope.get("id", ""))
 
 
 def partition_of(keys: tuple[str, ...]) -> str:
@@ -90,8 +92,7 @@ def _thing(envelope: JSON) -> JSON:
     return data if isinstance(data, dict) else {}
 
 
-def _ids(envelope: JSON, subject: str) -> Iterator[str]:
-    thing = _thing(envelope)
+def _ids(thing: JSON, subject: str) -> Iterator[str]:
     if thing.get("object") == subject:  # a card is known by its fingerprint: ids differ from customer to customer
         own = _id(thing.get("fingerprint" if subject == "card" else "id"))
         if own:
@@ -99,7 +100,7 @@ def _ids(envelope: JSON, subject: str) -> Iterator[str]:
     if subject in ("payment_intent", "charge"):
         yield from _paid_by(thing, subject)
     for place in _PLACES[subject]:
-        found = _id(walk(thing, place))
+        found = _id(thing.get(place[0]) if len(place) == 1 else walk(thing, place))
         if not found and may_have_moved(place):
             found = _id(read({"data": {"object": thing}}, ("data", "object", *place)))
         if found:

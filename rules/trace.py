@@ -45,11 +45,11 @@ def entry(version: RuleVersion, outcome: str, gate: str | None, sentence: str, *
     }
 
 
-def failed_condition(parts: Sequence[Part], event: Event) -> str:
-    """Which condition of the rule is not true, in a sentence."""
+def failed_condition(parts: Sequence[Part], event: Event, currency: str | None) -> str:
+    """Which condition of the rule is not true, in a sentence. currency: the event's (`currency_of`)."""
     for index, part in enumerate(parts):
         if not part.holds(event.data):
-            text = part.text(event.type, currency_of(event))
+            text = part.text(event.type, currency)
             return f"Condition {index + 1} of {len(parts)} is not true: {text}."
     return "The conditions are not true."
 
