@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import base64
-import binascii
-import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from secrets import token_bytes
 from typing import Any
-from urllib.parse import urlsplit
 
+from app import connections as kinds
 from app.audit import entry
 from rules.event import iso
 from rules.ports import ABSENT, ANY, Conflict, Delete, Document, Put, Secrets, Store
@@ -20,9 +18,6 @@ from rules.rule import Problem, RuleError
 Row = dict[str, Any]
 MANY = 500
 LONGEST_LIST = 10_000  # members; a list is one document
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
-KNOWN = ("name", "type", "url", "secret", "headers")
-HEADERS = frozenset({"host", "content-length", "content-type", "connection", "transfer-encoding", "traceparent"})
 
 
 # ---- connections ----------------------------------------------------------------------------------------------------
@@ -47,20 +42,29 @@ def save_connection(
     development: bool = False,
     expect: str | None = None,
 ) -> Row:
-    """Make or change a connection `{"name", "type": "webhook", "url", "secret"?, "headers"?}`. Without a secret a new
-    one gets its own, a known one keeps its. Returns the connection; `secret` is in it once, when it was made here.
-    RuleError with every problem; Conflict when `expect` (a version, or ABSENT) is not what is there."""
-    wrong = _connection_problems(body, development)
+    """Make or change a connection `{"name", "type", "secret"?, ...}` with what its type asks for (app.connections).
+    Without a secret a known one keeps its, and a new one gets its own where the type has it so. Returns the
+    connection; `secret` is in it once, when it was made here. RuleError with every problem; Conflict when `expect`
+    (a version, or ABSENT) is not what is there."""
+    wrong = kinds.problems(body, development)
     if wrong:
         raise RuleError(wrong)
     name = str(body["name"])
+    type = kinds.TYPES[body.get("type", "webhook")]
     found = store.get(tenant, "connection", name)
     if expect == ABSENT and found:
         raise Conflict(f"There is a connection {name!r} already. Choose another name.")
     if expect not in (None, ABSENT) and (not found or found.version != expect):
         raise Conflict("Someone else changed this connection after you opened it. Open it again.")
+    if found and found.body["type"] != type.name:
+        raise RuleError(
+            [Problem("type", f"{name!r} is of type {found.body['type']}; make another connection for this")]
+        )
     secret_name = f"connection/{tenant}/{name}"
-    made = new_secret() if not body.get("secret") and secrets.get(secret_name) is None else ""
+    missing = not body.get("secret") and secrets.get(secret_name) is None
+    if missing and type.secret.required:
+        raise RuleError([Problem("secret", f"the {type.secret.label.lower()} is missing")])
+    made = new_secret() if missing and type.made else ""
     kept = _connection_body(body, found, secret_name, now)
     before = _without_headers(found.body) if found else None
     change = entry(now, actor, "change connection" if found else "add connection", name, before, _without_headers(kept))
@@ -94,10 +98,11 @@ def _connection(store: Store, tenant: str, name: str) -> Document:
 
 def _connection_body(body: Mapping[str, Any], found: Document | None, secret_name: str, now: datetime) -> Row:
     kept = dict(found.body) if found else {"name": body["name"], "state": "on", "reason": "", "created_at": iso(now)}
-    moved = found is not None and found.body.get("url") != body["url"]
-    if moved and kept["state"] == "failing":  # another address deserves another try
+    shown = kinds.values(body)
+    moved = found is not None and (body.get("secret") or any(found.body.get(key) != shown[key] for key in shown))
+    if moved and kept["state"] == "failing":  # another address or secret deserves another try
         kept.update(state="on", reason="")
-    kept.update(type=body.get("type", "webhook"), url=body["url"], secret_name=secret_name, updated_at=iso(now))
+    kept.update(shown, secret_name=secret_name, updated_at=iso(now))
     if "headers" in body:
         kept["headers"] = dict(body["headers"] or {})
     return kept
@@ -117,73 +122,6 @@ def _set_state(store: Store, tenant: str, name: str, state: str, why: str, actor
     change = entry(now, actor, verb, name, found.body["state"], state, why)
     store.commit(tenant, None, [Put("connection", name, body, found.version), change])
     return connection(store, tenant, name)
-
-
-def _connection_problems(body: Mapping[str, Any], development: bool) -> list[Problem]:
-    wrong = [Problem(key, f"unknown key {key!r}") for key in body if key not in KNOWN]
-    if not NAME.fullmatch(str(body.get("name") or "")):
-        wrong.append(Problem("name", "the name is up to 40 lower-case letters, digits and hyphens, such as crm"))
-    if body.get("type", "webhook") != "webhook":
-        wrong.append(Problem("type", f"no connection of type {body.get('type')!r}", "webhook"))
-    wrong += [Problem("url", text) for text in _url_problem(body.get("url"), development)]
-    if body.get("secret"):
-        wrong += [Problem("secret", text) for text in _secret_problem(body["secret"])]
-    headers = body.get("headers") or {}
-    if not isinstance(headers, Mapping):
-        return [*wrong, Problem("headers", "headers are names with texts")]
-    return wrong + [Problem(f"headers.{key}", text) for key, value in headers.items() for text in _header(key, value)]
-
-
-def _url_problem(url: Any, development: bool) -> list[str]:
-    try:
-        parts = urlsplit(url if isinstance(url, str) else "")
-        host, _ = parts.hostname or "", parts.port
-    except ValueError:
-        return ["the address cannot be read; write https://crm.example.com/hooks/signalbox"]
-    if parts.scheme not in ("https", "http") or not host or any(c.isspace() for c in str(url)):
-        return ["write the whole address, https://crm.example.com/hooks/signalbox"]
-    if parts.username or parts.password:
-        return ["the address may hold no user name or password; send them as a header"]
-    inside = _is_inside(host)
-    if parts.scheme == "http" and not (development and inside == "loopback"):
-        return ["notices go over https only; http is for this machine in development"]
-    if inside and not (development and inside == "loopback"):
-        return ["this address is inside the network where Signalbox runs; give one that the internet reaches"]
-    return []
-
-
-def _is_inside(host: str) -> str:
-    """`loopback`, `private` or nothing, by the text alone; the name's addresses are checked when sending."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return "loopback"
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return "private" if host.endswith((".internal", ".local")) or "." not in host else ""
-    return "loopback" if address.is_loopback else "" if address.is_global else "private"
-
-
-def _secret_problem(secret: Any) -> list[str]:
-    """Several, with spaces between, while one is replaced by another."""
-    given = str(secret).split()
-    good = bool(given) and all(24 <= len(_secret_bytes(one)) <= 64 for one in given)
-    return [] if good else ["the secret is whsec_ and 24 to 64 bytes in base64; leave it empty to have one made"]
-
-
-def _secret_bytes(text: str) -> bytes:
-    try:
-        return base64.b64decode(text.removeprefix("whsec_"), validate=True) if text.startswith("whsec_") else b""
-    except (binascii.Error, ValueError):
-        return b""
-
-
-def _header(key: Any, value: Any) -> list[str]:
-    name = str(key)
-    if not re.fullmatch(r"[A-Za-z0-9-]{1,60}", name) or name.lower() in HEADERS or name.lower().startswith("webhook-"):
-        return [f"{name!r} cannot be set here"]
-    return (
-        [] if isinstance(value, str) and value.isprintable() and len(value) <= 2000 else ["the value is no plain text"]
-    )
 
 
 # ---- lists ----------------------------------------------------------------------------------------------------------
@@ -245,7 +183,7 @@ def _difference(before: Sequence[str], after: Sequence[str]) -> tuple[Row, Row]:
 
 def _list_problems(name: str, members: Sequence[str]) -> list[Problem]:
     wrong = []
-    if not NAME.fullmatch(name):
+    if not kinds.NAME.fullmatch(name):
         wrong.append(Problem("name", "the name is up to 40 lower-case letters, digits and hyphens, such as contracts"))
     if len(members) > LONGEST_LIST:
         wrong.append(Problem("members", f"a list holds at most {LONGEST_LIST:,} members, not {len(members):,}"))

@@ -6,22 +6,20 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from app.audit import entry
+from app.connections import SAID, TYPES
 from rules.event import iso, span_id, trace_id
 from rules.ports import ActionExecutor, Body, Outcome, Store, Unconfigured
-
-ACTION = "crm.notify"
-SAID = "This is a test notice from Signalbox. Nothing happened at Stripe."
 
 
 def send_test_notice(
     store: Store, actions: Mapping[str, ActionExecutor], tenant: str, name: str, actor: str, now: datetime
 ) -> Outcome:
-    """Send one signed notice now and say what was answered. LookupError when there is no such connection."""
+    """Send one notice now and say what was answered. LookupError when there is no such connection."""
     found = store.get(tenant, "connection", name)
-    if found is None:
-        raise LookupError(f"There is no connection {name!r}.")
+    if found is None or found.body["type"] not in TYPES:
+        raise LookupError(f"There is no connection {name!r} that can be tested.")
     try:
-        outcome = actions[ACTION].execute(_task(tenant, found.body, now), now)
+        outcome = actions[TYPES[found.body["type"]].action].execute(_task(tenant, found.body, now), now)
     except Unconfigured as error:
         outcome = Outcome.dead(str(error))
     sent = {"outcome": outcome.kind, "message": outcome.message}
@@ -31,6 +29,7 @@ def send_test_notice(
 
 def _task(tenant: str, connection: Body, now: datetime) -> Body:
     id = f"test_{int(now.timestamp() * 1000)}/notice"
+    type = TYPES[connection["type"]]
     run_id = id.partition("/")[0]
     trace, span = trace_id(tenant, run_id), span_id(tenant, id, "1")
     run = {
@@ -47,10 +46,10 @@ def _task(tenant: str, connection: Body, now: datetime) -> Body:
         "run_id": run_id,
         "step": "notice",
         "rule_id": "test",
-        "action": ACTION,
+        "action": type.action,
         "connection": connection["name"],
         "connection_document": connection,
-        "params": {"connection": connection["name"], "stage": "Test", "message": SAID},
+        "params": {"connection": connection["name"], **type.trial(connection)},
         "customer": None,
         "correlation": run_id,
         "trigger": "test",

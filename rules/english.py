@@ -53,11 +53,13 @@ _ACTIONS: Final = {
     "stripe.send_invoice": "send the invoice by e-mail",
     "stripe.update_customer_metadata": "set a metadata value on the customer",
     "crm.notify": "tell the CRM",
+    "mail.send": "send the customer an e-mail",
 }
 # how an action is said with its main parameter, and the words for some values of others
 _TOLD: Final = {
     "stripe.change_plan": ("price", "move the subscription to {}"),
     "crm.notify": ("connection", "tell {}"),
+    "mail.send": ("subject", "send the customer the e-mail {}"),
 }
 _MANNERS: Final = {
     ("stripe.change_plan", "proration", "none"): "without proration",

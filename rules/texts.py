@@ -27,6 +27,15 @@ _ALWAYS: tuple[Path, ...] = (
     ("data", "object", "object"),
     ("data", "object", "currency"),
 )
+# where objects of Stripe have the customer's e-mail address, the surest first
+ADDRESSES: tuple[Path, ...] = (
+    ("data", "object", "customer_email"),
+    ("data", "object", "customer_details", "email"),
+    ("data", "object", "receipt_email"),
+    ("data", "object", "billing_details", "email"),
+    ("data", "object", "email"),
+)
+_WRITES_TO_THE_CUSTOMER = "mail.send"
 
 
 def facts_of(rule: Rule, envelope: JSON) -> dict[str, Any]:
@@ -91,6 +100,8 @@ def _read_by(step: Step) -> Iterator[Path]:
     match step:
         case Do():
             yield from holes(step.params)
+            if step.action == _WRITES_TO_THE_CUSTOMER:
+                yield from ADDRESSES
         case If():
             yield from condition_paths(step.condition)
         case Approve() if step.condition:

@@ -10,7 +10,9 @@ To add an action
      undo need. `pause_connection=True` when nothing over this connection can work until a person mends it. Raise
      Unconfigured when a setting is missing: the action waits and no try is counted. Let surprises rise.
   4. Keep secrets and personal values out of `request` and `response`; keep the time-out under 30 seconds.
-  5. Add it to `actions` below, a fake of its target to tests/fakes, and a test for every kind of answer.
+  5. When it needs a connection of a new type, describe that in app/connections.py: its fields, its secret and its test.
+  6. Say it in plain words in rules/english.py.
+  7. Add it to `actions` below, a fake of its target to tests/fakes, and a test for every kind of answer.
 
 A task is the command's body with `idempotency_key`, `attempt` (counts from 1), `traceparent`, `connection_document`
 (None for Stripe's until it was once paused), `run` (the run's body) and `rule` (`id, name, number, why`) beside it.
@@ -22,6 +24,7 @@ from collections.abc import Mapping
 
 from app.connectors.crm_webhook import Notify
 from app.connectors.delivery import Courier
+from app.connectors.mail import SendMail
 from app.connectors.stripe import stripe_actions
 from app.connectors.stripe_answers import StripeAccess
 from rules.ports import ActionExecutor, Secrets, Vault
@@ -38,5 +41,9 @@ def actions(
 ) -> Mapping[str, ActionExecutor]:
     """Every action by name. public_url: where this installation's pages are, for links in notices ("" = paths only)."""
     access = StripeAccess(stripe_api_key, stripe_api_base)
-    notify = Notify(courier or Courier(development), secrets, vault, public_url.rstrip("/"))
-    return {action.name: action for action in (*stripe_actions(access), notify)}
+    courier = courier or Courier(development)
+    ours: tuple[ActionExecutor, ...] = (
+        Notify(courier, secrets, vault, public_url.rstrip("/")),
+        SendMail(courier, secrets, vault),
+    )
+    return {action.name: action for action in (*stripe_actions(access), *ours)}

@@ -11,7 +11,6 @@ import binascii
 import hashlib
 import hmac
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +18,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from app.connectors.delivery import Courier, Forbidden, Reply, Undelivered
+from app.connectors.personal import connection_of, masked, revealed
 from rules.ports import Body, Field, Outcome, Secrets, Unconfigured, Vault
 
 TYPE = "signalbox.crm.notify"
@@ -27,8 +27,6 @@ LOCKED = {401: "refused our credentials (401)", 403: "refused us (403)", 410: "s
 LONGEST_WAIT = timedelta(days=1)
 SENTENCES, EVENTS = 20, 50  # of the run that a notice tells, the latest; a notice stays under 20 kB
 SHOWN = 1000  # characters of an answer that are kept
-TOKEN = re.compile(r"tok_[A-Za-z0-9_-]{8,}(?:@[A-Za-z0-9.-]+)?")
-E_MAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+")
 
 
 # ---- the signature --------------------------------------------------------------------------------------------------
@@ -116,7 +114,14 @@ class Notify:
     name: str = "crm.notify"
     title: str = "Notify the CRM"
     fields: tuple[Field, ...] = (
-        Field("connection", "Connection", "connection", required=True, help="Where the notice goes: see Settings."),
+        Field(
+            "connection",
+            "Connection",
+            "connection",
+            required=True,
+            choices=("webhook",),
+            help="Where the notice goes: see Settings.",
+        ),
         Field("stage", "Stage", help="What the CRM should show, such as: At risk - payment"),
         Field("message", "Message", "template", help="A text; {{ data.object.id }} puts a field of the event in."),
     )
@@ -132,7 +137,7 @@ class Notify:
         }
 
     def execute(self, task: Body, now: datetime) -> Outcome:
-        connection = task["connection_document"]
+        connection = connection_of(task, "webhook")
         body = notice(task, self.public_url)
         payload = json.dumps(self._revealed(body, task), separators=(",", ":")).encode()
         headers = {
@@ -162,17 +167,14 @@ class Notify:
     def _revealed(self, body: dict[str, Any], task: Body) -> dict[str, Any]:
         """The notice with the personal values of its message in the clear; only the receiver sees them."""
 
-        def value(token: re.Match[str]) -> str:
-            reason = f"notice {task['id']} to {task['connection']}"
-            return self.vault.reveal(task["tenant"], token[0], self.name, reason) or token[0]
-
-        message = TOKEN.sub(value, str(body["data"]["message"]))
+        reason = f"notice {task['id']} to {task['connection']}"
+        message = revealed(str(body["data"]["message"]), self.vault, task["tenant"], self.name, reason)
         return {**body, "data": {**body["data"], "message": message}}
 
 
 def outcome_of(reply: Reply, connection: str, request: Body, now: datetime) -> Outcome:
     """What an answer means. A redirect is a failure: the receiver must give its true address."""
-    kept: dict[str, Any] = {"request": request, "response": _kept_response(reply)}
+    kept: dict[str, Any] = {"request": request, "response": kept_response(reply)}
     if 200 <= reply.status < 300:
         return Outcome.done(f"{connection} took the notice ({reply.status}).", **kept)
     if reply.status in LOCKED:
@@ -203,8 +205,9 @@ def _kept_request(url: str, headers: Mapping[str, str], body: Body) -> dict[str,
     return {"method": "POST", "url": address, "headers": {name: headers[name] for name in shown}, "body": body}
 
 
-def _kept_response(reply: Reply) -> dict[str, Any]:
-    text = E_MAIL.sub("[e-mail]", reply.body[: 4 * SHOWN].decode("utf-8", "replace"))
+def kept_response(reply: Reply) -> dict[str, Any]:
+    """What may be kept of an answer: no addresses of people, no header that could be a credential."""
+    text = masked(reply.body[: 4 * SHOWN].decode("utf-8", "replace"))
     shown = ("content-type", "retry-after", "location", "server")
     return {
         "status": reply.status,

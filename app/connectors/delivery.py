@@ -1,4 +1,4 @@
-"""Deliver one HTTP POST to an address that a user gave: pinned, kept alive, bounded in time and size, never redirected.
+"""Make one HTTP request to an address that a user gave: pinned, kept alive, bounded in time and size, not redirected.
 
 http.client because it costs an eighth of requests per POST. The name is resolved once for each connection, every
 address it has must be allowed, and the connection goes to the address that was checked.
@@ -89,7 +89,7 @@ def _plainly(error: Exception) -> str:
 
 @dataclass
 class Courier:
-    """Sends POSTs; safe from many threads. development: this machine itself may be called, and without TLS."""
+    """Sends requests; safe from many threads. development: this machine itself may be called, and without TLS."""
 
     development: bool = False
     timeout: float = TIMEOUT
@@ -103,6 +103,10 @@ class Courier:
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """One delivery. Raises Forbidden before anything is sent, Undelivered when no whole answer came."""
+        return self.send("POST", url, headers, body)
+
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Reply:
+        """One request; it may arrive twice, so it must bear that. Raises as `post`."""
         parts = self._checked(url)
         started = time.monotonic()
         deadline = started + self.timeout
@@ -110,11 +114,11 @@ class Courier:
         try:
             if reused is not None:
                 try:
-                    return self._exchange(reused, parts, headers, body, started, deadline)
+                    return self._exchange(reused, method, parts, headers, body, started, deadline)
                 except (http.client.RemoteDisconnected, ConnectionError):
                     pass  # the server had closed the kept connection: once more on a new one, under the same id
             fresh = self._connect(parts, deadline)
-            return self._exchange(fresh, parts, headers, body, started, deadline)
+            return self._exchange(fresh, method, parts, headers, body, started, deadline)
         except TimeoutError as error:
             raise Undelivered(f"no answer within {self.timeout:g} seconds") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -142,13 +146,13 @@ class Courier:
             raise Forbidden("notices go over https only")
         return parts
 
-    def _addresses(self, parts: SplitResult) -> list[str]:
-        host, port = parts.hostname or "", _port(parts)
+    def addresses(self, host: str, port: int, plain: bool = False) -> list[str]:
+        """Where a name leads, every address allowed. plain: nothing is encrypted. Raises Forbidden, Undelivered."""
         addresses = self.resolve(host, port)
         for address in addresses:
             inside = self.development and is_loopback(address)
-            if parts.scheme == "http" and not inside:
-                raise Forbidden("http is for this machine only; use https")
+            if plain and not inside:
+                raise Forbidden("without TLS (https) only this machine itself is called")
             if not inside and not self.allowed(address):
                 raise Forbidden(f"{host} is {address}, which is inside a private or reserved network")
         if not addresses:
@@ -159,9 +163,9 @@ class Courier:
     def _connect(self, parts: SplitResult, deadline: float) -> _Connection:
         host, port = parts.hostname or "", _port(parts)
         last: OSError = OSError("no address")
-        for address in self._addresses(parts):
+        for address in self.addresses(host, port, parts.scheme == "http"):
             try:
-                plain = socket.create_connection((address, port), timeout=min(_left(deadline), CONNECT))
+                plain = socket.create_connection((address, port), timeout=min(left(deadline), CONNECT))
                 plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 return _Connection(parts.scheme, host, port, self._secured(parts, plain, deadline))
             except OSError as error:
@@ -172,13 +176,14 @@ class Courier:
         if parts.scheme == "http":
             return plain
         try:
-            plain.settimeout(_left(deadline))
-            return self._context().wrap_socket(plain, server_hostname=parts.hostname)
+            plain.settimeout(left(deadline))
+            return self.context().wrap_socket(plain, server_hostname=parts.hostname)
         except BaseException:
             plain.close()
             raise
 
-    def _context(self) -> ssl.SSLContext:
+    def context(self) -> ssl.SSLContext:
+        """The authorities that a server's certificate is judged by."""
         with self._lock:
             self.tls = self.tls or ssl.create_default_context()
             return self.tls
@@ -204,6 +209,7 @@ class Courier:
     def _exchange(
         self,
         connection: _Connection,
+        method: str,
         parts: SplitResult,
         headers: Mapping[str, str],
         body: bytes,
@@ -215,7 +221,7 @@ class Courier:
         try:
             connection.deadline(deadline)
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            connection.request("POST", target, body, {"User-Agent": "Signalbox", **headers})
+            connection.request(method, target, body, {"User-Agent": "Signalbox", **headers})
             answer = connection.getresponse()
             text = answer.read(LARGEST)
             if answer.length and len(text) < LARGEST:
@@ -238,11 +244,12 @@ def _place(parts: SplitResult) -> tuple[str, str, int]:
     return parts.scheme, parts.hostname or "", _port(parts)
 
 
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
+def left(deadline: float) -> float:
+    """Seconds until a moment of the monotonic clock. Raises TimeoutError when it is over."""
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
         raise TimeoutError
-    return left
+    return seconds
 
 
 class _Connection(http.client.HTTPConnection):
@@ -279,17 +286,19 @@ class _Timed:
         self._plain, self._deadline = plain, deadline
 
     def sendall(self, data: bytes) -> None:
-        self._plain.settimeout(_left(self._deadline))
+        self._plain.settimeout(left(self._deadline))
         self._plain.sendall(data)
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_TimedReader(self._plain, self._deadline))
+        return io.BufferedReader(TimedReader(self._plain, self._deadline))
 
     def close(self) -> None:
         """The connection closes the socket itself."""
 
 
-class _TimedReader(io.RawIOBase):
+class TimedReader(io.RawIOBase):
+    """Reads of a socket, each limited to what is left of the deadline."""
+
     def __init__(self, plain: socket.socket, deadline: float) -> None:
         super().__init__()
         self._plain, self._deadline = plain, deadline
@@ -298,5 +307,5 @@ class _TimedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self._plain.settimeout(_left(self._deadline))
+        self._plain.settimeout(left(self._deadline))
         return self._plain.recv_into(buffer)

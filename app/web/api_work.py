@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from app import author, browse, history, operate
+from app.connections import TLS, TYPES
 from app.web.api_log import PAGED, RUN
 from app.web.api_rules import NOTE, note
 from app.web.openapi import (
@@ -31,8 +32,8 @@ CONNECTION = define(
         ("name", "type", "url", "state"),
         "Where notices go. Its secret is never answered, but once when it was made here.",
         name=text(),
-        type=text(enum=["webhook"]),
-        url=text(),
+        type=text(enum=[*TYPES, "stripe"]),
+        url=text("Its address, or what may be shown of it."),
         state=text(enum=["on", "paused", "failing"]),
         reason=text(),
         created_at=TIME,
@@ -40,12 +41,20 @@ CONNECTION = define(
     ),
 )
 NEW_CONNECTION = closed(
-    ("name", "url"),
-    "",
+    ("name",),
+    "Each type has its own fields: a webhook url and headers; smtp host, port, tls, from and user.",
     name=text("Lower-case letters, digits and hyphens.", maxLength=40),
-    type=text(enum=["webhook"], default="webhook"),
+    type=text(enum=list(TYPES), default="webhook"),
     url=text("https; in development also http on this machine.", maxLength=2000),
-    secret=text("`whsec_` and base64; without it one is made and answered once.", maxLength=200),
+    secret=text(
+        "A webhook's: `whsec_` and base64; without it one is made and answered once. Else the password or token.",
+        maxLength=2000,
+    ),
+    host=text("The mail server.", maxLength=253),
+    port={"type": "integer", "minimum": 1, "maximum": 65535},
+    tls=text(enum=list(TLS)),
+    user=text(maxLength=2000),
+    **{"from": text("The sender's address.", maxLength=320)},
     headers={"type": "object", "additionalProperties": {"type": "string"}},
 )
 DEAD_LETTER = define(

@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from app import author, operate, trial
+from app.connections import TYPES
 from app.web.pages import actor, go, now, page, services, tenant
 from rules.ports import ABSENT, Conflict
 from rules.rule import RuleError
@@ -20,18 +21,15 @@ NEW = "new"
 @blueprint.get("/settings/connections/<name>")
 def connection(name: str) -> Response:
     if name == NEW:
-        return _connection_form(
-            NEW, {"url": "", "name": "crm" if not author.connections(services().store, tenant()) else ""}
-        )
+        type = request.args.get("type", "webhook")
+        free = type == "webhook" and not author.connections(services().store, tenant())
+        return _connection_form(NEW, {"type": type if type in TYPES else "webhook", "name": "crm" if free else ""})
     return _connection_form(name, author.connection(services().store, tenant(), name))
 
 
 @blueprint.post("/settings/connections/<name>")
 def save_connection(name: str) -> Response:
-    body: Row = {"name": request.form.get("name", "").strip() if name == NEW else name, "type": "webhook"}
-    body["url"] = request.form.get("url", "").strip()
-    if request.form.get("secret", "").strip():
-        body["secret"] = request.form["secret"].strip()
+    body = _connection_given(name)
     expect = ABSENT if name == NEW else request.form.get("expect") or None
     ports = services()
     try:
@@ -48,12 +46,23 @@ def save_connection(name: str) -> Response:
     return go(f"/settings/connections/{kept['name']}", "The connection is saved.")
 
 
+def _connection_given(name: str) -> Row:
+    """What the form says, by the fields of its type; what the form does not show stays as it is."""
+    form = request.form
+    type = TYPES.get(form.get("type", "webhook"), TYPES["webhook"])
+    body: Row = {"name": form.get("name", "").strip() if name == NEW else name, "type": type.name}
+    body.update({one.name: form.get(one.name, "").strip() or one.default or "" for one in type.fields})
+    return {**body, "secret": form["secret"].strip()} if form.get("secret", "").strip() else body
+
+
 def _connection_form(name: str, body: Row, wrong: Row | None = None, status: int = 200) -> Response:
     return page(
         "connection.html",
         status=status,
         name=name,
         connection=body,
+        type=TYPES.get(body["type"], TYPES["webhook"]),
+        types=list(TYPES.values()),
         wrong=wrong or {},
         development=services().settings.development,
         used_by=_users(name),

@@ -117,10 +117,10 @@ def test_http_on_this_machine_is_for_development_only() -> None:
     assert production.post("/connections", CRM).status_code == 422
 
 
-def test_a_connection_without_an_address_is_400_before_anything_is_looked_at(api: Api) -> None:
+def test_a_connection_without_the_fields_of_its_type_is_refused(api: Api) -> None:
     refused = api.post("/connections", {"name": "crm"})
-    assert refused.status_code == 400
-    assert "url" in refused.json["detail"]
+    assert refused.status_code == 422
+    assert "whole address" in refused.json["detail"]
 
 
 # ---- loading events -------------------------------------------------------------------------------------------------

@@ -10,7 +10,9 @@ from flask.testing import FlaskClient
 from app import author, jobs, operate
 from app.services import STORED_SECRETS, Services
 from app.web import create_app
+from rules.rule import RuleError
 from tests.builders import NOON, TENANT, services_in_memory
+from tests.fakes.mail_server import MailServer
 from tests.web.html import form
 from tests.web.test_rules_pages import connection, live
 
@@ -194,3 +196,55 @@ def test_settings_name_what_runs_here(browser: FlaskClient) -> None:
     page = browser.get("/settings").text
     assert "SDK" in page
     assert "python" in page
+
+
+# ---- connections of other types -------------------------------------------------------------------------------------
+def test_each_type_of_connection_asks_for_its_own_fields(browser: FlaskClient, services: Services) -> None:
+    page = browser.get("/settings/connections/new?type=smtp")
+    given = form(page.text, "/settings/connections/new").sent(
+        name="mail", host="smtp.example.com", **{"from": "billing@example.com"}, user="signalbox", secret="sesame"
+    )
+    assert browser.post("/settings/connections/new", data=given).status_code == 303
+    kept = author.connection(services.store, TENANT, "mail")
+    assert (kept["type"], kept["port"], kept["tls"], kept["url"]) == (
+        "smtp", 587, "starttls", "smtp://smtp.example.com:587",
+    )  # fmt: skip
+    assert services.secrets.get(f"connection/{TENANT}/mail") == "sesame"
+    shown = browser.get("/settings/connections/mail").text
+    assert "sesame" not in shown
+    assert "Send a test to billing@example.com" in shown
+    assert "smtp://smtp.example.com:587" in browser.get("/settings").text
+
+
+def test_what_is_wrong_with_a_mail_server_stands_beside_its_field(browser: FlaskClient) -> None:
+    page = browser.get("/settings/connections/new?type=smtp")
+    given = form(page.text, "/settings/connections/new").sent(
+        name="mail", host="10.0.0.1", port="many", tls="none", **{"from": "us"}
+    )
+    answer = browser.post("/settings/connections/new", data=given)
+    assert answer.status_code == 422
+    for said in ("inside the network", "a port is a number", "mail is encrypted", "the sender’s address"):
+        assert said in answer.text.replace("&#39;", "’"), said
+
+
+def test_a_secret_stays_when_the_field_is_left_empty_and_a_type_is_for_good(
+    browser: FlaskClient, services: Services
+) -> None:
+    mail = {"name": "mail", "type": "smtp", "host": "smtp.example.com", "from": "a@example.com", "secret": "sesame"}
+    author.save_connection(services.store, services.secrets, TENANT, mail, "ada", NOON)
+    send(browser, "/settings/connections/mail", host="mail.example.com")
+    assert services.secrets.get(f"connection/{TENANT}/mail") == "sesame"
+    assert author.connection(services.store, TENANT, "mail")["host"] == "mail.example.com"
+    with pytest.raises(RuleError, match="type smtp"):
+        author.save_connection(services.store, services.secrets, TENANT, connection("mail"), "ada", NOON)
+
+
+def test_a_test_mail_goes_to_its_own_sender() -> None:
+    services = services_in_memory()
+    server = MailServer()
+    with server.running() as port:
+        mail = {"name": "mail", "type": "smtp", "host": "127.0.0.1", "port": port, "tls": "none", "from": "a@b.example"}
+        author.save_connection(services.store, services.secrets, TENANT, mail, "ada", NOON, development=True)
+        answer = create_app(services).test_client().post("/settings/connections/mail/test", follow_redirects=True)
+    assert "mail took the e-mail" in answer.text
+    assert server.to == ["a@b.example"]
