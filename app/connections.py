@@ -198,4 +198,28 @@ SMTP = ConnectionType(
     lambda connection: {"to": connection["from"], "subject": "Test from Signalbox", "text": SAID},
 )
 
-TYPES: Mapping[str, ConnectionType] = {type.name: type for type in (WEBHOOK, SMTP)}
+
+# ---- Slack ----------------------------------------------------------------------------------------------------------
+def _slack_problems(given: Given, development: bool) -> list[Problem]:
+    secret = given.get("secret")
+    return [Problem("secret", text) for text in url_problem(secret, development)] if secret else []
+
+
+SLACK = ConnectionType(
+    "slack",
+    "Slack",
+    "Writes to a Slack channel through an incoming webhook.",
+    (),
+    Field(
+        "secret",
+        "Webhook address",
+        required=True,
+        help="https://hooks.slack.com/services/… Whoever has it can write to the channel, so it is kept encrypted.",
+    ),
+    _slack_problems,
+    lambda _: "Slack incoming webhook",
+    "slack.post",
+    lambda _: {"text": SAID},
+)
+
+TYPES: Mapping[str, ConnectionType] = {type.name: type for type in (WEBHOOK, SMTP, SLACK)}

@@ -54,12 +54,14 @@ _ACTIONS: Final = {
     "stripe.update_customer_metadata": "set a metadata value on the customer",
     "crm.notify": "tell the CRM",
     "mail.send": "send the customer an e-mail",
+    "slack.post": "write to Slack",
 }
 # how an action is said with its main parameter, and the words for some values of others
 _TOLD: Final = {
     "stripe.change_plan": ("price", "move the subscription to {}"),
     "crm.notify": ("connection", "tell {}"),
     "mail.send": ("subject", "send the customer the e-mail {}"),
+    "slack.post": ("text", "write {} to Slack"),
 }
 _MANNERS: Final = {
     ("stripe.change_plan", "proration", "none"): "without proration",

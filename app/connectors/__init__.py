@@ -25,6 +25,7 @@ from collections.abc import Mapping
 from app.connectors.crm_webhook import Notify
 from app.connectors.delivery import Courier
 from app.connectors.mail import SendMail
+from app.connectors.slack import Post
 from app.connectors.stripe import stripe_actions
 from app.connectors.stripe_answers import StripeAccess
 from rules.ports import ActionExecutor, Secrets, Vault
@@ -45,5 +46,6 @@ def actions(
     ours: tuple[ActionExecutor, ...] = (
         Notify(courier, secrets, vault, public_url.rstrip("/")),
         SendMail(courier, secrets, vault),
+        Post(courier, secrets, vault, public_url.rstrip("/")),
     )
     return {action.name: action for action in (*stripe_actions(access), *ours)}

@@ -47,7 +47,8 @@ NEW_CONNECTION = closed(
     type=text(enum=list(TYPES), default="webhook"),
     url=text("https; in development also http on this machine.", maxLength=2000),
     secret=text(
-        "A webhook's: `whsec_` and base64; without it one is made and answered once. Else the password or token.",
+        "A webhook's: `whsec_` and base64; without it one is made and answered once. Mail's: the password. Slack's: "
+        "the webhook address.",
         maxLength=2000,
     ),
     host=text("The mail server.", maxLength=253),

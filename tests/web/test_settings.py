@@ -248,3 +248,17 @@ def test_a_test_mail_goes_to_its_own_sender() -> None:
         answer = create_app(services).test_client().post("/settings/connections/mail/test", follow_redirects=True)
     assert "mail took the e-mail" in answer.text
     assert server.to == ["a@b.example"]
+
+
+def test_a_slack_address_is_asked_for_and_never_shown(browser: FlaskClient, services: Services) -> None:
+    page = browser.get("/settings/connections/new?type=slack")
+    for secret, said in (("", "webhook address is missing"), ("https://10.0.0.8/x", "inside the network")):
+        given = form(page.text, "/settings/connections/new").sent(name="team", secret=secret)
+        answer = browser.post("/settings/connections/new", data=given)
+        assert (answer.status_code, said in answer.text) == (422, True)
+    address = "https://hooks.slack.com/services/T0/B0/sesame"
+    given = form(page.text, "/settings/connections/new").sent(name="team", secret=address)
+    assert browser.post("/settings/connections/new", data=given).status_code == 303
+    assert services.secrets.get(f"connection/{TENANT}/team") == address
+    for path in ("/settings/connections/team", "/settings", "/settings/audit"):
+        assert "sesame" not in browser.get(path).text
