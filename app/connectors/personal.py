@@ -23,8 +23,7 @@ def masked(text: str) -> str:
 def connection_of(task: Body, type: str) -> Body:
     """The connection of a task. Raises Unconfigured when it is of another type."""
     found: Body = task["connection_document"]
-    if found["type"] != type:
-        raise Unconfigured(
-            f"Connection {found['name']} is of type {found['type']}; this step needs one of type {type}."
-        )
+    given = found.get("type", type)
+    if given != type:
+        raise Unconfigured(f"Connection {found['name']} is of type {given}; this step needs one of type {type}.")
     return found
