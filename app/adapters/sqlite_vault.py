@@ -6,19 +6,15 @@ New values of the vault travel with the next commit of the queue, so a token is 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from app.adapters import sqlite_values
 from app.adapters.keys import Keyring, WrongKeys
+from app.adapters.sealed import Known, check_look, context_of
 from app.adapters.sqlite import Readers, connect, transaction, unavailable
 from app.adapters.sqlite_bus import BUSY, SqliteBus, prepare_inbox
 from app.adapters.sqlite_values import ValueRow
-from rules.ports import Refused
-
-KNOWN = 65_536  # values whose token is remembered, so that a customer's second event costs no sealing
-LONGEST_KNOWN = 512  # characters; a whole refused payload is not worth remembering
 
 Looked = Callable[[str, str, str, str], None]  # tenant, token, actor, reason
 
@@ -39,8 +35,7 @@ class SqliteVault:
         self._bus = bus
         self._looked = looked
         self._readers = Readers(path)
-        self._known: OrderedDict[tuple[str, str, str], str] = OrderedDict()
-        self._lock = threading.Lock()
+        self._known = Known()
 
     def tokenise(self, tenant: str, subject: str, values: Sequence[str]) -> list[str]:
         new: list[ValueRow] = []
@@ -54,18 +49,17 @@ class SqliteVault:
         self._bus.flush()
 
     def reveal(self, tenant: str, token: str, actor: str, reason: str) -> str | None:
-        _check_look(actor, reason)
+        check_look(actor, reason)
         self.flush()
         self._looked(tenant, token, actor, reason)
         with unavailable("reading the vault"):
             row = sqlite_values.sealed(self._readers.connection(), tenant, token)
-        return self._keys.open(row[0], _context(tenant, token), row[1]) if row else None
+        return self._keys.open(row[0], context_of(tenant, token), row[1]) if row else None
 
     def erase(self, tenant: str, subject: str) -> int:
         """Remove what is kept of a subject, and overwrite its pages; how many values went."""
         self.flush()
-        with self._lock:
-            self._known.clear()
+        self._known.clear()
         with unavailable("erasing from the vault"):
             connection = connect(self._path, busy=BUSY)
             try:
@@ -81,30 +75,12 @@ class SqliteVault:
         self._readers.close()
 
     def _token(self, tenant: str, subject: str, value: str, new: list[ValueRow]) -> str:
-        key = (tenant, subject, value)
-        token = self._known.get(key)
-        if token is not None:
-            return token
-        token = self._keys.token_for(tenant, value)
-        new.append((tenant, token, subject, *self._keys.seal(_context(tenant, token), value)))
-        if len(value) <= LONGEST_KNOWN:
-            self._remember(key, token)
+        token = self._known.get((tenant, subject, value))
+        if token is None:
+            token = self._keys.token_for(tenant, value)
+            new.append((tenant, token, subject, *self._keys.seal(context_of(tenant, token), value)))
+            self._known.add((tenant, subject, value), token)
         return token
-
-    def _remember(self, key: tuple[str, str, str], token: str) -> None:
-        with self._lock:
-            self._known[key] = token
-            if len(self._known) > KNOWN:
-                self._known.popitem(last=False)
-
-
-def _check_look(actor: str, reason: str) -> None:
-    if not actor.strip() or not reason.strip():
-        raise Refused("Say who looks at a personal value, and why.")
-
-
-def _context(tenant: str, token: str) -> str:
-    return f"vault\n{tenant}\n{token}"
 
 
 def _check_keys(path: Path, keys: Keyring) -> None:
