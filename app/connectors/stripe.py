@@ -1,145 +1,15 @@
-"""What Signalbox does at Stripe. Each action reads the state first, then makes one call under the command's key.
-
-A try whose answer was lost is made again with the same key; Stripe forgets keys after a day, so what is so already is
-said to be done and not done again.
-"""
+"""What Signalbox does to subscriptions, invoices and customers at Stripe; how it does it is stripe_action's."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-import stripe
-
-from app.connectors.stripe_answers import StripeAccess, kept_request, kept_response, outcome_of, state_changed
+from app.connectors.stripe_action import GONE, Call, Kind, NotNow, StripeAction, already, other_result
+from app.connectors.stripe_answers import StripeAccess
 from rules.ports import ActionExecutor, Body, Field, Outcome
 
-GONE = ("canceled", "incomplete_expired")
 BEFORE_RENEWAL = timedelta(hours=1)  # a change for the end of the period must be there when Stripe drafts the invoice
-Kind = Literal["subscription", "invoice", "customer"]
-PREFIX: dict[Kind, str] = {"subscription": "sub", "invoice": "in", "customer": "cus"}
-# the SDK's verb: its method and what follows the object's path
-VERBS = {
-    "update": ("POST", ""),
-    "cancel": ("DELETE", ""),
-    "pay": ("POST", "/pay"),
-    "void_invoice": ("POST", "/void"),
-    "mark_uncollectible": ("POST", "/mark_uncollectible"),
-    "send_invoice": ("POST", "/send"),
-}
-# what a preview stands on: nothing has been read yet
-IMAGINED: dict[Kind, dict[str, Any]] = {
-    "subscription": {
-        "id": "{subscription}",
-        "status": "active",
-        "cancel_at_period_end": False,
-        "pause_collection": None,
-        "items": {"data": [{"id": "{item}", "price": {"id": "{price now}"}, "quantity": 1, "current_period_end": 0}]},
-    },
-    "invoice": {"id": "{invoice}", "status": "open", "amount_remaining": 0, "currency": "usd"},
-    "customer": {"id": "{customer}", "metadata": {}},
-}
-
-
-class NotNow(Exception):
-    """The state that was read settles it without a call: the outcome says how."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__(outcome.message)
-        self.outcome = outcome
-
-
-def already(message: str, **data: Any) -> NotNow:
-    return NotNow(Outcome.done(message, data={"already": True, **data}))
-
-
-def other_result(message: str, result: str) -> NotNow:
-    """The step cannot be taken any more; the run goes on and its later steps can ask `step.<name>.result`."""
-    return NotNow(Outcome("branch", message, data={"result": result}))
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request. done: the sentence when it succeeded. data: what later steps and an undo read."""
-
-    verb: str
-    params: Mapping[str, Any]
-    done: str
-    data: Mapping[str, Any]
-
-
-class _Action:
-    """The way of every action: read the object, see what is to be done, do it, say what came of it."""
-
-    name: str
-    title: str
-    kind: Kind
-    fields: tuple[Field, ...] = ()
-    undo = "cannot be undone"
-    stands_on: ClassVar[Body] = {}  # what a preview takes for granted beyond IMAGINED
-
-    def __init__(self, access: StripeAccess) -> None:
-        self.access = access
-
-    def call(self, thing: Body, params: Body, now: datetime) -> Call:
-        """The request to make on this state of the object; raises NotNow when there is none to make."""
-        raise NotImplementedError
-
-    def preview(self, params: Body) -> Body:
-        """The exact call; what the rule leaves open, and what only the true object says, stands in braces."""
-        thing = {**IMAGINED[self.kind], **self.stands_on}
-        blank = {field.name: f"{{{field.name}}}" for field in self.fields if field.required}
-        given = {name: value for name, value in params.items() if value not in (None, "") and name != "from_price"}
-        call = self.call(thing, {**blank, **given}, datetime.fromtimestamp(0, UTC))
-        return {**self._request(call, thing["id"], "(run)/(step)/0"), "undo": self.undo}
-
-    def execute(self, task: Body, now: datetime) -> Outcome:
-        id = task["params"].get(self.kind) or task["subjects"].get(PREFIX[self.kind])
-        if not id:
-            return Outcome.dead(f"The event names no {self.kind}.")
-        client = self.access.client(task["tenant"])
-        try:
-            thing = self._read(client, str(id))
-            return self._make(client, task, thing, self.call(thing, task["params"], now), now)
-        except NotNow as settled:
-            return _remembering(settled.outcome, task)
-        except stripe.StripeError as error:
-            return outcome_of(error, kept_request("GET", f"/v1/{self.kind}s/{id}", {}, None))
-
-    def _make(self, client: stripe.StripeClient, task: Body, thing: Body, call: Call, now: datetime) -> Outcome:
-        key = task["idempotency_key"]
-        request = self._request(call, thing["id"], key)
-        try:
-            answer = getattr(self._service(client), call.verb)(thing["id"], dict(call.params), {"idempotency_key": key})
-        except stripe.StripeError as error:
-            if state_changed(error):
-                self.call(self._read(client, thing["id"]), task["params"], now)  # NotNow when that settles it
-            outcome = outcome_of(error, request)
-            return replace(outcome, data={**call.data, **outcome.data})
-        return Outcome.done(call.done, data=call.data, request=request, response=kept_response(answer))
-
-    def _service(self, client: stripe.StripeClient) -> Any:
-        return getattr(client.v1, f"{self.kind}s")
-
-    def _read(self, client: stripe.StripeClient, id: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._service(client).retrieve(id).to_dict(for_json=True)
-        if found.get("deleted"):
-            raise other_result(f"The {self.kind} {id} was deleted.", "gone")
-        return found
-
-    def _request(self, call: Call, id: str, key: str) -> dict[str, Any]:
-        method, more = VERBS[call.verb]
-        return kept_request(method, f"/v1/{self.kind}s/{id}{more}", call.params, key)
-
-
-def _remembering(outcome: Outcome, task: Body) -> Outcome:
-    """What an earlier try had read before its answer was lost: the state before the change."""
-    earlier = task.get("outcome", {}).get("data", {})
-    if outcome.kind == "done" and "before" in earlier:
-        return replace(outcome, data={**outcome.data, **earlier})
-    return outcome
 
 
 # ---- subscriptions --------------------------------------------------------------------------------------------------
@@ -148,7 +18,7 @@ def _alive(subscription: Body) -> None:
         raise other_result(f"The subscription {subscription['id']} has ended ({subscription['status']}).", "gone")
 
 
-class ChangePlan(_Action):
+class ChangePlan(StripeAction):
     name = "stripe.change_plan"
     title = "Change the subscription's plan"
     kind: Kind = "subscription"
@@ -218,7 +88,7 @@ class ChangePlan(_Action):
             raise NotNow(Outcome.retry(message, after=moment - now, data={"postponed": True}))
 
 
-class CancelSubscription(_Action):
+class CancelSubscription(StripeAction):
     name = "stripe.cancel_subscription"
     title = "Cancel the subscription"
     kind: Kind = "subscription"
@@ -241,7 +111,7 @@ class CancelSubscription(_Action):
         return Call("update", {"cancel_at_period_end": True, **comment}, text, data)
 
 
-class PauseCollection(_Action):
+class PauseCollection(StripeAction):
     name = "stripe.pause_collection"
     title = "Pause collecting payments"
     kind: Kind = "subscription"
@@ -267,7 +137,7 @@ class PauseCollection(_Action):
         return Call("update", {"pause_collection": {"behavior": behavior}}, text, data)
 
 
-class ResumeCollection(_Action):
+class ResumeCollection(StripeAction):
     name = "stripe.resume_collection"
     title = "Resume collecting payments"
     kind: Kind = "subscription"
@@ -296,7 +166,7 @@ def _open(invoice: Body, wanted: str, statuses: tuple[str, ...] = ("open",)) -> 
         raise other_result(f"The invoice {invoice['id']} is {invoice['status']}.", str(invoice["status"]))
 
 
-class PayInvoice(_Action):
+class PayInvoice(StripeAction):
     name = "stripe.pay_invoice"
     title = "Try the payment again"
     kind: Kind = "invoice"
@@ -306,7 +176,7 @@ class PayInvoice(_Action):
         return Call("pay", {}, f"The invoice {thing['id']} was paid.", {**_invoice_data(thing), "result": "paid"})
 
 
-class VoidInvoice(_Action):
+class VoidInvoice(StripeAction):
     name = "stripe.void_invoice"
     title = "Void the invoice"
     kind: Kind = "invoice"
@@ -316,7 +186,7 @@ class VoidInvoice(_Action):
         return Call("void_invoice", {}, f"Voided the invoice {thing['id']}.", _invoice_data(thing))
 
 
-class MarkUncollectible(_Action):
+class MarkUncollectible(StripeAction):
     name = "stripe.mark_uncollectible"
     title = "Mark the invoice uncollectible"
     kind: Kind = "invoice"
@@ -327,7 +197,7 @@ class MarkUncollectible(_Action):
         return Call("mark_uncollectible", {}, text, _invoice_data(thing))
 
 
-class SendInvoice(_Action):
+class SendInvoice(StripeAction):
     name = "stripe.send_invoice"
     title = "Send the invoice by e-mail"
     kind: Kind = "invoice"
@@ -339,7 +209,7 @@ class SendInvoice(_Action):
 
 
 # ---- customers ------------------------------------------------------------------------------------------------------
-class SetMetadata(_Action):
+class SetMetadata(StripeAction):
     name = "stripe.update_customer_metadata"
     title = "Set a metadata value on the customer"
     kind: Kind = "customer"
