@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from rules.event import Event
 
@@ -225,12 +225,25 @@ class Field:
     help: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Inverse:
+    """What takes an effect back: another action with its parameters. says: the sentence when it is done, "The plan is
+    price_pro again". The action reads the state first and overwrites nothing that somebody changed meanwhile: what the
+    effect left behind belongs into params, and something else found there is a `person` outcome."""
+
+    action: str
+    params: Body
+    says: str
+
+
 class ActionExecutor(Protocol):
-    """One action of a connector, such as `stripe.change_plan`. name, title (plain words), fields for the form."""
+    """One action of a connector, such as `stripe.change_plan`. name, title (plain words), fields for the form.
+    undo: plain words, what undoing it does, or "Cannot be undone: ..." with the reason."""
 
     name: str
     title: str
     fields: tuple[Field, ...]
+    undo: str
 
     def preview(self, params: Body) -> Body:
         """The exact call that would be made; sends nothing."""
@@ -238,6 +251,17 @@ class ActionExecutor(Protocol):
 
     def execute(self, command: Body, now: datetime) -> Outcome:
         """Do it once under the command's key. Outside answers become Outcomes; surprises rise."""
+        ...
+
+
+@runtime_checkable
+class Reversible(Protocol):
+    """An action that can be taken back, by an action of its own or another."""
+
+    def inverse(self, command: Body) -> Inverse | None:
+        """What takes this command back, from its body as it is settled: `params`, `subjects`, and `outcome["data"]`
+        with the state before it. None when it changed nothing, or nothing that can be taken back. Asked once, when
+        the command is settled (also of one whose answer was lost: then only what is really there is taken back)."""
         ...
 
 

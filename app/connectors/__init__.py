@@ -11,8 +11,11 @@ To add an action
      Unconfigured when a setting is missing: the action waits and no try is counted. Let surprises rise.
   4. Keep secrets and personal values out of `request` and `response`; keep the time-out under 30 seconds.
   5. When it needs a connection of a new type, describe that in app/connections.py: its fields, its secret and its test.
-  6. Say it in plain words in rules/english.py.
-  7. Add it to `actions` below, a fake of its target to tests/fakes, and a test for every kind of answer.
+  6. Say in `undo` (plain words) what undoing it does, or "Cannot be undone: ..." with the reason; what can be undone has
+     `inverse(command)` (rules.ports.Reversible). The action that undoes reads the state first and answers `person`
+     when it finds neither what we left nor what was before: it overwrites nothing that somebody changed meanwhile.
+  7. Say it in plain words in rules/english.py.
+  8. Add it to `actions` below, a fake of its target to tests/fakes, and a test for every kind of answer.
 
 A task is the command's body with `idempotency_key`, `attempt` (counts from 1), `traceparent`, `connection_document`
 (None for Stripe's until it was once paused), `run` (the run's body) and `rule` (`id, name, number, why`) beside it.

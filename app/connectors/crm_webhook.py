@@ -113,6 +113,7 @@ class Notify:
     public_url: str = ""
     name: str = "crm.notify"
     title: str = "Notify the CRM"
+    undo: str = "Cannot be undone: a notice that was received stays received."
     fields: tuple[Field, ...] = (
         Field(
             "connection",
@@ -133,7 +134,7 @@ class Notify:
             "to": f"connection {params.get('connection', '')}",
             "headers": {"webhook-id": "(run)/(step)", "webhook-signature": "v1,..."},
             "body": {"specversion": "1.0", "type": TYPE, "data": data},
-            "undo": "cannot be undone",
+            "undo": self.undo,
         }
 
     def execute(self, task: Body, now: datetime) -> Outcome:

@@ -128,6 +128,7 @@ class SendMail:
     vault: Vault
     name: str = "mail.send"
     title: str = "Send an e-mail to the customer"
+    undo: str = "Cannot be undone: an e-mail that was sent stays sent."
     fields: tuple[Field, ...] = (
         Field("connection", "Connection", "connection", required=True, choices=("smtp",),
               help="A mail server: see Settings."),
@@ -147,7 +148,7 @@ class SendMail:
                 "Message-ID": "<(made from the run and the step)@(the sender's domain)>",
             },
             "body": {"text": params.get("text", ""), "html": as_html(str(params.get("text", "")))},
-            "undo": "cannot be undone",
+            "undo": self.undo,
         }
 
     def execute(self, task: Body, now: datetime) -> Outcome:

@@ -35,6 +35,7 @@ class Post:
     public_url: str = ""
     name: str = "slack.post"
     title: str = "Write to Slack"
+    undo: str = "Cannot be undone: a message that was posted stays."
     fields: tuple[Field, ...] = (
         Field("connection", "Connection", "connection", required=True, choices=("slack",),
               help="A channel: see Settings."),
@@ -48,7 +49,7 @@ class Post:
             "to": f"connection {params.get('connection', '')}",
             "headers": {"Content-Type": "application/json"},
             "body": {"text": escaped(str(params.get("text", "")))},
-            "undo": "cannot be undone",
+            "undo": self.undo,
         }
 
     def execute(self, task: Body, now: datetime) -> Outcome:

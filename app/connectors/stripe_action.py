@@ -95,7 +95,7 @@ class StripeAction:
     title: str
     kind: Kind
     fields: tuple[Field, ...] = ()
-    undo = "cannot be undone"
+    undo = "Cannot be undone: what it does at Stripe is final."
     stands_on: ClassVar[Body] = {}  # what a preview takes for granted beyond IMAGINED
 
     def __init__(self, access: StripeAccess) -> None:
