@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from app.adapters.documents import (
     searched_list,
 )
 from app.adapters.sqlite import BUSY_SECONDS, Readers, check_format, connect, named, roll_back, unavailable
+from app.adapters.sqlite_events import EventsInHand
 from app.adapters.sqlite_schema import FORMAT, TABLES, Table, marks, prepare, quoted
 from rules.event import Event, iso
 from rules.kinds import CLAIMABLE
@@ -62,6 +64,8 @@ class SqliteStore:
         self._lock = threading.Lock()
         self._owner: int | None = None  # the thread whose batch is open
         self._broken: Unavailable | None = None  # what ended the open batch before its time
+        self._events = EventsInHand()
+        self._settled = 0  # the last version before the open transaction: what is newer may yet be undone
         self._sequence = 0  # the last version handed out; never reused, so what was deleted cannot come back as itself
 
     def close(self) -> None:
@@ -103,11 +107,13 @@ class SqliteStore:
         if not types:
             return []
         rows = self._read(
-            "SELECT event.body FROM event_keys AS k JOIN event ON event.seq = k.doc WHERE k.tenant = ? AND k.keys = ?"
-            f" AND k.type IN ({marks(len(types))}) AND k.created BETWEEN ? AND ? ORDER BY k.created, k.id",
+            "SELECT event.version, k.type, k.created, event.body FROM event_keys AS k JOIN event ON event.seq = k.doc"
+            f" WHERE k.tenant = ? AND k.keys = ? AND k.type IN ({marks(len(types))}) AND k.created BETWEEN ? AND ?"
+            " ORDER BY k.created, k.id",
             (tenant, key, *types, since, until),
         )
-        return [Event.from_cloudevent(decode(row[0])["event"]) for row in rows]
+        settled = self._settled if self._owner == threading.get_ident() else inf
+        return [self._events.event(*row, keep=row[0] <= settled) for row in rows]
 
     def _read(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         """All rows at once: a cursor left open would hold back the checkpoint."""
@@ -166,7 +172,7 @@ class SqliteStore:
             with unavailable("the store cannot be written"):
                 writer.execute("BEGIN IMMEDIATE")
                 self._sequence = writer.execute("SELECT value FROM meta WHERE name = 'sequence'").fetchone()[0]
-            before = self._sequence
+            before = self._settled = self._sequence
             try:
                 yield
             except sqlite3.DatabaseError as error:
