@@ -24,7 +24,7 @@ class EventsInHand:
         self._old: dict[int, Event] = {}
         self._bytes = 0
 
-    def event(self, version: int, type: str, created: int, stored: bytes, keep: bool = True) -> Event:
+    def event(self, version: int, type: str, created: int, stored: bytes, keep: bool) -> Event:
         """keep: false for a version that a failed transaction may still give to another document."""
         if not keep:
             return event_in(stored, type, created)

@@ -113,7 +113,7 @@ class SqliteStore:
             (tenant, key, *types, since, until),
         )
         settled = self._settled if self._owner == threading.get_ident() else inf
-        return [self._events.event(*row, keep=row[0] <= settled) for row in rows]
+        return [self._events.event(*row, row[0] <= settled) for row in rows]
 
     def _read(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         """All rows at once: a cursor left open would hold back the checkpoint."""

@@ -48,11 +48,11 @@ def test_an_event_is_read_once_while_it_is_in_hand_and_again_when_it_is_not() ->
     one = event("evt_1")
     stored = encode(body(one))
     in_hand = EventsInHand(most=len(stored) * 2)
-    first = in_hand.event(7, one.type, one.created, stored)
-    assert in_hand.event(7, one.type, one.created, stored) is first
+    first = in_hand.event(7, one.type, one.created, stored, True)
+    assert in_hand.event(7, one.type, one.created, stored, True) is first
     for version in range(8, 16):
-        in_hand.event(version, one.type, one.created, stored)
-    again = in_hand.event(7, one.type, one.created, stored)
+        in_hand.event(version, one.type, one.created, stored, True)
+    again = in_hand.event(7, one.type, one.created, stored, True)
     assert again == first
     assert again is not first
 
