@@ -15,6 +15,7 @@ from rules.decision import Decision, Match
 from rules.event import Event, iso
 from rules.memory import DocumentOf, Memory, NotRead, Question, RunOf, Window
 from rules.model import Rule, RuleVersion, Stop
+from rules.money import currency_of
 from rules.ports import ABSENT, Put, Write
 from rules.ruleset import Listening, RuleSet, document_of, subject_of
 from rules.run import OPEN, Command, Run, run_id
@@ -53,7 +54,7 @@ class Deciding:
         self.ruleset = ruleset
         self.memory = memory
         self.now = now
-        self.currency = trace.currency_of(event)
+        self.currency = currency_of(event)
         self.subjects: dict[str | None, str | None] = {}  # by `same`; many rules ask for the same few
         known = memory.candidates
         self.candidates = ruleset.program.candidates(event.type, event.data) if known is None else known

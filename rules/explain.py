@@ -16,6 +16,7 @@ from rules.expr import compile_condition
 from rules.matcher import bound
 from rules.memory import Memory
 from rules.model import All, RuleVersion
+from rules.money import currency_of, is_money
 from rules.nearest import nearest
 from rules.ruleset import subject_of
 from rules.run import OPEN, Run
@@ -278,6 +279,8 @@ def why_not(case: _Case, ledger: Ledger, trigger: Event, one: Event) -> str:
         return f"too old by {span_text(trigger.created - one.created - span)}"
     if when.aggregate and value_of(one, when.aggregate.path) is None:
         return f"it has no {when.aggregate.field}"
+    if when.aggregate and is_money(when.aggregate.path) and currency_of(one) != currency_of(trigger):
+        return f"it is in {currency_of(one) or 'no currency'}, and only {currency_of(trigger) or 'none'} is counted"
     return "it does not count for this rule"
 
 

@@ -22,6 +22,7 @@ from rules.event import Event
 from rules.labels import label
 from rules.matcher import bound
 from rules.model import Rule, RuleVersion, When
+from rules.money import currency_of
 from rules.ruleset import Part
 from rules.tree import tree
 from rules.window import Found, Number, span_of
@@ -54,12 +55,6 @@ def failed_condition(parts: Sequence[Part], event: Event, currency: str | None) 
     return "The conditions are not true."
 
 
-def currency_of(event: Event) -> str | None:
-    thing = event.data.get("data", {}).get("object")
-    currency = thing.get("currency") if isinstance(thing, dict) else None
-    return currency if isinstance(currency, str) and len(currency) == 3 else None
-
-
 def matched(rule: Rule, found: Found) -> str:
     """Why a match is one: "An invoice payment fails for the 2nd time in 3 days (at least 2 within 7 days)."."""
     when = rule.when
@@ -74,7 +69,7 @@ def matched(rule: Rule, found: Found) -> str:
         return f"The first time that {_events((found.trigger.type,))} for this {when.same or 'customer'}."
     if span_of(when) is None:
         return f"{happened}, and every condition is true."
-    return f"{_counting(when, found, happened)} in {_spread(found)} ({needed(rule)})."
+    return f"{_counting(when, found, happened)} in {_spread(found)} ({needed(rule)}){_aside(found)}."
 
 
 def missed(rule: Rule, found: Found) -> str:
@@ -87,7 +82,7 @@ def missed(rule: Rule, found: Found) -> str:
     if when.and_not:
         return f"It happened within {span_text(when.and_not.within)} that {_events(when.and_not.types)}."
     if when.aggregate:
-        return f"The {_aggregate(when, found.number)}; needed is {needed(rule)}."
+        return f"The {_aggregate(when, found.number)}; needed is {needed(rule)}{_aside(found)}."
     return f"{found.number} of {when.at_least}{_within(when)}."
 
 
@@ -103,7 +98,8 @@ def needed(rule: Rule) -> str:
 def window_record(rule: Rule, found: Found) -> JSON:
     """The part of the trace that says what was counted."""
     shown = [event.id for event in found.counted[-_SHOWN:]]
-    return {"number": found.number, "needed": needed(rule), "within": rule.when.within, "counted": shown}
+    record = {"number": found.number, "needed": needed(rule), "within": rule.when.within, "counted": shown}
+    return {**record, "aside": [event.id for event in found.aside[-_SHOWN:]]} if found.aside else record
 
 
 def condition_tree(rule: Rule, found: Found) -> JSON:
@@ -130,6 +126,13 @@ def _counting(when: When, found: Found, happened: str) -> str:
 def _aggregate(when: When, number: Number | None) -> str:
     assert when.aggregate is not None
     return f"{when.aggregate.of} of the {_field(when.aggregate.field)} is {number}"
+
+
+def _aside(found: Found) -> str:
+    """What was left out for its currency: "; 2 in eur not counted"."""
+    named = [currency_of(event) or "no currency" for event in found.aside]
+    parts = [f"{named.count(one)} in {one}" for one in sorted(set(named))]
+    return f"; {' and '.join(parts)} not counted" if parts else ""
 
 
 def _field(text: str) -> str:

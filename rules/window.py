@@ -15,6 +15,7 @@ from rules import paths
 from rules.event import Event
 from rules.fields import MISSING, read
 from rules.model import When
+from rules.money import currency_of, is_money
 
 Number = int | float
 Passes = Callable[[Event], bool]
@@ -25,11 +26,12 @@ EVER = 1 << 40  # seconds; later than any event
 @dataclass(frozen=True, slots=True)
 class Found:
     """What stands at a trigger. number: the count or aggregate, None when there is none. counted: the events that
-    made it, the trigger last."""
+    made it, the trigger last. aside: events of the window in another currency, which are not added up with it."""
 
     trigger: Event
     number: Number | None
     counted: tuple[Event, ...]
+    aside: tuple[Event, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,10 @@ class Ledger:
         if not self._windowed:
             return Found(trigger, self.number(trigger), (trigger,))
         window = self._in(self._window(trigger))
-        counted = (*(event for event in window if event.id != trigger.id), trigger)
-        return Found(trigger, self.number(trigger), counted)
+        alike = self._alike(window, trigger)
+        counted = (*(event for event in alike if event.id != trigger.id), trigger)
+        known = {event.id for event in counted}
+        return Found(trigger, self.number(trigger), counted, tuple(e for e in window if e.id not in known))
 
     def number(self, trigger: Event) -> Number | None:
         """The number that stands at this trigger: a count, an aggregate (None of nothing), or how many spoil it."""
@@ -111,7 +115,8 @@ class Ledger:
             found = self._in(window)
             return sum(1 for event in found if event.id != trigger.id)
         if when.aggregate:
-            values = [value_of(event, when.aggregate.path) for event in self._in(window)]
+            alike = self._alike(self._in(window), trigger)
+            values = [value_of(event, when.aggregate.path) for event in alike]
             return aggregated(when.aggregate.of, values)
         if when.counting != "events":
             path = paths.split(when.counting)
@@ -137,6 +142,13 @@ class Ledger:
 
     def _in(self, window: range) -> list[Event]:
         return self.counted[window.start : window.stop]
+
+    def _alike(self, window: list[Event], trigger: Event) -> list[Event]:
+        """Those that may be aggregated together: of money only what is in the trigger's currency."""
+        if self.when.aggregate is None or not is_money(self.when.aggregate.path):
+            return window
+        currency = currency_of(trigger)
+        return [event for event in window if currency_of(event) == currency]
 
     def _spoilers(self, trigger: Event) -> list[Event]:
         assert self.when.and_not is not None

@@ -55,6 +55,8 @@ def _matches(when: When, trigger: Event, same: list[Event], passes: Passes, path
     window = [e for e in window if _since_reset(when, e, trigger, same)]
     if trigger not in window:
         window = []
+    if when.aggregate and path == "amount":  # the currencies of money are never mixed
+        window = [e for e in window if _value(e, "currency") == _value(trigger, "currency")]
     return _enough(when, window, path)
 
 
@@ -86,5 +88,5 @@ def _has(when: When, event: Event, path: str) -> bool:
     return _value(event, path) is not None or (when.aggregate is None and when.counting == "events")
 
 
-def _value(event: Event, path: str) -> float:
+def _value(event: Event, path: str) -> float | str:
     return event.data["data"]["object"].get(path)  # type: ignore[no-any-return]

@@ -55,6 +55,8 @@ def histories(draw: st.DrawFn) -> list[Event]:
         if draw(st.integers(0, 5)):
             keys.append(f"sub:sub_{draw(st.integers(1, 2))}")
         fields = {} if draw(st.integers(0, 6)) == 0 else {"amount": draw(st.integers(0, 3))}
+        if draw(st.booleans()):
+            fields["currency"] = draw(st.sampled_from(["usd", "eur"]))
         own = "run_1/retry" if draw(st.integers(0, 5)) == 0 else None
         type = draw(st.sampled_from(["t.a", "t.a", "t.b", "t.c"]))
         found.append(event(f"evt_{index}", type, draw(st.integers(0, 12)), keys, causation=own, **fields))
