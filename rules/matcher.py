@@ -111,7 +111,7 @@ class PythonProgram:
         for rule in rules:
             for event_type in rule.when.types:
                 self._by_type.setdefault(event_type, {})[rule.id] = rule.only_if
-        self._holding: dict[str, Callable[[JSON], list[RuleId]]] = {}  # compiled with the first event of the type
+        self._holding: dict[str, Callable[[JSON], set[RuleId]]] = {}  # compiled with the first event of the type
 
     def candidates(self, event_type: str, doc: JSON) -> frozenset[RuleId]:
         if event_type not in self._by_type:
