@@ -8,12 +8,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from app import holds, logs
+from app import breaker, holds, logs, turns
 from app.capped import take_place
+from app.inverses import inverse_of
+from app.lanes import Lane, Lanes, Line, settings_of
 from app.outbox import issued, write_command, write_run
 from app.rulesets import RuleSets
 from rules import workflow
@@ -36,7 +38,8 @@ from rules.ports import (
     Write,
 )
 from rules.run import Command, CommandState, Run
-from rules.steps import put_off, recorded
+from rules.steps import put_off
+from rules.undoing import PREFIX as UNDO
 
 LEASE = timedelta(
     seconds=120
@@ -52,18 +55,19 @@ Connectors = Mapping[str, ActionExecutor]
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A command that may be done now, with everything that was read for it."""
+    """A command that may be done now, with everything that was read for it. run and rule: None for a message of
+    Signalbox itself, which belongs to no run."""
 
     document: Document
     command: Command
-    run: Document
-    rule: Rule
+    run: Document | None
+    rule: Rule | None
     connection: Document | None
     task: Mapping[str, Any]
     span: Span  # begun; `attempt` ends it
 
     @property
-    def line(self) -> tuple[str, str]:
+    def line(self) -> Line:
         """Whose turn it takes: one slow receiver must not delay the others."""
         return self.document.tenant, self.command.connection
 
@@ -80,7 +84,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """now: of this look. elapsed: a stopwatch for spans; it decides nothing."""
+    """now: of this look. elapsed: a stopwatch for spans; it decides nothing. lanes: how each connection does."""
 
     store: Store
     rulesets: RuleSets
@@ -88,9 +92,19 @@ class Desk:
     tracer: Tracer
     now: datetime
     elapsed: Callable[[], float] = time.perf_counter
+    lanes: Lanes = field(default_factory=Lanes)
 
     def claim(self, limit: int) -> list[Document]:
         return self.store.claim("command", self.now, LEASE, limit)
+
+    def lane(self, line: Line) -> Lane:
+        """The connection's lane, by its settings as they are."""
+
+        def read() -> Mapping[str, Any] | None:
+            found = self.store.get(line[0], "connection", line[1])
+            return found.body if found else None
+
+        return self.lanes.refreshed(line, self.now, read)
 
     # ---- may it be done ---------------------------------------------------------------------------------------------
     def prepare(self, document: Document) -> Ready | None:
@@ -112,7 +126,7 @@ class Desk:
         except _Refused as refused:
             self._cancel(document, command, str(refused))
         except holds.Held as held:
-            self._hold(document, command, str(held))
+            self._hold(document, command, str(held), held.until)
         except _Later as later:
             self._put_off(document, command, later)
         except _Full as full:
@@ -122,38 +136,57 @@ class Desk:
         return None
 
     def _ready(self, document: Document, command: Command) -> Ready:
-        tenant = document.tenant
-        run = self.store.get(tenant, "run", command.run_id)
-        if run is None:
-            raise _Refused("its run is gone")
-        _check_run(run.body, command)
+        tenant, run, rule = document.tenant, None, None
+        if command.run_id:
+            run = self.store.get(tenant, "run", command.run_id)
+            if run is None:
+                raise _Refused("its run is gone")
+            _check_run(Run.from_body(run.body), command)
         connection = holds.check(self.store, tenant, command.rule_id, command.connection)
         if command.action not in self.connectors:
             raise holds.Held(f"this installation has no action {command.action}")
-        rule = self.rulesets.rule(self.store, tenant, command.rule_id, command.version)
-        if rule.hours and (opens := opening(rule, command.action, self.now)) > self.now:
-            raise _Later(run, waits_for(rule.hours, opens), opens)
-        self._check_caps(run, rule, command)
+        self._check_connection(connection, command)
+        if run is not None:
+            rule = self.rulesets.rule(self.store, tenant, command.rule_id, command.version)
+            if not command.step.startswith(UNDO):  # taking back waits for no office hours, and reaches nobody
+                self._check_rule(run, rule, command)
+        connection = breaker.probed(self.store, connection, command.id, self.now)
         span = self._begun(tenant, command)
         return Ready(document, command, run, rule, connection, _task(command, run, rule, connection, span), span)
 
+    def _check_connection(self, connection: Document | None, command: Command) -> None:
+        """Whether it rests after failures, and whether it is this action's turn where it keeps order."""
+        body = connection.body if connection else None
+        rests = breaker.rests_until(body, command.id, self.now)
+        if rests is not None:
+            raise holds.Held(f"connection {command.connection} rests, because it failed again and again", rests)
+        if settings_of(body).in_order and (why := turns.waits_for(self.store, command)):
+            raise holds.Held(why)
+
+    def _check_rule(self, run: Document, rule: Rule, command: Command) -> None:
+        if rule.hours and (opens := opening(rule, command.action, self.now)) > self.now:
+            raise _Later(run, waits_for(rule.hours, opens), opens)
+        self._check_caps(run, rule, command)
+
     def _cancel(self, document: Document, command: Command, why: str) -> None:
-        """The command will not be done; an ended run says so at its step."""
+        """The command will not be done; its run says so at its step, and goes on with its undo."""
         writes: list[Write] = [write_command(_cancelled(command, why), document)]
-        found = self.store.get(document.tenant, "run", command.run_id)
-        if found and found.body["steps"].get(command.step, {}).get("state") == "due":
-            run = recorded(
-                Run.from_body(found.body), command.step, self.now, state="skipped", message=f"Not done: {why}"
-            )
-            writes.append(write_run(run, found))
+        found = self.store.get(document.tenant, "run", command.run_id) if command.run_id else None
+        if found:
+            run = Run.from_body(found.body)
+            lost = self._inverse(command.body()) if command.attempts else None
+            advance = workflow.refused(run, command.step, why, self.now, lost)
+            if advance.run is not run:
+                writes.append(write_run(advance.run, found))
+                writes += issued(self.store, document.tenant, advance.commands)
         self._commit(document.tenant, writes)
         logs.line("command.cancelled", correlationid=command.correlation, command=command.id, why=why)
 
-    def _hold(self, document: Document, command: Command, why: str) -> None:
+    def _hold(self, document: Document, command: Command, why: str, until: datetime | None = None) -> None:
         """Look again later. Written only when there is something new to say: the lease puts it off as well."""
-        if command.outcome.get("message") == why:
+        if command.outcome.get("kind") == "held" and command.outcome.get("message") == why:
             return
-        due = iso(self.now + HELD)
+        due = iso(until or self.now + HELD)
         outcome = {**command.outcome, "kind": "held", "message": why, "at": iso(self.now)}
         self._commit(document.tenant, [write_command(replace(command, due_at=due, outcome=outcome), document)])
 
@@ -236,15 +269,25 @@ class Desk:
         for _ in range(CONFLICTS):
             try:
                 self.store.commit(document.tenant, None, self._writes(attempt, document, run))
-                known = ready.connection
-                return holds.tell(self.store, known, ready.line, attempt.outcome, _tries(ready.command) + 1, self.now)
+                return self._tell(attempt)
             except Conflict:  # a stop, an operator, or another worker after our lease: see what is there now
                 document = self.store.get(document.tenant, "command", document.id) or document
-                run = self.store.get(document.tenant, "run", run.id) or run
+                run = run and (self.store.get(document.tenant, "run", run.id) or run)
         logs.line("command.unsettled", logging.ERROR, command=document.id, outcome=attempt.outcome.kind)
         return None
 
-    def _writes(self, attempt: Attempt, document: Document, run_document: Document) -> list[Write]:
+    def _tell(self, attempt: Attempt) -> None:
+        """Let the connection know, and the customer's next action where it keeps order."""
+        ready, outcome = attempt.ready, attempt.outcome
+        lane = self.lanes.lane(ready.line)
+        lane.heard(outcome)
+        tries = holds.Tries(_tries(ready.command) + 1, lane.failures)
+        if holds.tell(self.store, ready.connection, ready.line, outcome, tries, self.now, ready.command.id):
+            self.lanes.recovered.add(ready.line)
+        if outcome.kind in ("done", "branch") and settings_of(ready.connection and ready.connection.body).in_order:
+            turns.let_next(self.store, ready.command, self.now)
+
+    def _writes(self, attempt: Attempt, document: Document, run_document: Document | None) -> list[Write]:
         command = Command.from_body(document.body)
         outcome = _given_up(attempt.outcome, command)
         record = self._record(attempt, outcome)
@@ -259,13 +302,21 @@ class Desk:
             return [write_command(tried, document)]
         kept = _outcome_body(outcome, self.now, _tries(command))
         settled = replace(tried, state=_FINAL[outcome.kind], due_at=None, outcome=kept)
+        if run_document is None or attempt.ready.rule is None:
+            return [write_command(settled, document)]
         run = Run.from_body(run_document.body)
-        advance = workflow.settled(run, attempt.ready.rule, command.step, outcome, self.now)
+        inverse = self._inverse(settled.body()) if outcome.kind == "done" else None
+        advance = workflow.settled(run, attempt.ready.rule, command.step, outcome, self.now, inverse)
         return [
             write_command(settled, document),
             write_run(advance.run, run_document),
             *issued(self.store, document.tenant, advance.commands),
         ]
+
+    def _inverse(self, command: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What would take this command back, kept with its step (rules.run)."""
+        action = self.connectors.get(command["action"])
+        return None if action is None or command["step"].startswith(UNDO) else inverse_of(action, command)
 
     def _again(self, command: Command, outcome: Outcome) -> Command:
         if command.state == "cancelled":
@@ -323,26 +374,30 @@ class _Full(Exception):
         self.run, self.rule, self.why = run, rule, why
 
 
-def _check_run(run: Mapping[str, Any], command: Command) -> None:
-    """Stops, operators and later steps are seen here, just before acting."""
-    if command.outcome.get("replayed") and run["state"] not in ("stopped", "cancelled"):
+def _check_run(run: Run, command: Command) -> None:
+    """Stops, operators, undo and later steps are seen here, just before acting."""
+    if command.outcome.get("replayed") and run.state not in ("stopped", "cancelled") and not run.undo:
         return  # an operator asked for this effect alone
-    if run["state"] != "acting":
-        raise _Refused(f"the run is {run['state']}" + (f": {run['reason']}" if run.get("reason") else ""))
-    if run["steps"].get(command.step, {}).get("state") != "due":
-        raise _Refused("the run has left this step")
+    if why := workflow.may_do(run, command.step):
+        raise _Refused(why)
 
 
-def _task(command: Command, run: Document, rule: Rule, connection: Document | None, span: Span) -> dict[str, Any]:
+_NO_RUN = {"id": "", "key": "signalbox", "story": (), "money": {}, "steps": {}, "events": (), "facts": {}}
+
+
+def _task(
+    command: Command, run: Document | None, rule: Rule | None, connection: Document | None, span: Span
+) -> dict[str, Any]:
     """What the connector is given (app.connectors)."""
+    about = {"id": "", "name": "Signalbox", "number": 0, "why": ""}
     return {
         **command.body(),
         "idempotency_key": command.idempotency_key,
         "attempt": len(command.attempts) + 1,
         "traceparent": f"00-{span.trace_id}-{span.span_id}-01",
         "connection_document": connection.body if connection else None,
-        "run": run.body,
-        "rule": {"id": rule.id, "name": rule.name, "number": command.version, "why": rule.why},
+        "run": run.body if run else _NO_RUN,
+        "rule": {"id": rule.id, "name": rule.name, "number": command.version, "why": rule.why} if rule else about,
     }
 
 
@@ -363,7 +418,8 @@ def _tries(command: Command) -> int:
 
 def _outcome_body(outcome: Outcome, now: datetime, tries: int) -> dict[str, Any]:
     data = dict(outcome.data)
-    return {"kind": outcome.kind, "message": outcome.message, "data": data, "tries": tries, "at": iso(now)}
+    kept = {"kind": outcome.kind, "message": outcome.message, "data": data, "tries": tries, "at": iso(now)}
+    return kept | ({"asked": True} if outcome.after is not None else {})
 
 
 def _trimmed(attempts: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:

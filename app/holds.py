@@ -6,21 +6,29 @@ A held action waits in the store and counts no try. A connection is marked once,
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from app import logs
+from app import breaker, logs
 from app.audit import entry
+from app.lanes import Line, is_failure
 from rules.event import iso
-from rules.ports import ABSENT, Conflict, Document, Outcome, Put, Store
+from rules.ports import ABSENT, Conflict, Document, Outcome, Put, Store, Where
+from rules.run import OURSELVES
 
 FAILING = 3  # tries of one action in a row after which its connection is called failing
 ACTOR = "signalbox"
+PAGE = 100
 
 
 class Held(Exception):
-    """Not now; the message says why."""
+    """Not now; the message says why. until: when to look again, where that is known."""
+
+    def __init__(self, why: str, until: datetime | None = None) -> None:
+        super().__init__(why)
+        self.until = until
 
 
 def check(store: Store, tenant: str, rule_id: str, connection: str) -> Document | None:
@@ -29,7 +37,7 @@ def check(store: Store, tenant: str, rule_id: str, connection: str) -> Document 
     if is_paused(store, tenant, rule_id):
         raise Held("the rule is paused")
     found = store.get(tenant, "connection", connection)
-    if found is None and connection != "stripe":
+    if found is None and connection not in ("stripe", OURSELVES):
         raise Held(f"there is no connection {connection} yet: make it under Settings")
     if found and _is_held(found.body):
         raise Held(f"connection {connection} is held: {found.body.get('reason') or 'paused'}")
@@ -59,34 +67,113 @@ def _is_held(connection: Mapping[str, Any]) -> bool:
 
 
 # ---- the connection's state -----------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Tries:
+    """of_action: of the one action, with this one. in_a_row: failures over the connection, of whatever actions."""
+
+    of_action: int
+    in_a_row: int
+
+
 def tell(
-    store: Store, known: Document | None, line: tuple[str, str], outcome: Outcome, tries: int, now: datetime
-) -> None:
+    store: Store, known: Document | None, line: Line, outcome: Outcome, tries: Tries, now: datetime, command: str = ""
+) -> bool:
     """Let the connection know of an outcome: held when nothing can work until a person mends it, failing after
-    several tries in a row, on again after a success. known: as it was before the try. line: its tenant and name."""
-    tenant, name = line
+    several tries in a row and resting after more, on again after a success. known: as it was before the try.
+    Whether it works again after it rested."""
     state = known.body["state"] if known else "on"
+    rested = known.body.get("breaker") if known else None
     if outcome.pause_connection:
-        _mark(store, tenant, name, outcome.message, True, now)
-    elif outcome.kind == "retry" and state == "on" and known and tries >= FAILING:
-        _mark(store, tenant, name, outcome.message, False, now)
-    elif outcome.kind in ("done", "branch") and state == "failing":
-        _mark(store, tenant, name, "", False, now)
+        _mark(store, line, outcome.message, now, held=True)
+    elif is_failure(outcome) and (tries.in_a_row >= breaker.OPEN_AFTER or (rested and rested["probe"] == command)):
+        _mark(store, line, outcome.message, now, breaker.opened(line[1], rested, now))
+    elif outcome.kind == "retry" and state == "on" and known and tries.of_action >= FAILING:
+        _mark(store, line, outcome.message, now)
+    elif outcome.kind in ("done", "branch") and (state == "failing" or rested):
+        _mark(store, line, "", now)
+        return bool(rested)
+    return False
 
 
-def _mark(store: Store, tenant: str, name: str, reason: str, held: bool, now: datetime) -> None:
+def _mark(
+    store: Store,
+    line: Line,
+    reason: str,
+    now: datetime,
+    rests: Mapping[str, Any] | None = None,
+    held: bool = False,
+) -> None:
+    tenant, name = line
     found = store.get(tenant, "connection", name)
     new = {"name": name, "type": "stripe", "url": "", "state": "on", "reason": "", "created_at": iso(now)}
     body = dict(found.body) if found else new
     state = "failing" if reason else "on"
-    if body["state"] == "paused" or (body["state"] == state and bool(body.get("held")) == held):
+    if not _is_news(body, state, held, rests):
         return
-    if body["state"] == "failing" and body.get("held") and not held:
-        return  # only a person takes that back
     changed = {**body, "state": state, "reason": reason, "held": held, "updated_at": iso(now)}
-    change = entry(now, ACTOR, f"call connection {state}", name, body["state"], state, reason)
+    changed.pop("breaker", None)
+    if rests:
+        changed["breaker"] = dict(rests)
+    writes = [Put("connection", name, changed, found.version if found else ABSENT)]
+    if body["state"] != state or bool(body.get("held")) != held:
+        writes.append(entry(now, ACTOR, f"call connection {state}", name, body["state"], state, reason))
     try:
-        store.commit(tenant, None, [Put("connection", name, changed, found.version if found else ABSENT), change])
+        store.commit(tenant, None, writes)
     except Conflict:
         return  # somebody else was quicker: theirs stands
-    logs.line("connection.marked", logging.WARNING, connection=name, state=state, held=held or None, why=reason)
+    rest = rests["until"] if rests else None
+    marked = {"connection": name, "state": state, "held": held or None, "why": reason, "until": rest}
+    logs.line("connection.marked", logging.WARNING, **marked)
+
+
+def _is_news(body: Mapping[str, Any], state: str, held: bool, rests: Mapping[str, Any] | None) -> bool:
+    """Whether there is something to write; only a person takes back a pause or a hold."""
+    if body["state"] == "paused" or (body["state"] == "failing" and body.get("held") and not held):
+        return False
+    return body["state"] != state or bool(body.get("held")) != held or bool(rests) or bool(body.get("breaker"))
+
+
+# ---- letting go -----------------------------------------------------------------------------------------------------
+def release(store: Store, tenant: str, now: datetime, connection: str | None = None, limit: int = 10**9) -> int:
+    """Make held actions due at once instead of at their next look, the oldest first; how many. Those of a connection
+    that works again come with what it refused, but for what it asked to send later."""
+    where: list[Where] = [("connection", "==", connection)] if connection else []
+    where.append(("state", "==", "due"))
+    count, after = 0, None
+    while count < limit:
+        page = store.find(tenant, "command", where, "created_at", after, PAGE)
+        waiting = [one for one in page.items if _waits(one.body["outcome"], connection is not None)]
+        count += _released(store, waiting, now)
+        after = page.next
+        if after is None:
+            break
+    return count
+
+
+def release_recovered(store: Store, lines: set[Line], now: datetime, limit: int) -> int:
+    """The next part of what waits for connections that work again; a line that has no more leaves the set."""
+    count = 0
+    for line in sorted(lines):
+        released = release(store, line[0], now, line[1], limit)
+        count += released
+        if released < limit:
+            lines.discard(line)
+    return count
+
+
+def _waits(outcome: Mapping[str, Any], recovered: bool) -> bool:
+    return outcome.get("kind") == "held" or (recovered and outcome.get("kind") == "retry" and not outcome.get("asked"))
+
+
+def _released(store: Store, waiting: Sequence[Document], now: datetime) -> int:
+    count = 0
+    with store.batch():
+        for one in waiting:
+            outcome = {**one.body["outcome"], "kind": "released"}
+            try:
+                put = Put("command", one.id, {**one.body, "due_at": iso(now), "outcome": outcome}, one.version)
+                store.commit(one.tenant, None, [put])
+                count += 1
+            except Conflict:
+                continue  # it is being worked on
+    return count

@@ -11,19 +11,20 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal, get_args
 
-from app import author
+from app import author, holds
 from app.audit import entry
 from app.outbox import advanced, write_run
 from app.waking import admit
 from rules import workflow
 from rules.event import iso
 from rules.model import Rule
-from rules.ports import ABSENT, Conflict, DeadDelivery, Document, Inbox, Put, Store, Write
+from rules.ports import ABSENT, ActionExecutor, Conflict, DeadDelivery, Document, Inbox, Put, Store, Write
 from rules.rule import parse
 from rules.run import OPEN, Command, Run
 from rules.steps import Advance, NotPossible, current_step, ended, told
+from rules.undoing import to_take_back
 
-Verb = Literal["cancel", "skip", "retry", "again", "approve", "decline", "release", "discard"]
+Verb = Literal["cancel", "skip", "retry", "again", "approve", "decline", "release", "discard", "undo"]
 Only = Literal["events", "actions"]
 VERBS: tuple[str, ...] = get_args(Verb)
 LONGEST = 500  # characters of a reason
@@ -37,7 +38,7 @@ def act(store: Store, tenant: str, run_id: str, verb: str, actor: str, why: str,
 
     cancel: end it. skip: leave out the step it stands at, or the rest of its wait. retry: the failed step once more
     under the same key. again: the step as a new effect. approve, decline: answer an approval. release: let a parked
-    run go past its limit. discard: end a parked run.
+    run go past its limit. discard: end a parked run. undo: stop it and take back what it did.
     """
     if verb not in VERBS:
         raise NotPossible(f"there is no {verb!r} for a run; choose one of {', '.join(VERBS)}")
@@ -48,6 +49,8 @@ def act(store: Store, tenant: str, run_id: str, verb: str, actor: str, why: str,
         return _release(store, document, rule, actor, why, now)
     if verb == "discard":
         advance = _discarded(run, actor, why, now)
+    elif verb == "undo":
+        advance = _undone(run, actor, why, now)
     else:
         advance = workflow.operate(run, rule, _known(verb), actor, _short(why), now)
     change = entry(now, actor, f"{verb} run", run.id, run.state, advance.run.state, _short(why))
@@ -84,6 +87,39 @@ def _discarded(run: Run, actor: str, why: str, now: datetime) -> Advance:
         raise NotPossible(f"the run is {run.state}; only a parked one can be discarded")
     said = told(run, now, f"Discarded by {actor}" + (f" ({_short(why)})." if why else "."))
     return Advance(ended(said, "cancelled", _short(why) or f"discarded by {actor}", now))
+
+
+def _undone(run: Run, actor: str, why: str, now: datetime) -> Advance:
+    if run.undo:
+        raise NotPossible("what the run did was taken back once already")
+    if run.mode == "watch":
+        raise NotPossible("the run is simulated: it did nothing that could be taken back")
+    if not (workflow.may_undo(run) or workflow.in_flight(run)):
+        raise NotPossible("nothing that the run did can be taken back")
+    return workflow.begin_undo(run, f"{actor}: undo" + (f" ({_short(why)})" if why else ""), now, actor=actor)
+
+
+def undo_preview(store: Store, actions: Mapping[str, ActionExecutor], tenant: str, run_id: str) -> list[Row]:
+    """What an undo of the run would do, newest first: `[{"step", "says", "action", "id", "call"}]`, where `call` is
+    the exact one; a step that cannot be taken back has `cannot` instead."""
+    run = Run.from_body(_run(store, tenant, run_id).body)
+    return [_previewed(entry, actions) for entry in to_take_back(run)]
+
+
+def _previewed(entry: Mapping[str, Any], actions: Mapping[str, ActionExecutor]) -> Row:
+    if entry["state"] != "to come":
+        return {"step": entry["step"], "cannot": entry["message"]}
+    action = actions.get(entry["action"])
+    call = dict(action.preview(entry["params"])) if action else {}
+    call.pop("undo", None)
+    return {
+        "step": entry["step"],
+        "says": entry["says"],
+        "action": entry["action"],
+        "title": action.title if action else entry["action"],
+        "id": entry["command"],
+        "call": call,
+    }
 
 
 def _known(verb: str) -> workflow.Verb:
@@ -199,6 +235,10 @@ def _replay_command(store: Store, document: Document, actor: str, why: str, now:
         raise NotPossible(f"its run is {run.state}, so the action must not happen any more")
     rule = _rule(store, document.tenant, run)
     here = current_step(run, rule)
+    if workflow.is_undoing(run):
+        advance = workflow.operate(run, rule, "retry", actor, _short(why), now)
+        store.commit(document.tenant, None, [*advanced(store, run_document, advance), change])
+        return
     if run.state in ("needs_person", "failed") and here is not None and here.name == command.step:
         advance = workflow.operate(run, rule, "retry", actor, _short(why), now)
         store.commit(document.tenant, None, [*advanced(store, run_document, advance), change])
@@ -234,39 +274,15 @@ def switch(store: Store, tenant: str, what: str, stopped: bool, actor: str, why:
     put = Put("switch", "switches", after, found.version if found else ABSENT)
     store.commit(tenant, None, [put, change])
     if not stopped:
-        release_held(store, tenant, now)
+        holds.release(store, tenant, now)
     return after
-
-
-def release_held(store: Store, tenant: str, now: datetime, connection: str | None = None) -> int:
-    """Make held actions due at once instead of at their next look; how many."""
-    where: list[Any] = [("connection", "==", connection)] if connection else []
-    where.append(("state", "==", "due"))
-    count, after = 0, None
-    while True:
-        page = store.find(tenant, "command", where, "created_at", after, PAGE)
-        held = [one for one in page.items if one.body["outcome"].get("kind") == "held"]
-        for document in held:
-            put = Put("command", document.id, {**document.body, "due_at": iso(now)}, document.version)
-            count += _unless_overtaken(store, tenant, put)
-        after = page.next
-        if after is None:
-            return count
-
-
-def _unless_overtaken(store: Store, tenant: str, put: Put) -> int:
-    try:
-        store.commit(tenant, None, [put])
-    except Conflict:
-        return 0  # it is being worked on
-    return 1
 
 
 # ---- connections ----------------------------------------------------------------------------------------------------
 def resume_connection(store: Store, tenant: str, name: str, actor: str, why: str, now: datetime) -> Row:
     """Send over a held, failing or paused connection again, what waited first."""
     found = author.resume_connection(store, tenant, name, actor, why, now)
-    release_held(store, tenant, now, name)
+    holds.release(store, tenant, now, name)
     return found
 
 

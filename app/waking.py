@@ -22,6 +22,7 @@ from rules.run import OPEN, Run
 from rules.steps import told
 
 LEASE = timedelta(seconds=60)
+IN_HAND = timedelta(seconds=120)  # the longest that a claimed command may be due ahead: app.desk.LEASE
 CONFLICTS = 6
 
 
@@ -51,6 +52,8 @@ def _woken(store: Store, rulesets: RuleSets, document: Document, now: datetime) 
     if run.state not in OPEN:
         store.commit(document.tenant, None, [write_run(replace(run, due_at=None), document)])
         return 1
+    if workflow.is_undoing(run):
+        return _hurry(store, document, run, now)
     if is_paused(store, document.tenant, run.rule_id):
         return 0
     rule = rulesets.rule(store, document.tenant, run.rule_id, run.version)
@@ -59,6 +62,18 @@ def _woken(store: Store, rulesets: RuleSets, document: Document, now: datetime) 
     advance = workflow.woke(run, rule, now)
     store.commit(document.tenant, None, advanced(store, document, advance))
     logs.line("run.woke", correlationid=run.correlation, run=run.id, state=advance.run.state)
+    return 1
+
+
+def _hurry(store: Store, document: Document, run: Run, now: datetime) -> int:
+    """An undo waits for what is in flight. What is due far ahead (a retry, business hours) is looked at now instead,
+    and then refused; what a worker may have in hand is left to it, its lease is short."""
+    writes: list[Write] = [write_run(replace(run, due_at=None), document)]
+    for id in workflow.in_flight(run):
+        command = store.get(document.tenant, "command", id)
+        if command and (command.body["due_at"] or "") > iso(now + IN_HAND):
+            writes.append(Put("command", id, {**command.body, "due_at": iso(now)}, command.version))
+    store.commit(document.tenant, None, writes)
     return 1
 
 

@@ -63,7 +63,7 @@ def reads(event: Event, ruleset: RuleSet, documents: Mapping[str, Read]) -> Plan
     runs = {
         RunOf(id): None
         for read in documents.values()
-        for what in ("stops", "waits")
+        for what in ("stops", "undo", "waits")
         for id in remember.listening(read.body, event.type, event.keys, what)
     }
     return Plan(candidates, (*windows.values(), *runs))

@@ -21,7 +21,7 @@ from rules.ruleset import Listening, RuleSet, document_of, subject_of
 from rules.run import OPEN, Command, Run, run_id
 from rules.steps import subjects_of
 from rules.window import EVER, Found, Passes, changes, span_of
-from rules.workflow import ABSENCE, acted, contradicted, heard, run_key, start, stopped
+from rules.workflow import ABSENCE, acted, begin_undo, contradicted, heard, run_key, start, stopped
 
 JSON = Mapping[str, Any]
 _RUNS = 30  # started by one event at most: a commit has at most 100 writes
@@ -71,11 +71,14 @@ class Deciding:
 
     # ---- open runs --------------------------------------------------------------------------------------------------
     def hear(self) -> None:
-        """Stop the open runs that this event stops, and tell the others what they wait for."""
-        for what in ("stops", "waits"):
+        """Stop the open runs that this event stops, undo those that it undoes, and tell the others what they wait
+        for."""
+        for what in ("stops", "undo", "waits"):
             for id in {id: None for body in self.bodies.values() for id in self.listening(body, what)}:
                 run = self.run(id)
-                if run is None or run.state not in OPEN:
+                if what == "undo":
+                    self.undo(id, run)
+                elif run is None or run.state not in OPEN:
                     self.close(id)
                 elif what == "stops":
                     self.stop(run)
@@ -91,6 +94,21 @@ class Deciding:
         self.save(stopped(run, self.event.type, self.now, self.event.id).run)
         self.close(run.id)
         self.note(run, "stopped", f"{self.event.type} stops the run of {run.rule_name!r}.")
+
+    def undo(self, id: str, run: Run | None) -> None:
+        """Take back what the run did, when the event came within its span; once."""
+        if run is None or run.undo:
+            self.not_undoable(id)
+            return
+        until = next(body["undo"][id]["until"] for body in self.bodies.values() if id in body.get("undo", {}))
+        if not run.triggered <= self.event.created <= until or self.event.id in run.events:
+            return
+        advance = begin_undo(run, self.event.type, self.now, self.event.id)
+        self.save(advance.run)
+        self.commands.extend(advance.commands)
+        self.close(id)
+        self.not_undoable(id)
+        self.note(run, "undone", f"{self.event.type} undoes the run of {run.rule_name!r}.")
 
     def tell(self, run: Run) -> None:
         advance = heard(run, self.memory.rule(run.rule_id, run.version), self.event, self.now)
@@ -213,7 +231,7 @@ class Deciding:
         )
 
     def stopped_already(self, rule: Rule, trigger: Event, evidence: Sequence[str]) -> tuple[str, str] | None:
-        for stop in rule.stop_when:
+        for stop in (*rule.stop_when, *self.listening_of(rule).undo):
             key = run_key(stop, subjects_of(trigger))
             for event in self.later(rule, trigger):
                 if event.type in stop.types and key in event.keys and event.id not in evidence:
@@ -279,7 +297,7 @@ class Deciding:
         if rule.again.after != 0:
             where = remember.slot(rule.id, key, run.mode)
             self.bodies[home] = remember.remembered(self.bodies[home], where, trigger.created, run.id, rule.again.after)
-        if run.state in OPEN:
+        if run.state in OPEN or rule.undo:
             self.register(rule, run, trigger)
         return run
 
@@ -295,11 +313,24 @@ class Deciding:
             "stops": _heard_by(rule.stop_when, run),
             "waits": _heard_by(self.listening_of(rule).waits, run),
         }
+        undo = self.undo_record(rule, run)
         for document in {self.home(rule, trigger): None, **self.stop_documents(rule, trigger)}:
-            self.bodies[document] = remember.opened(self.bodies[document], run.id, record)
+            if run.state in OPEN:
+                self.bodies[document] = remember.opened(self.bodies[document], run.id, record)
+            if undo:
+                self.bodies[document] = remember.undoable(self.bodies[document], run.id, undo)
             self.touched[document] = None
-            if len(self.bodies[document]["open"]) % _SWEPT == 0:
+            if run.state in OPEN and len(self.bodies[document]["open"]) % _SWEPT == 0:
                 self.sweep(document)
+
+    def undo_record(self, rule: Rule, run: Run) -> JSON | None:
+        """What a memory document keeps of a run that an event may undo."""
+        heard_by = _heard_by(self.listening_of(rule).undo, run)
+        if rule.undo is None or not heard_by:
+            return None
+        until = min(EVER, run.triggered + rule.undo.within)
+        more = {"created": run.triggered, "until": until, "undo": heard_by}
+        return {"rule": run.rule_id, "number": run.version, **more}
 
     def sweep(self, document: str) -> None:
         """Drop the runs that have ended without an event, so that a busy customer's document stays small."""
@@ -364,6 +395,11 @@ class Deciding:
         for document, body in self.bodies.items():
             if id in body.get("open", {}):
                 self.bodies[document] = remember.closed(body, [id])
+
+    def not_undoable(self, id: str) -> None:
+        for document, body in self.bodies.items():
+            if id in body.get("undo", {}):
+                self.bodies[document] = remember.undo_heard(body, id)
 
     def decision(self) -> Decision:
         writes: list[Write] = []

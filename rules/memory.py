@@ -4,10 +4,12 @@
 decides again. The memory document of a customer has the body
 
     {"open": {run id: {"rule", "number", "mode", "key", "trigger", "created", "stops", "waits"}},
+     "undo": {run id: {"rule", "number", "created", "until", "undo"}},
      "last": {"rule|key" or "rule|key|watch": {"for": seconds or null, "at": [[trigger's created, run id], ...]}}}
 
-where stops and waits are lists of `[types, key]`. It is bounded: ended runs leave `open`, and `last` keeps a trigger as
-long as its rule's re-entry looks back (`for`; null is for ever).
+where stops, waits and undo are lists of `[types, key]`. It is bounded: ended runs leave `open`, a run leaves `undo`
+when no event can undo it any more (`until`, unix seconds), and `last` keeps a trigger as long as its rule's re-entry
+looks back (`for`; null is for ever).
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ JSON = Mapping[str, Any]
 _GRACE = 40 * 86400  # an event may come this late and still be compared with older runs
 _LEAST = 90 * 86400  # remembered at least, because the next version of a rule may look back longer
 _KEPT = 50  # triggers kept for one rule and key
+_UNDOABLE = 1000  # runs of one document that an event may undo; beyond, the oldest is forgotten
 _SLOTS = 2000  # rules and keys of one document; beyond, the oldest is forgotten
 
 
@@ -162,11 +165,11 @@ def open_runs(body: JSON, rule_id: str, key: str, mode: str) -> list[str]:
 
 
 def listening(body: JSON, event_type: str, keys: Iterable[str], what: str) -> list[str]:
-    """Open runs with a stop or a wait (`what`: stops | waits) that this event is."""
+    """Open runs with a stop or a wait (`what`: stops | waits) that this event is, or runs that it undoes (undo)."""
     carried = frozenset(keys)
     return [
         id
-        for id, entry in body.get("open", {}).items()
+        for id, entry in body.get("undo" if what == "undo" else "open", {}).items()
         if any(event_type in types and key in carried for types, key in entry[what])
     ]
 
@@ -194,7 +197,7 @@ def forgotten(body: JSON, run_id: str) -> dict[str, Any]:
         kept = [one for one in found["at"] if one[1] != run_id]
         if kept:
             last[where] = {**found, "at": kept}
-    return {**closed(body, [run_id]), "last": last}
+    return {**undo_heard(closed(body, [run_id]), run_id), "last": last}
 
 
 def _stale(found: JSON, created: int) -> bool:
@@ -210,3 +213,19 @@ def closed(body: JSON, run_ids: Iterable[str]) -> dict[str, Any]:
 
 def opened(body: JSON, run_id: str, entry: JSON) -> dict[str, Any]:
     return {**body, "open": {**body.get("open", {}), run_id: entry}}
+
+
+def undoable(body: JSON, run_id: str, entry: JSON) -> dict[str, Any]:
+    """The body with a run that an event may undo; those whose time is over leave, a late event's grace apart."""
+    kept = {id: one for id, one in body.get("undo", {}).items() if one["until"] + _GRACE >= entry["created"]}
+    kept[run_id] = entry
+    while len(kept) > _UNDOABLE:
+        del kept[min(kept, key=lambda id: (kept[id]["created"], id))]
+    return {**body, "undo": kept}
+
+
+def undo_heard(body: JSON, run_id: str) -> dict[str, Any]:
+    """The body without a run whose undo has begun, or will never be."""
+    if run_id not in body.get("undo", {}):
+        return dict(body)
+    return {**body, "undo": {id: one for id, one in body["undo"].items() if id != run_id}}

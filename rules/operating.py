@@ -9,6 +9,7 @@ from typing import Literal
 from rules.model import Approve, Do, Rule
 from rules.run import OPEN, Run
 from rules.steps import ABSENCE, Advance, NotPossible, begin, current_step, ended, go, issue, moved, recorded, told
+from rules.undoing import is_undoing, operate_undo
 
 Verb = Literal["cancel", "skip", "retry", "approve", "decline", "again"]
 
@@ -20,6 +21,8 @@ def operate(run: Run, rule: Rule, verb: Verb, actor: str, reason: str, now: date
     again: the step as a new effect, the next generation of its key. approve, decline: answer an approval.
     """
     said = f"{actor}: {verb}" + (f" ({reason})" if reason else "")
+    if is_undoing(run):
+        return operate_undo(run, verb, said, now)
     if verb in ("retry", "again"):
         return _repeat(run, rule, verb, said, now)
     if run.state not in OPEN:

@@ -104,7 +104,6 @@ KEYS = (
     "holdout",
     "examples",
 )
-_NOT_DONE = ("undo",)
 LARGEST = 64 * 1024  # characters of JSON: an operator's document is bounded
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -154,8 +153,6 @@ def _read(
         node.error(f"the document has more than {LARGEST // 1024} KB")
         return None, problems
     context = Context(catalogue, actions, declared)
-    if actions is not None:
-        _refuse_what_is_not_done(node)
     when = read_when(node.child("when"), context) if node.has("when") else None
     only_if = read_condition(node.child("only_if"), context) if _given(node, "only_if") else TRUE
     context.steps = []
@@ -184,13 +181,6 @@ def _read(
         examples=rest.examples(),
     )
     return rule, problems
-
-
-def _refuse_what_is_not_done(node: Node) -> None:
-    """A published rule does all that it says: what this version would not carry out is refused at authoring."""
-    for key in _NOT_DONE:
-        if _given(node, key):
-            node.child(key).error(f"{key!r} is not carried out by this version; leave it out")
 
 
 def _given(node: Node, key: str) -> bool:

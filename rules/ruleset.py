@@ -56,8 +56,8 @@ class Part:
 @dataclass(frozen=True, slots=True)
 class Listening:
     """What a rule listens to. types: whatever can change its matches, and span: how many seconds around an event
-    (rules.window). home: where its own memory is kept. stops: its stops and waits, with where theirs is. wait_types:
-    the types its waits end with."""
+    (rules.window). home: where its own memory is kept. stops: its stops, waits and undo, with where theirs is.
+    wait_types: the types its waits end with. undo: what undoes its runs, matched as a stop is."""
 
     types: frozenset[str]
     span: int | None
@@ -65,6 +65,7 @@ class Listening:
     stops: tuple[tuple[Stop, Home], ...]
     waits: tuple[Stop, ...]
     wait_types: frozenset[str]
+    undo: tuple[Stop, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +129,15 @@ def listens(rule: Rule) -> Listening:
     """Everything the rule listens to, and where the memory of each is kept."""
     triggers = takes_part(rule.when)
     waits = tuple(stop for step in walk(rule.steps) if isinstance(step, Wait) for stop in step.for_event)
+    undo = (Stop(rule.undo.on, rule.undo.same),) if rule.undo else ()
     return Listening(
         types=triggers,
         span=span_of(rule.when),
         home=home_of(Stop(tuple(sorted(triggers)), rule.when.same or ""), triggers),
-        stops=tuple((stop, home_of(stop, triggers)) for stop in (*rule.stop_when, *waits)),
+        stops=tuple((stop, home_of(stop, triggers)) for stop in (*rule.stop_when, *waits, *undo)),
         waits=waits,
         wait_types=frozenset(event_type for stop in waits for event_type in stop.types),
+        undo=undo,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 JSON = Mapping[str, Any]
 RunState = Literal["pending", "waiting", "acting", "needs_person", "parked", "done", "stopped", "failed", "cancelled"]
 OPEN: frozenset[str] = frozenset({"pending", "waiting", "acting", "needs_person", "parked"})
+OURSELVES = "signalbox"  # the connection of actions that touch nothing but our own runs
 CommandState = Literal["due", "done", "person", "dead", "cancelled"]
 
 
@@ -30,10 +31,12 @@ class Run:
     events: the ids that made the match, trigger last. position: path of step indexes that says where it is:
     `(2, 0, 1)` is step 2 (an `if`), its `then` (0; `else` is 1), step 1 in there; `(-1,)` waits for an absence.
     steps: by step name `{"state": "due|waiting|done|branch|failed|person|skipped|would", "at", "message", "data",
-    "command", "until", "ended_by", "generation"}`; the last five only where they mean something.
+    "command", "until", "ended_by", "generation", "inverse"}`; the last six only where they mean something. inverse:
+    what takes the step back, `{"action", "params", "says"}`, or why nothing does, `{"cannot"}`.
     story: sentences with their times, `{"at", "text"}`, oldest first. money: minor units by currency.
     facts: the part of the trigger's envelope that the rule's steps read. heard: events for its waits that came before
     a wait began, `{"event", "type", "created", "keys"}`. contradicted_by: the late event that took the match back.
+    undo: how far taking back what the run did has come, empty when nobody asked for it (rules.undoing).
     """
 
     id: str
@@ -61,6 +64,7 @@ class Run:
     contradicted_by: str | None = None
     facts: JSON = field(default_factory=dict)
     heard: tuple[JSON, ...] = ()
+    undo: JSON = field(default_factory=dict)
 
     def body(self) -> dict[str, Any]:
         return _body(self)

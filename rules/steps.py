@@ -16,12 +16,13 @@ from rules.expr import compile_condition
 from rules.fields import read
 from rules.hours import opening, waits_for
 from rules.model import Approve, Do, If, Rule, Step, Stop, StopStep, Wait
-from rules.run import Command, Run, RunState
+from rules.run import OURSELVES, Command, Run, RunState
 from rules.subjects import PREFIX
 from rules.texts import render
 from rules.words import moment
 
 JSON = Mapping[str, Any]
+_OWN = {"stripe": "stripe", "runs": OURSELVES}
 ABSENCE = (-1,)  # the position of a run that waits to see that something does not come
 
 
@@ -127,7 +128,7 @@ def go(run: Run, rule: Rule, now: datetime) -> Advance:
 def issue(run: Run, rule: Rule, step: Do, now: datetime, generation: int = 0) -> Advance:
     """Ask for the step's outside effect, due when its hours are open: the run acts until the command is settled."""
     opens = opening(rule, step.action, now)
-    command = _command(run, step, now, generation)
+    command = command_of(run, step.name, step.action, render(step.params, readable(run)), now, generation)
     record = {"state": "due", "message": step.action, "command": command.id, "generation": generation}
     run = recorded(run, step.name, now, **record)
     if opens <= now:
@@ -162,18 +163,17 @@ def ends(step: Wait, run: Run, event_type: str, keys: Sequence[str]) -> bool:
 
 
 # ---- the kinds of step ----------------------------------------------------------------------------------------------
-def _command(run: Run, step: Do, now: datetime, generation: int) -> Command:
-    params = render(step.params, readable(run))
-    connector = step.action.partition(".")[0]
+def command_of(run: Run, step: str, action: str, params: JSON, now: datetime, generation: int = 0) -> Command:
+    """The outside effect of a step of the run, due now."""
     return Command(
-        id=f"{run.id}/{step.name}",
+        id=f"{run.id}/{step}",
         tenant=run.tenant,
         run_id=run.id,
-        step=step.name,
+        step=step,
         rule_id=run.rule_id,
         version=run.version,
-        action=step.action,
-        connection="stripe" if connector == "stripe" else str(params.get("connection") or connector),
+        action=action,
+        connection=_connection(action, params),
         params=params,
         state="due",
         customer=run.customer,
@@ -184,6 +184,14 @@ def _command(run: Run, step: Do, now: datetime, generation: int) -> Command:
         subjects=run.subjects,
         generation=generation,
     )
+
+
+def _connection(action: str, params: JSON) -> str:
+    """The line that an action goes over: the step's connection, Stripe, or none but ourselves."""
+    connector = action.partition(".")[0]
+    if connector in _OWN:
+        return _OWN[connector]
+    return str(params.get("connection") or connector)
 
 
 def _would(run: Run, step: Do, now: datetime) -> Run:

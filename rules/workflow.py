@@ -37,6 +37,8 @@ from rules.steps import (
     wait_ended_by,
 )
 from rules.texts import facts_of
+from rules.undoing import PREFIX as UNDO
+from rules.undoing import begin_undo, carry_on, in_flight, is_undoing, may_do, may_undo, undo_refused, undo_settled
 from rules.words import moment, span_text
 
 __all__ = [
@@ -51,12 +53,18 @@ __all__ = [
     "Verb",
     "acted",
     "admit",
+    "begin_undo",
     "contradicted",
     "current_step",
     "heard",
+    "in_flight",
+    "is_undoing",
     "left_out",
+    "may_do",
+    "may_undo",
     "money_of",
     "operate",
+    "refused",
     "run_id",
     "run_key",
     "settled",
@@ -191,13 +199,19 @@ def _timed_out(run: Run, rule: Rule, step: Step, now: datetime) -> Advance:
     return _onward(run, rule, now)
 
 
-def settled(run: Run, rule: Rule, step: str, outcome: Outcome, now: datetime) -> Advance:
-    """A command came to its end (`retry` is none). A run that was ended meanwhile stays so, and tells what was done."""
+def settled(run: Run, rule: Rule, step: str, outcome: Outcome, now: datetime, inverse: JSON | None = None) -> Advance:
+    """A command came to its end (`retry` is none). A run that was ended meanwhile stays so, and tells what was done.
+    inverse: what takes it back (rules.run), kept for an undo."""
     if outcome.kind == "retry":
         return Advance(run)
+    if step.startswith(UNDO):
+        return undo_settled(run, step, outcome, now)
     run = told(run, now, f"{step}: {outcome.message}")
     state = _STEP_STATE[outcome.kind]
-    run = recorded(run, step, now, state=state, message=outcome.message, data=dict(outcome.data))
+    more = {"inverse": dict(inverse)} if inverse else {}
+    run = recorded(run, step, now, state=state, message=outcome.message, data=dict(outcome.data), **more)
+    if is_undoing(run):
+        return carry_on(replace(run, updated_at=iso(now)), now)
     here = current_step(run, rule)
     if run.state != "acting" or here is None or here.name != step:
         return Advance(replace(run, updated_at=iso(now)))
@@ -206,9 +220,23 @@ def settled(run: Run, rule: Rule, step: str, outcome: Outcome, now: datetime) ->
     return _failed(run, rule, here, outcome, now)
 
 
+def refused(run: Run, step: str, why: str, now: datetime, inverse: JSON | None = None) -> Advance:
+    """A command that must not be done any more: its run has ended, or is being taken back. inverse: what takes back
+    the tries whose answers were lost."""
+    if step.startswith(UNDO):
+        return undo_refused(run, step, why, now)
+    if run.steps.get(step, {}).get("state") != "due":
+        return Advance(run)
+    more = {"inverse": dict(inverse)} if inverse else {}
+    run = recorded(run, step, now, state="skipped", message=f"Not done: {why}", **more)
+    return carry_on(run, now) if is_undoing(run) else Advance(run)
+
+
 def left_out(run: Run, rule: Rule, step: str, why: str, now: datetime) -> Advance:
     """An action that will not be done, though its run goes on; a run that has left the step only says so."""
     run = recorded(told(run, now, f"{step}: {why}."), step, now, state="skipped", message=why)
+    if is_undoing(run):
+        return carry_on(replace(run, updated_at=iso(now)), now)
     here = current_step(run, rule)
     if run.state != "acting" or here is None or here.name != step:
         return Advance(replace(run, updated_at=iso(now)))
@@ -232,7 +260,7 @@ def _onward(run: Run, rule: Rule, now: datetime) -> Advance:
 # ---- events ---------------------------------------------------------------------------------------------------------
 def stopped(run: Run, reason: str, now: datetime, event_id: str | None = None) -> Advance:
     """End an open run; one that has ended stays as it is. Its due commands are refused when they are claimed."""
-    if run.state not in OPEN:
+    if run.state not in OPEN or is_undoing(run):
         return Advance(run)
     by = f" ({event_id})" if event_id else ""
     return Advance(ended(told(run, now, f"Stopped: {reason}{by}."), "stopped", reason, now))
@@ -240,7 +268,7 @@ def stopped(run: Run, reason: str, now: datetime, event_id: str | None = None) -
 
 def heard(run: Run, rule: Rule, event: Event, now: datetime) -> Advance:
     """An event that a wait of the run listens to: it ends the wait, or is remembered for a wait to come."""
-    if run.state not in OPEN or event.created < run.triggered or event.id in run.events:
+    if run.state not in OPEN or is_undoing(run) or event.created < run.triggered or event.id in run.events:
         return Advance(run)
     step = current_step(run, rule)
     if run.state == "waiting" and isinstance(step, Wait) and ends(step, run, event.type, event.keys):
@@ -256,7 +284,7 @@ def contradicted(run: Run, event: Event, now: datetime) -> Advance:
         return Advance(run)
     why = f"{event.type} of {moment(seconds(event.created))} came late and takes the match back"
     marked = replace(run, contradicted_by=event.id, updated_at=iso(now))
-    if run.state in OPEN and not acted(run):
+    if run.state in OPEN and not acted(run) and not is_undoing(run):
         return stopped(marked, why, now, event.id)
     return Advance(told(marked, now, f"Contradicted by {event.id}: {why}."))
 

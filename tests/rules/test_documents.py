@@ -234,20 +234,12 @@ def test_a_cap_counts_actions_that_there_are_or_what_carries_the_rules_own_tag()
     assert places(caps=caps) == ["caps[2].tag"]
 
 
-@pytest.mark.parametrize(
-    ("part", "value"),
-    [
-        ("undo", {"on": ["invoice.paid"], "same": "invoice", "within": "P60D"}),
-    ],
-)
-def test_what_this_version_would_not_carry_out_is_refused_when_a_rule_is_written(part: str, value: Any) -> None:
-    assert places(**{part: value}) == [part]
-    assert parse(document(**{part: value})).document[part] == value
-
-
-@pytest.mark.parametrize("part", ["undo"])
-def test_what_this_version_does_not_carry_out_cannot_be_published(part: str) -> None:
-    assert places(**{part: {}})[0] == part
+def test_an_undo_names_its_events_a_subject_that_they_carry_and_a_span() -> None:
+    undo = {"on": ["invoice.paid"], "same": "invoice", "within": "P60D"}
+    assert places(undo=undo) == []
+    assert places(undo={**undo, "on": ["invoice.payd"]}) == ["undo.on[0]"]
+    assert set(places(undo={**undo, "same": "charge"})) == {"undo.same"}
+    assert set(places(undo={})) == {"undo.on", "undo.same", "undo.within"}
 
 
 # ---- against the catalogue ------------------------------------------------------------------------------------------

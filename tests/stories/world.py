@@ -20,7 +20,20 @@ from app.services import Services
 from app.worker import Work, tick
 from rules.event import Event, instant, iso
 from rules.matcher import choose_matcher
-from rules.ports import ActionExecutor, Body, Delivery, Disposition, Document, Field, Outcome, Put, Store, Write
+from rules.ports import (
+    ActionExecutor,
+    Body,
+    Delivery,
+    Disposition,
+    Document,
+    Field,
+    Inverse,
+    Outcome,
+    Put,
+    Reversible,
+    Store,
+    Write,
+)
 from tests.builders import TENANT, event, invoice, services_in_memory
 
 URL = "https://crm.example.com/hook"
@@ -122,7 +135,8 @@ class Outside:
     during: Callable[[Effect], None] = lambda effect: None  # what happens meanwhile
 
     def executes(self, action: ActionExecutor) -> ActionExecutor:
-        return Recording(self, action.name, action.title, action.fields)
+        more = (action.name, action.title, action.fields, action.undo)
+        return RecordingReversible(self, *more, action) if isinstance(action, Reversible) else Recording(self, *more)
 
     def take(self, name: str, task: Body) -> Outcome:
         effect = Effect(
@@ -146,12 +160,23 @@ class Recording:
     name: str
     title: str
     fields: tuple[Field, ...]
+    undo: str
 
     def preview(self, params: Body) -> Body:
         return dict(params)
 
     def execute(self, task: Body, now: datetime) -> Outcome:
         return self.outside.take(self.name, task)
+
+
+@dataclass
+class RecordingReversible(Recording):
+    """The way back is the true action's."""
+
+    action: Reversible
+
+    def inverse(self, command: Body) -> Inverse | None:
+        return self.action.inverse(command)
 
 
 class World:
