@@ -7,6 +7,9 @@ from typing import Any, ClassVar
 
 from app.connectors.stripe_action import GONE, Call, Kind, NotNow, StripeAction, already, other_result
 from app.connectors.stripe_answers import StripeAccess
+from app.connectors.stripe_money import AddInvoiceItem, CreditNote, Refund, RemoveInvoiceItem, VoidCreditNote
+from app.connectors.stripe_pausing import KeepSubscription, PauseSubscription, ResumeSubscription
+from rules.event import instant
 from rules.ports import ActionExecutor, Body, Field, Outcome
 
 BEFORE_RENEWAL = timedelta(hours=1)  # a change for the end of the period must be there when Stripe drafts the invoice
@@ -42,6 +45,14 @@ class ChangePlan(StripeAction):
             help="period_end: an hour before the paid period ends, so that the next invoice has the new price.",
         ),
         Field("from_price", "Price to replace", "price", help="Needed only when a subscription has several items."),
+        Field(
+            "payment",
+            "If the payment fails",
+            "choice",
+            choices=("allow_incomplete", "default_incomplete", "error_if_incomplete", "pending_if_incomplete"),
+            help="allow_incomplete: change all the same. error_if_incomplete: do not change.",
+        ),
+        Field("anchor", "Billing date", "choice", choices=("unchanged", "now"), help="now: a new period begins."),
     )
 
     def call(self, thing: Body, params: Body, now: datetime) -> Call:
@@ -58,6 +69,8 @@ class ChangePlan(StripeAction):
             {
                 "items": [{"id": item["id"], "price": price}],
                 "proration_behavior": params.get("proration") or "none",
+                **({"payment_behavior": params["payment"]} if params.get("payment") else {}),
+                **({"billing_cycle_anchor": {"type": params["anchor"]}} if params.get("anchor") else {}),
             },
             f"Changed the plan of {thing['id']} from {was} to {price}.",
             {
@@ -96,19 +109,38 @@ class CancelSubscription(StripeAction):
     fields: tuple[Field, ...] = (
         Field("when", "When", "choice", choices=("period_end", "now"), default="period_end"),
         Field("comment", "Comment", "template", help="Kept at Stripe with the cancellation."),
+        Field(
+            "feedback",
+            "Reason",
+            "choice",
+            choices=(
+                "customer_service",
+                "low_quality",
+                "missing_features",
+                "switched_service",
+                "too_complex",
+                "too_expensive",
+                "unused",
+                "other",
+            ),
+        ),
+        Field("prorate", "Credit for the unused time", "boolean", help="When it is cancelled now."),
+        Field("invoice_now", "Bill what is left at once", "boolean", help="When it is cancelled now."),
     )
 
     def call(self, thing: Body, params: Body, now: datetime) -> Call:
         if thing["status"] in GONE:
             raise already(f"The subscription {thing['id']} has ended already.", subscription=thing["id"])
-        comment = {"cancellation_details": {"comment": params["comment"]}} if params.get("comment") else {}
+        said = {name: params[name] for name in ("comment", "feedback") if params.get(name)}
+        details: dict[str, Any] = {"cancellation_details": said} if said else {}
         data = {"subscription": thing["id"], "before": {"cancel_at_period_end": thing["cancel_at_period_end"]}}
         if params.get("when") == "now":
-            return Call("cancel", comment, f"Cancelled the subscription {thing['id']}.", data)
+            details |= {name: True for name in ("prorate", "invoice_now") if params.get(name)}
+            return Call("cancel", details, f"Cancelled the subscription {thing['id']}.", data)
         if thing["cancel_at_period_end"]:
             raise already(f"The subscription {thing['id']} ends with its period already.", subscription=thing["id"])
         text = f"The subscription {thing['id']} will end with its paid period."
-        return Call("update", {"cancel_at_period_end": True, **comment}, text, data)
+        return Call("update", {"cancel_at_period_end": True, **details}, text, data)
 
 
 class PauseCollection(StripeAction):
@@ -124,17 +156,30 @@ class PauseCollection(StripeAction):
             choices=("keep_as_draft", "mark_uncollectible", "void"),
             default="keep_as_draft",
         ),
+        Field("resumes_at", "Until", "template", help="2026-12-01T09:00:00Z, or a field with a time. Empty: no end."),
     )
 
     def call(self, thing: Body, params: Body, now: datetime) -> Call:
         _alive(thing)
         behavior = params.get("behavior") or "keep_as_draft"
         paused = thing["pause_collection"]
-        if paused and paused["behavior"] == behavior:
+        wanted = {"behavior": behavior, **_until(params.get("resumes_at"))}
+        if paused and {name: value for name, value in paused.items() if value is not None} == wanted:
             raise already(f"Collection for {thing['id']} is paused already.", subscription=thing["id"])
         data = {"subscription": thing["id"], "before": {"pause_collection": paused}}
         text = f"Paused collection for {thing['id']} ({behavior.replace('_', ' ')})."
-        return Call("update", {"pause_collection": {"behavior": behavior}}, text, data)
+        return Call("update", {"pause_collection": wanted}, text, data)
+
+
+def _until(text: Any) -> dict[str, Any]:
+    """`resumes_at` in unix seconds; a hole that is not filled yet (in a preview) stays."""
+    if text in (None, "") or str(text).startswith("{"):
+        return {"resumes_at": text} if text else {}
+    try:
+        at = int(text) if str(text).isdecimal() else int(instant(str(text)).timestamp())
+    except ValueError:
+        raise NotNow(Outcome("person", f"Collection cannot pause until {str(text)[:40]!r}: that is no time.")) from None
+    return {"resumes_at": at}
 
 
 class ResumeCollection(StripeAction):
@@ -170,10 +215,16 @@ class PayInvoice(StripeAction):
     name = "stripe.pay_invoice"
     title = "Try the payment again"
     kind: Kind = "invoice"
+    fields: tuple[Field, ...] = (
+        Field("payment_method", "Payment method", "template", help="pm_..., or a field that has it. Empty: as usual."),
+        Field("paid_out_of_band", "Paid elsewhere", "boolean", help="yes: nothing is charged, it is called paid."),
+        Field("forgive", "Forgive what a source cannot pay", "boolean", help="As Stripe says; for old sources."),
+    )
 
     def call(self, thing: Body, params: Body, now: datetime) -> Call:
         _open(thing, "paid", ("open", "uncollectible"))
-        return Call("pay", {}, f"The invoice {thing['id']} was paid.", {**_invoice_data(thing), "result": "paid"})
+        given = {name: params[name] for name in ("payment_method", "paid_out_of_band", "forgive") if params.get(name)}
+        return Call("pay", given, f"The invoice {thing['id']} was paid.", {**_invoice_data(thing), "result": "paid"})
 
 
 class VoidInvoice(StripeAction):
@@ -239,4 +290,12 @@ def stripe_actions(access: StripeAccess) -> list[ActionExecutor]:
         MarkUncollectible(access),
         SendInvoice(access),
         SetMetadata(access),
+        PauseSubscription(access),
+        ResumeSubscription(access),
+        KeepSubscription(access),
+        Refund(access),
+        CreditNote(access),
+        VoidCreditNote(access),
+        AddInvoiceItem(access),
+        RemoveInvoiceItem(access),
     ]

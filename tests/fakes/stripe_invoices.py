@@ -395,6 +395,9 @@ def create_credit_note(business: Business, params: Params) -> Obj:
     of_lines = sum(int(line.get("unit_amount", line.get("amount", 0))) * int(line.get("quantity", 1)) for line in lines)
     amount = int(params.get("amount", of_lines))
     room = invoice["amount_remaining"] if invoice["status"] == "open" else invoice["amount_paid"]
+    shares = sum(int(params.get(name, 0)) for name in ("credit_amount", "refund_amount", "out_of_band_amount"))
+    if invoice["status"] == "paid" and shares != amount:
+        raise StripeError(400, "The sum of credit, refund and out of band amounts must equal the credit note's total.")
     if not 0 < amount <= room:
         raise StripeError(400, f"The credit note amount must be between 1 and {room}.", param="amount")
     note: Obj = {

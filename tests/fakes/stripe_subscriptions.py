@@ -282,6 +282,14 @@ def cancel_subscription(business: Business, params: Params, id: str) -> Obj:
     return business.change(subscription, changes, "customer.subscription.deleted")
 
 
+@route("POST", "/v1/subscriptions/{id}/pause", "SubscriptionPauseParams")
+def pause_subscription(business: Business, params: Params, id: str) -> Obj:
+    subscription = business.get("subscription", id)
+    if subscription["status"] not in ("active", "trialing", "past_due"):
+        raise StripeError(400, f"A subscription that is {subscription['status']} cannot be paused.")
+    return business.change(subscription, {"status": "paused"}, "customer.subscription.paused")
+
+
 @route("POST", "/v1/subscriptions/{id}/resume", "SubscriptionResumeParams")
 def resume_subscription(business: Business, params: Params, id: str) -> Obj:
     subscription = business.get("subscription", id)
