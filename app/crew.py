@@ -10,20 +10,24 @@ import time
 from collections import OrderedDict, deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from datetime import timedelta
 from types import TracebackType
 
+from app import holds
 from app.desk import Attempt, Desk
+from app.lanes import EACH, SHORTEST, Lane, Lanes, Line
 from rules.ports import Document
 
-THREADS = 8
+THREADS = 16
 WINDOW = 16  # in flight or not yet settled
-EACH = 4  # at once to one connection
 LINES = 64  # claimed and waiting for a thread, in all
-SLOW_LINE = 4  # of them for a connection that is slow
+SLOW_LINE = SHORTEST  # of them for a connection that is slow
 SLOW = 0.5  # seconds that an attempt may take before its connection counts as slow
+SLOW_THREADS = THREADS // 2  # for all the slow connections together
+SPARE = 4  # threads that only a connection with nothing in flight may take
+RELEASED = 200  # waiting actions of a connection that works again, at one look
 PATIENCE = 0.05  # seconds that one look waits for an answer
-Line = tuple[str, str]  # tenant, connection
+
+__all__ = ["EACH", "SLOW_LINE", "THREADS", "WINDOW", "Crew"]
 
 
 @dataclass(slots=True)
@@ -35,13 +39,13 @@ class _Flight:
 class Crew:
     """Keeps what is in flight between looks; used by one thread, the performing one. Use as a context manager."""
 
-    def __init__(self, threads: int = THREADS, window: int = WINDOW, each: int = EACH) -> None:
-        self.threads, self.window, self.each = threads, window, each
+    def __init__(self, threads: int = THREADS, window: int = WINDOW, lanes: Lanes | None = None) -> None:
+        self.threads, self.window = threads, window
+        self.lanes = lanes or Lanes()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="sending")
         self._lines: OrderedDict[Line, deque[Document]] = OrderedDict()
         self._flying: dict[Future[Attempt], _Flight] = {}
         self._unsettled: list[Attempt] = []
-        self._pace: dict[Line, float] = {}  # seconds an attempt takes, lately
         self._troubled: set[Line] = set()  # whose last answer was a failure
 
     def __enter__(self) -> Crew:
@@ -58,6 +62,7 @@ class Crew:
         """One look: settle what came back, take what is due, start what there is a thread for. How much happened;
         more than nothing while anything is in flight, so that the caller looks again at once."""
         settled = self._settle(desk)
+        settled += holds.release_recovered(desk.store, self.lanes.recovered, desk.now, RELEASED)
         self._take(desk, limit)
         self._trim(desk)
         while self._start(desk) or self._flying:
@@ -83,18 +88,16 @@ class Crew:
             self._lines.setdefault((document.tenant, str(document.body["connection"])), deque()).append(document)
 
     def _trim(self, desk: Desk) -> None:
-        """The line of a slow connection is kept short: the rest comes again when its turn may be."""
+        """A line is kept as short as its connection is slow: the rest comes again when its turn may be."""
         surplus = []
         for name, line in self._lines.items():
-            while self._is_slow(name) and len(line) > SLOW_LINE:
-                surplus.append((line.pop(), self._turn(name)))
+            lane, is_slow = desk.lane(name), self._is_slow(name)
+            beyond = [line.pop() for _ in range(len(line) - lane.length(is_slow))]
+            surplus += [(one, lane.next_turn(desk.now, is_slow)) for one in reversed(beyond)]
         if surplus:
             with desk.store.batch():
                 for document, after in surplus:
                     desk.put_back(document, after)
-
-    def _turn(self, name: Line) -> timedelta:
-        return timedelta(seconds=min(30.0, max(1.0, SLOW_LINE * self._pace.get(name, 1.0))))
 
     def _is_slow(self, name: Line) -> bool:
         late = time.monotonic() - SLOW
@@ -105,24 +108,34 @@ class Crew:
         """Start as much as threads, window and connections allow, one line after the other. Whether any was."""
         started = False
         for name in list(self._lines):
-            line = self._lines[name]
-            while line and self._may_start(name):
+            line, lane = self._lines[name], desk.lane(name)
+            while line and self._may_start(name, lane) and lane.has_token(desk.now):
                 started = self._launch(desk, name, line.popleft()) or started
             self._lines.move_to_end(name)
             if not line:
                 del self._lines[name]
         return started
 
-    def _may_start(self, name: Line) -> bool:
+    def _may_start(self, name: Line, lane: Lane) -> bool:
         if len(self._flying) >= self.threads or len(self._flying) + len(self._unsettled) >= self.window:
             return False
-        now_flying = sum(1 for flight in self._flying.values() if flight.line == name)
-        return now_flying < (1 if self._is_slow(name) else self.each)
+        mine = sum(1 for flight in self._flying.values() if flight.line == name)
+        if mine and len(self._flying) >= self.threads - SPARE:
+            return False
+        is_slow = self._is_slow(name)
+        if is_slow and self._slow_flights() >= SLOW_THREADS:
+            return False
+        return mine < lane.at_once(is_slow)
+
+    def _slow_flights(self) -> int:
+        slow = {flight.line for flight in self._flying.values() if self._is_slow(flight.line)}
+        return sum(1 for flight in self._flying.values() if flight.line in slow)
 
     def _launch(self, desk: Desk, name: Line, document: Document) -> bool:
         ready = desk.prepare(document)
         if ready is None:
             return False
+        desk.lane(name).take()
         self._flying[self._pool.submit(desk.attempt, ready)] = _Flight(name, time.monotonic())
         return True
 
@@ -132,8 +145,7 @@ class Crew:
         for future in ended:
             flight = self._flying.pop(future)
             attempt = future.result()
-            took = time.monotonic() - flight.started
-            self._pace[flight.line] = 0.7 * self._pace.get(flight.line, took) + 0.3 * took
+            self.lanes.lane(flight.line).took(time.monotonic() - flight.started)
             (self._troubled.add if attempt.outcome.kind == "retry" else self._troubled.discard)(flight.line)
             self._unsettled.append(attempt)
 

@@ -284,7 +284,7 @@ class Desk:
         tries = holds.Tries(_tries(ready.command) + 1, lane.failures)
         if holds.tell(self.store, ready.connection, ready.line, outcome, tries, self.now, ready.command.id):
             self.lanes.recovered.add(ready.line)
-        if outcome.kind in ("done", "branch") and settings_of(ready.connection and ready.connection.body).in_order:
+        if outcome.kind in ("done", "branch") and lane.settings.in_order:
             turns.let_next(self.store, ready.command, self.now)
 
     def _writes(self, attempt: Attempt, document: Document, run_document: Document | None) -> list[Write]:

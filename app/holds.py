@@ -134,15 +134,22 @@ def _is_news(body: Mapping[str, Any], state: str, held: bool, rests: Mapping[str
 
 
 # ---- letting go -----------------------------------------------------------------------------------------------------
-def release(store: Store, tenant: str, now: datetime, connection: str | None = None, limit: int = 10**9) -> int:
-    """Make held actions due at once instead of at their next look, the oldest first; how many. Those of a connection
-    that works again come with what it refused, but for what it asked to send later."""
+def release(
+    store: Store,
+    tenant: str,
+    now: datetime,
+    connection: str | None = None,
+    recovered: bool = False,
+    limit: int = 10**9,
+) -> int:
+    """Make held actions due at once instead of at their next look, the oldest first; how many. recovered: the
+    connection works again, so what it failed at comes too, but for what it asked to send later."""
     where: list[Where] = [("connection", "==", connection)] if connection else []
     where.append(("state", "==", "due"))
     count, after = 0, None
     while count < limit:
         page = store.find(tenant, "command", where, "created_at", after, PAGE)
-        waiting = [one for one in page.items if _waits(one.body["outcome"], connection is not None)]
+        waiting = [one for one in page.items if _waits(one.body["outcome"], recovered)]
         count += _released(store, waiting, now)
         after = page.next
         if after is None:
@@ -154,7 +161,7 @@ def release_recovered(store: Store, lines: set[Line], now: datetime, limit: int)
     """The next part of what waits for connections that work again; a line that has no more leaves the set."""
     count = 0
     for line in sorted(lines):
-        released = release(store, line[0], now, line[1], limit)
+        released = release(store, line[0], now, line[1], True, limit)
         count += released
         if released < limit:
             lines.discard(line)

@@ -180,14 +180,17 @@ def discard(store: Store, inbox: Inbox, tenant: str, ids: Sequence[str], actor: 
     dead = _dead_deliveries(inbox, tenant, ids)
     _audit_deliveries(store, tenant, dead, "discard event", actor, why, now)
     events = inbox.discard([one.id for one in dead])
-    actions = 0
+    actions, connections = 0, set()
     for document in _dead_commands(store, tenant, ids):
         command = Command.from_body(document.body)
+        connections.add(command.connection)
         outcome = {**command.outcome, "message": f"Discarded by {actor}: {_short(why)}"}
         gone = replace(command, state="cancelled", due_at=None, outcome=outcome)
         change = entry(now, actor, "discard action", command.id, command.state, "cancelled", _short(why))
         store.commit(tenant, None, [Put("command", command.id, gone.body(), document.version), change])
         actions += 1
+    for name in sorted(connections):  # what waited behind them, where a connection keeps order
+        holds.release(store, tenant, now, name)
     return {"events": events, "actions": actions}
 
 
@@ -282,7 +285,7 @@ def switch(store: Store, tenant: str, what: str, stopped: bool, actor: str, why:
 def resume_connection(store: Store, tenant: str, name: str, actor: str, why: str, now: datetime) -> Row:
     """Send over a held, failing or paused connection again, what waited first."""
     found = author.resume_connection(store, tenant, name, actor, why, now)
-    holds.release(store, tenant, now, name)
+    holds.release(store, tenant, now, name, recovered=True)
     return found
 
 

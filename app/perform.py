@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
+from app import holds
 from app.crew import Crew
 from app.desk import Connectors, Desk
+from app.lanes import Lanes
 from app.rulesets import RuleSets
 from app.waking import wake
 from rules.ports import Document, Store, Tracer
@@ -28,23 +30,31 @@ def perform(
     limit: int = 64,
     pool: Crew | None = None,
     elapsed: Callable[[], float] = time.perf_counter,
+    lanes: Lanes | None = None,
 ) -> int:
     """One look at what is due. Without a pool: one after the other, each settled before the next; how many were
-    executed. With one: see Crew.look. Raises what the store raises; what was claimed comes again."""
-    desk = Desk(store, rulesets, connectors, tracer, now, elapsed)
+    executed. With one: see Crew.look. lanes: what is remembered of each connection between looks, a pool's own where
+    there is one. Raises what the store raises; what was claimed comes again."""
+    desk = Desk(store, rulesets, connectors, tracer, now, elapsed, pool.lanes if pool else lanes or Lanes())
     if pool is not None:
         return pool.look(desk, limit)
+    holds.release_recovered(store, desk.lanes.recovered, now, limit)
     return sum(_one(desk, document) for document in desk.claim(limit))
 
 
 def _one(desk: Desk, document: Document) -> int:
+    lane = desk.lane((document.tenant, str(document.body["connection"])))
+    if not lane.has_token(desk.now):
+        desk.put_back(document, lane.next_turn(desk.now))
+        return 0
     ready = desk.prepare(document)
     if ready is None:
         return 0
+    lane.take()
     desk.settle([desk.attempt(ready)])
     return 1
 
 
 def finish(store: Store, rulesets: RuleSets, connectors: Connectors, tracer: Tracer, now: datetime, pool: Crew) -> int:
     """Before the process ends: write down what is still in flight. How many."""
-    return pool.finish(Desk(store, rulesets, connectors, tracer, now))
+    return pool.finish(Desk(store, rulesets, connectors, tracer, now, lanes=pool.lanes))

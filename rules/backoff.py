@@ -17,13 +17,13 @@ TRIES = 40  # about 45 hours, never under 24: a receiver may be down for a day
 def delay(id: str, tries: int, asked: timedelta | None = None) -> timedelta:
     """How long to wait after this many tries (from 1). asked: what the receiver asked for; it is kept to, and up to a
     tenth is added, so that those who were told the same do not come back together."""
-    part = _part(id, tries)
+    drawn = part(id, tries)
     if asked is not None:
-        return asked * (1 + part / 10)
-    return timedelta(seconds=min(LONGEST, FIRST * 2 ** min(tries - 1, 20)) * part)
+        return asked * (1 + drawn / 10)
+    return timedelta(seconds=min(LONGEST, FIRST * 2 ** min(tries - 1, 20)) * drawn)
 
 
-def _part(id: str, tries: int) -> float:
+def part(id: str, tries: int) -> float:
     """A number in [0, 1) that looks drawn."""
     digest = hashlib.sha256(f"{id}\n{tries}".encode()).digest()
     return int.from_bytes(digest[:7], "big") / 2**56

@@ -72,6 +72,7 @@ _ALL = (
             ("connection", "created_at"),
             ("connection", "state", "created_at"),
             ("customer", "created_at"),
+            ("customer", "state", "created_at"),  # whose turn it is, where a connection keeps order
             ("correlation", "created_at"),
         ),
     ),
