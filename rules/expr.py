@@ -36,8 +36,8 @@ def compile_condition(condition: Condition) -> Callable[[JSON], bool]:
 
     Pure: times are judged against the envelope's own `created`. It never raises on JSON.
     """
-    module = _Module()
-    scope = _Scope(module, "d")
+    module = Module()
+    scope = Scope(module, "d")
     parts = condition.parts if isinstance(condition, All) else (condition,)
     for part in parts:  # fields are read as late as they are needed
         scope.lines.append(f"if not {scope.expression(part)}: return False")
@@ -52,10 +52,10 @@ def compile_conditions(conditions: Mapping[Id, Condition]) -> Callable[[JSON], s
     >>> check({"amount": 2})
     {0, 1}
     """
-    module = _Module()
+    module = Module()
     tests = [test for one in conditions.values() for test in _tests(one)]
     shared = Counter(_key(test) for test in tests if test.operator not in _CHEAP)
-    scope = _Scope(module, "d", shared)
+    scope = Scope(module, "d", shared)
     scope.lines.append("r = set()")
     for path, uses in Counter(path for test in tests for path in _reads(test)).items():
         if uses * _COMMON >= len(conditions):
@@ -70,7 +70,7 @@ def _code(text: str) -> CodeType:
     return compile(text, "<conditions>", "exec")
 
 
-class _Module:
+class Module:
     """The text of the generated functions, and the constants that they name."""
 
     def __init__(self) -> None:
@@ -98,19 +98,19 @@ class _Module:
         return self.names[name]  # type: ignore[no-any-return]
 
 
-class _Scope:
+class Scope:
     """A generated function, or a block in it. base: the variable in which its paths start, `d` the envelope or `i` a
     list's item. shared: how many conditions make a costly test, by its key. outer: the block around this one."""
 
     def __init__(
-        self, module: _Module, base: str, shared: Mapping[str, int] | None = None, outer: _Scope | None = None
+        self, module: Module, base: str, shared: Mapping[str, int] | None = None, outer: Scope | None = None
     ) -> None:
         self.module = module
         self.base = base
         self.shared = shared or {}
         self.lines: list[str] = []
         self.known: dict[object, str] = dict(outer.known) if outer else {}
-        self.root: _Scope = outer.root if outer else self
+        self.root: Scope = outer.root if outer else self
 
     # ---- many conditions ------------------------------------------------------------------------------------------
     def collect(self, group: Group[tuple[Any, Condition]]) -> None:
@@ -125,7 +125,7 @@ class _Scope:
                 self.collect(part)
 
     def block(self, guard: str, group: Group[tuple[Any, Condition]]) -> None:
-        inner = _Scope(self.module, self.base, self.shared, self)
+        inner = Scope(self.module, self.base, self.shared, self)
         inner.collect(group)
         self.lines += [f"if {guard}:", *(f" {line}" for line in inner.lines)]
 
@@ -261,7 +261,7 @@ class _Scope:
 
     def items(self, test: Test) -> str:
         assert test.where is not None
-        inner = _Scope(self.module, "i")
+        inner = Scope(self.module, "i")
         expression = inner.expression(test.where)
         name = self.module.define("i, d", [*inner.lines, f"return {expression}"])
         helper = {"any item": "any_item", "all items": "all_items", "no item": "no_item"}[test.operator]
