@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from secrets import token_bytes
 from typing import Any
 
@@ -17,19 +18,20 @@ from rules.rule import Problem, RuleError
 
 Row = dict[str, Any]
 MANY = 500
+MOST_HOURS = 24 * 30  # that a replaced secret goes on signing
 LONGEST_LIST = 10_000  # members; a list is one document
 
 
 # ---- connections ----------------------------------------------------------------------------------------------------
 def connections(store: Store, tenant: str) -> list[Row]:
-    """Every connection, oldest first, without its secret."""
-    return [dict(found.body) for found in store.find(tenant, "connection", order="created_at", limit=MANY).items]
+    """Every connection, oldest first, without its secrets."""
+    return [kinds.shown(found.body) for found in store.find(tenant, "connection", order="created_at", limit=MANY).items]
 
 
 def connection(store: Store, tenant: str, name: str) -> Row:
     """One connection, without its secret, with `version` to be sent back with a change. LookupError."""
     found = _connection(store, tenant, name)
-    return {**found.body, "version": found.version}
+    return {**kinds.shown(found.body), "version": found.version}
 
 
 def save_connection(
@@ -66,10 +68,13 @@ def save_connection(
         raise RuleError([Problem("secret", f"the {type.secret.label.lower()} is missing")])
     made = new_secret() if missing and type.made else ""
     kept = _connection_body(body, found, secret_name, now)
-    before = _without_headers(found.body) if found else None
-    change = entry(now, actor, "change connection" if found else "add connection", name, before, _without_headers(kept))
+    before = _told(found.body) if found else None
+    change = entry(now, actor, "change connection" if found else "add connection", name, before, _told(kept))
+    private = kinds.private_parts(body, _private(found, secrets))
     if body.get("secret") or made:  # before the commit: a connection is never there without its secret
         secrets.put(secret_name, str(body.get("secret") or made))
+    if any(private.values()):
+        secrets.put(secret_name + kinds.PRIVATE, json.dumps(private))
     store.commit(tenant, None, [Put("connection", name, kept, found.version if found else ABSENT), change])
     return {**connection(store, tenant, name), **({"secret": made} if made else {})}
 
@@ -82,6 +87,38 @@ def pause_connection(store: Store, tenant: str, name: str, actor: str, why: str,
 def resume_connection(store: Store, tenant: str, name: str, actor: str, why: str, now: datetime) -> Row:
     """Send again, what waited first."""
     return _set_state(store, tenant, name, "on", why, actor, now)
+
+
+def replace_secret(
+    store: Store,
+    secrets: Secrets,
+    tenant: str,
+    name: str,
+    hours: int,
+    actor: str,
+    why: str,
+    now: datetime,
+    secret: str = "",
+) -> Row:
+    """Sign with another secret, and for so many hours with the one before as well, so that the receiver can change
+    over without losing anything. Returns the connection; its new `secret` is in it once. RuleError, LookupError."""
+    found = _connection(store, tenant, name)
+    type = kinds.TYPES.get(found.body["type"])
+    if type is None or not type.made:
+        raise RuleError([Problem("type", f"a connection of type {found.body['type']} signs nothing")])
+    wrong = kinds.signing_secret_problem(secret) if secret else []
+    if not 0 <= hours <= MOST_HOURS:
+        wrong.append(f"both secrets sign for 0 to {MOST_HOURS} hours")
+    if wrong:
+        raise RuleError([Problem("secret" if secret else "hours", text) for text in wrong])
+    new = secret.split()[0] if secret else new_secret()
+    before = (secrets.get(found.body["secret_name"]) or "").split()[:1]
+    until = iso(now + timedelta(hours=hours))
+    change = entry(now, actor, "replace secret", name, None, {"both_until": until}, why)
+    secrets.put(found.body["secret_name"], " ".join([new, *before]))
+    body = {**found.body, "both_until": until, "updated_at": iso(now)}
+    store.commit(tenant, None, [Put("connection", name, body, found.version), change])
+    return {**connection(store, tenant, name), "secret": new}
 
 
 def new_secret() -> str:
@@ -104,13 +141,24 @@ def _connection_body(body: Mapping[str, Any], found: Document | None, secret_nam
         kept.update(state="on", reason="")
     kept.update(shown, secret_name=secret_name, updated_at=iso(now))
     if "headers" in body:
-        kept["headers"] = dict(body["headers"] or {})
+        kept["headers"] = dict.fromkeys(body["headers"] or {}, kinds.HIDDEN)
+    if body.get("secret"):  # given anew: it alone signs
+        kept.pop("both_until", None)
     return kept
 
 
-def _without_headers(body: Mapping[str, Any]) -> Row:
-    """What the audit log may keep: a header may hold a credential."""
-    return {key: value for key, value in body.items() if key not in ("headers", "updated_at")}
+def _private(found: Document | None, secrets: Secrets) -> Row:
+    """The private parts as they are kept, or as an older document has them in the clear."""
+    if found is None:
+        return {}
+    query = str(found.body.get("url", "")).partition("?")[2]
+    known = kinds.private_of(found.body, secrets)
+    return {"headers": known.get("headers", {}), "query": known.get("query", "") if query == kinds.HIDDEN else query}
+
+
+def _told(body: Mapping[str, Any]) -> Row:
+    """What the audit log may keep: the query of an address or a header may hold a credential."""
+    return {key: value for key, value in kinds.shown(body).items() if key not in ("headers", "updated_at")}
 
 
 def _set_state(store: Store, tenant: str, name: str, state: str, why: str, actor: str, now: datetime) -> Row:

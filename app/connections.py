@@ -1,29 +1,54 @@
 """The types of connections: what each asks for in Settings, and what cannot be. Keeping them is app.author_lists'.
 
 A connection's document always has `url`, which pages show: the address itself, or what may be shown of it. Where the
-address is the secret (Slack) or is made of parts (SMTP), it is derived from what was given.
+address is the secret (Slack) or is made of parts (SMTP), it is derived from what was given. The query of an address and
+the values of headers may be credentials: the document says HIDDEN in their place, and they are kept with the secrets.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import ipaddress
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
-from rules.ports import Field
+from app.connection_checks import (
+    ADDRESS,
+    header_problem,
+    inside_problem,
+    is_inside,
+    is_plain,
+    signing_secret_problem,
+    url_problem,
+)
+from rules.ports import Body, Field, Secrets
 from rules.rule import Problem
+
+__all__ = [
+    "ADDRESS",
+    "TYPES",
+    "ConnectionType",
+    "opened",
+    "problems",
+    "shown",
+    "signing_secret_problem",
+    "values",
+]
 
 Given = Mapping[str, Any]
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
-HEADERS = frozenset({"host", "content-length", "content-type", "connection", "transfer-encoding", "traceparent"})
-ADDRESS = re.compile(r"[^\s@<>()\[\],;:\\\"]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
 SAID = "This is a test notice from Signalbox. Nothing happened at Stripe."
 TLS = ("starttls", "tls", "none")
+HIDDEN = "…"  # stands in a document for what is kept with the secrets
+PRIVATE = "/private"  # after the secret's name: `{"query", "headers"}`
+# how much may go over a connection (app.lanes)
+PACE: tuple[Field, ...] = (
+    Field("rate", "At most a second", "number", help="Starts in one second. Empty: as fast as it answers."),
+    Field("at_once", "At the same time", "number", help="1 to 64 in flight. Empty: 4."),
+    Field("in_order", "In order for each customer", "boolean", default=False,
+          help="yes: a customer's next one waits for the one before, also behind one that gave up."),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +71,7 @@ class ConnectionType:
 
     @property
     def known(self) -> tuple[str, ...]:
-        names = (field.name for field in self.fields)
+        names = (field.name for field in (*self.fields, *PACE))
         return ("name", "type", "secret", *names, *(("headers",) if self.headers else ()))
 
 
@@ -58,99 +83,120 @@ def problems(given: Given, development: bool) -> list[Problem]:
         wrong.append(Problem("name", "the name is up to 40 lower-case letters, digits and hyphens, such as crm"))
     if str(given.get("type", "webhook")) not in TYPES:
         wrong.append(Problem("type", f"no connection of type {given.get('type')!r}", "webhook"))
-    return wrong + type.problems(given, development)
+    return wrong + _pace_problems(given) + type.problems(given, development)
+
+
+def _pace_problems(given: Given) -> list[Problem]:
+    wrong = []
+    for name, most in (("rate", 1000), ("at_once", 64)):
+        value = given.get(name)
+        if value not in (None, "") and not (_is_number(value) and 0 < float(value) <= most):
+            wrong.append(Problem(name, f"write a number from 1 to {most}, or nothing"))
+    if given.get("in_order") not in (None, "", True, False, "true", "false"):
+        wrong.append(Problem("in_order", "write true or false", "false"))
+    return wrong
+
+
+def _is_number(value: Any) -> bool:
+    return not isinstance(value, bool) and re.fullmatch(r"\d{1,4}(\.\d{1,3})?", str(value)) is not None
 
 
 def values(given: Given) -> dict[str, Any]:
     """What of it the document keeps: the type's fields, and `url` to be shown."""
     type = TYPES[given.get("type", "webhook")]
     kept = {field.name: _value(field, given.get(field.name, field.default)) for field in type.fields}
-    return {"type": type.name, **kept, "url": type.shown({**kept, **given})}
+    pace = {field.name: _pace(field, given[field.name]) for field in PACE if field.name in given}
+    return {"type": type.name, **kept, "url": shown_url(type.shown({**kept, **given})), **pace}
 
 
 def _value(field: Field, value: Any) -> Any:
     return int(value) if field.type == "number" else value
 
 
+def _pace(field: Field, value: Any) -> Any:
+    if field.type == "boolean":
+        return value in (True, "true")
+    return None if value in (None, "") else float(value) if field.name == "rate" else int(float(value))
+
+
+# ---- what is not shown ----------------------------------------------------------------------------------------------
+def shown_url(url: str) -> str:
+    """The address without its query."""
+    base, mark, _ = url.partition("?")
+    return base + (mark and mark + HIDDEN)
+
+
+def shown(document: Body) -> dict[str, Any]:
+    """A connection's document as pages, API and audit log may have it."""
+    headers = document.get("headers")
+    hidden = {"headers": dict.fromkeys(headers, HIDDEN)} if headers else {}
+    return {**document, "url": shown_url(str(document.get("url", ""))), **hidden}
+
+
+def private_parts(given: Given, earlier: Given) -> dict[str, Any]:
+    """What is kept with the secrets, `{"query", "headers"}`; what is given as HIDDEN stays as it was earlier."""
+    query = str(given.get("url") or "").partition("?")[2]
+    known = earlier.get("headers", {})
+    headers = given.get("headers", known)
+    kept = {name: known.get(name, "") if value == HIDDEN else value for name, value in (headers or {}).items()}
+    return {"query": earlier.get("query", "") if query == HIDDEN else query, "headers": kept}
+
+
+def private_of(document: Body, secrets: Secrets) -> dict[str, Any]:
+    """The private parts of a connection; `{}` when it has none."""
+    if HIDDEN not in document.get("url", "") and not document.get("headers"):
+        return {}
+    found = json.loads(secrets.get(document["secret_name"] + PRIVATE) or "{}")
+    clear = {name: value for name, value in (document.get("headers") or {}).items() if value != HIDDEN}
+    return {**found, "headers": {**found.get("headers", {}), **clear}}
+
+
+def opened(document: Body, secrets: Secrets) -> tuple[str, dict[str, str]]:
+    """The whole address of a connection and its own headers, for the moment of sending."""
+    private = private_of(document, secrets)
+    url = str(document["url"])
+    if url.endswith("?" + HIDDEN):
+        url = url.removesuffix(HIDDEN) + str(private.get("query", ""))
+    return url, dict(private.get("headers", {}))
+
+
 # ---- signed webhooks ------------------------------------------------------------------------------------------------
 def _webhook_problems(given: Given, development: bool) -> list[Problem]:
     wrong = [Problem("url", text) for text in url_problem(given.get("url"), development)]
     if given.get("secret"):
-        wrong += [Problem("secret", text) for text in _signing_secret_problem(given["secret"])]
+        wrong += [Problem("secret", text) for text in signing_secret_problem(given["secret"])]
     headers = given.get("headers") or {}
     if not isinstance(headers, Mapping):
         return [*wrong, Problem("headers", "headers are names with texts")]
-    return wrong + [Problem(f"headers.{key}", text) for key, value in headers.items() for text in _header(key, value)]
+    return wrong + [
+        Problem(f"headers.{key}", text) for key, value in headers.items() for text in header_problem(key, value)
+    ]
 
 
-def url_problem(url: Any, development: bool) -> list[str]:
-    """What is wrong with an address that a user gave, by its text alone."""
-    try:
-        parts = urlsplit(url if isinstance(url, str) else "")
-        host, _ = parts.hostname or "", parts.port
-    except ValueError:
-        return ["the address cannot be read; write https://crm.example.com/hooks/signalbox"]
-    if parts.scheme not in ("https", "http") or not host or any(c.isspace() for c in str(url)):
-        return ["write the whole address, https://crm.example.com/hooks/signalbox"]
-    if parts.username or parts.password:
-        return ["the address may hold no user name or password; send them as a header"]
-    inside = _is_inside(host)
-    if parts.scheme == "http" and not (development and inside == "loopback"):
-        return ["notices go over https only; http is for this machine in development"]
-    return _inside_problem(host, development)
-
-
-def _inside_problem(host: str, development: bool) -> list[str]:
-    inside = _is_inside(host)
-    if inside and not (development and inside == "loopback"):
-        return ["this address is inside the network where Signalbox runs; give one that the internet reaches"]
-    return []
-
-
-def _is_inside(host: str) -> str:
-    """`loopback`, `private` or nothing, by the text alone; the name's addresses are checked when sending."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return "loopback"
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return "private" if host.endswith((".internal", ".local")) or "." not in host else ""
-    return "loopback" if address.is_loopback else "" if address.is_global else "private"
-
-
-def _signing_secret_problem(secret: Any) -> list[str]:
-    """Several, with spaces between, while one is replaced by another."""
-    given = str(secret).split()
-    good = bool(given) and all(24 <= len(_secret_bytes(one)) <= 64 for one in given)
-    return [] if good else ["the secret is whsec_ and 24 to 64 bytes in base64; leave it empty to have one made"]
-
-
-def _secret_bytes(text: str) -> bytes:
-    try:
-        return base64.b64decode(text.removeprefix("whsec_"), validate=True) if text.startswith("whsec_") else b""
-    except (binascii.Error, ValueError):
-        return b""
-
-
-def _header(key: Any, value: Any) -> list[str]:
-    name = str(key)
-    if not re.fullmatch(r"[A-Za-z0-9-]{1,60}", name) or name.lower() in HEADERS or name.lower().startswith("webhook-"):
-        return [f"{name!r} cannot be set here"]
-    return (
-        [] if isinstance(value, str) and value.isprintable() and len(value) <= 2000 else ["the value is no plain text"]
-    )
-
-
+SIGNING = Field("secret", "Signing secret", help="Leave it empty and one is made, and shown once.")
 WEBHOOK = ConnectionType(
     "webhook",
     "Signed webhook",
     "Takes the signed notices of your rules: a CRM, a gateway, any receiver of Standard Webhooks.",
     (Field("url", "Address", required=True, help="Takes a POST with a CloudEvent, signed as Standard Webhooks say."),),
-    Field("secret", "Signing secret", help="Leave it empty and one is made, and shown once."),
+    SIGNING,
     _webhook_problems,
     lambda given: str(given["url"]),
     "crm.notify",
     lambda _: {"stage": "Test", "message": SAID},
+    made=True,
+    headers=True,
+)
+ACCESS = ConnectionType(
+    "access",
+    "API access",
+    "Tells the gateway of your API whom to lock out and whom to let in, by signed webhooks.",
+    (Field("url", "Address", required=True, help="Takes signalbox.access.suspended and signalbox.access.resumed."),),
+    SIGNING,
+    _webhook_problems,
+    lambda given: str(given["url"]),
+    "access.resume",
+    lambda _: {"reason": SAID},
     made=True,
     headers=True,
 )
@@ -162,22 +208,16 @@ def _smtp_problems(given: Given, development: bool) -> list[Problem]:
     wrong = (
         [] if re.fullmatch(r"[A-Za-z0-9.:-]{1,253}", host) else [Problem("host", "write the name of the mail server")]
     )
-    wrong += [Problem("host", text) for text in _inside_problem(host, development)] if not wrong else []
+    wrong += [Problem("host", text) for text in inside_problem(host, development)] if not wrong else []
     if not str(given.get("port", "587")).isdecimal() or not 0 < int(given.get("port", 587)) < 65536:
         wrong.append(Problem("port", "a port is a number from 1 to 65535; most servers take mail on 587"))
     if tls not in TLS:
         wrong.append(Problem("tls", "the encryption is starttls, tls or none", "starttls"))
-    elif tls == "none" and not (development and _is_inside(host) == "loopback"):
+    elif tls == "none" and not (development and is_inside(host) == "loopback"):
         wrong.append(Problem("tls", "mail is encrypted; none is for this machine in development", "starttls"))
     if not ADDRESS.fullmatch(str(given.get("from") or "")):
         wrong.append(Problem("from", "write the sender's address, such as billing@example.com"))
-    return wrong + [
-        Problem(key, "this is no plain text") for key in ("user", "secret") if not _is_plain(given.get(key))
-    ]
-
-
-def _is_plain(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and len(value) <= 2000 and (value.isprintable() or not value))
+    return wrong + [Problem(key, "this is no plain text") for key in ("user", "secret") if not is_plain(given.get(key))]
 
 
 SMTP = ConnectionType(
@@ -222,4 +262,4 @@ SLACK = ConnectionType(
     lambda _: {"text": SAID},
 )
 
-TYPES: Mapping[str, ConnectionType] = {type.name: type for type in (WEBHOOK, SMTP, SLACK)}
+TYPES: Mapping[str, ConnectionType] = {type.name: type for type in (WEBHOOK, ACCESS, SMTP, SLACK)}

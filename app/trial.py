@@ -57,6 +57,7 @@ def _task(tenant: str, connection: Body, now: datetime) -> Body:
         "created_at": iso(now),
         "attempt": 1,
         "idempotency_key": f"{id}/0",
+        "trial": True,
         "traceparent": f"00-{trace}-{span}-01",
         "run": run,
         "rule": {"id": "test", "name": "Test notice", "number": 0, "why": SAID},

@@ -61,6 +61,11 @@ _ACTIONS: Final = {
     "stripe.add_invoice_item": "add an item to the next invoice",
     "stripe.remove_invoice_item": "remove an item from the next invoice",
     "crm.notify": "tell the CRM",
+    "crm.task": "open a task in the CRM",
+    "crm.close_task": "close a task in the CRM",
+    "crm.stage": "move the customer’s stage in the CRM",
+    "access.suspend": "suspend access to the API",
+    "access.resume": "resume access to the API",
     "mail.send": "send the customer an e-mail",
     "slack.post": "write to Slack",
 }
@@ -68,6 +73,8 @@ _ACTIONS: Final = {
 _TOLD: Final = {
     "stripe.change_plan": ("price", "move the subscription to {}"),
     "crm.notify": ("connection", "tell {}"),
+    "crm.task": ("title", "open the task {} in the CRM"),
+    "crm.stage": ("stage", "move the customer to the stage {} in the CRM"),
     "mail.send": ("subject", "send the customer the e-mail {}"),
     "slack.post": ("text", "write {} to Slack"),
 }
@@ -344,7 +351,11 @@ class _Speaker:
 
     def examples(self) -> Iterator[str]:
         for number, example in enumerate(self.rule.examples, 1):
-            yield f"Example {number}: {plain_value(dict(example))}."
+            given = listed([plain_value(event) for event in example["given"]], "and")
+            said = {key: part for key, part in example.items() if key not in ("given", "then", "because")}
+            because = f", because {plain_value(example['because'])}" if "because" in example else ""
+            more = f" ({plain_value(said)})" if said else ""
+            yield f"Example {number}: given {given}, it {example['then']}{because}{more}."
 
     def name(self) -> Iterator[str]:
         yield f"This rule is called {quoted(self.rule.name)}."

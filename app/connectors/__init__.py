@@ -11,8 +11,8 @@ To add an action
      Unconfigured when a setting is missing: the action waits and no try is counted. Let surprises rise.
   4. Keep secrets and personal values out of `request` and `response`; keep the time-out under 30 seconds.
   5. When it needs a connection of a new type, describe that in app/connections.py: its fields, its secret and its test.
-  6. Say in `undo` (plain words) what undoing it does, or "Cannot be undone: ..." with the reason; what can be undone has
-     `inverse(command)` (rules.ports.Reversible). The action that undoes reads the state first and answers `person`
+  6. Say in `undo` (plain words) what undoing it does, or "Cannot be undone: ..." with the reason; what can be undone
+     has `inverse(command)` (rules.ports.Reversible). The action that undoes reads the state first and answers `person`
      when it finds neither what we left nor what was before: it overwrites nothing that somebody changed meanwhile.
   7. Say it in plain words in rules/english.py.
   8. Add it to `actions` below, a fake of its target to tests/fakes, and a test for every kind of answer.
@@ -25,7 +25,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from app.connectors.crm_webhook import Notify
+from app.connectors.access import Resume, Suspend
+from app.connectors.crm_webhook import CloseTask, MoveStage, Notify, OpenTask
 from app.connectors.delivery import Courier
 from app.connectors.mail import SendMail
 from app.connectors.slack import Post
@@ -46,8 +47,14 @@ def actions(
     """Every action by name. public_url: where this installation's pages are, for links in notices ("" = paths only)."""
     access = StripeAccess(stripe_api_key, stripe_api_base)
     courier = courier or Courier(development)
+    webhook = courier, secrets, vault, public_url.rstrip("/")
     ours: tuple[ActionExecutor, ...] = (
-        Notify(courier, secrets, vault, public_url.rstrip("/")),
+        Notify(*webhook),
+        OpenTask(*webhook),
+        CloseTask(*webhook),
+        MoveStage(*webhook),
+        Suspend(*webhook),
+        Resume(*webhook),
         SendMail(courier, secrets, vault),
         Post(courier, secrets, vault, public_url.rstrip("/")),
     )

@@ -1,96 +1,40 @@
-"""`crm.notify`: tell the CRM, by a signed webhook (https://www.standardwebhooks.com) whose body is a CloudEvent.
-
-The id is the command's on every try, so a receiver that remembers ids gets each notice once. The body says only what
-was settled when the command was made, so every try sends the same bytes but for personal values erased meanwhile.
+"""The generic CRM, over signed webhooks: `crm.notify` tells it something, `crm.task` and `crm.close_task` have it open
+and close a task, `crm.stage` has it move a stage. How they are signed and sent is app.connectors.signed's.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import hmac
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
-from app.connectors.delivery import Courier, Forbidden, Reply, Undelivered
-from app.connectors.personal import connection_of, masked, revealed
-from rules.ports import Body, Field, Outcome, Secrets, Unconfigured, Vault
+from app.connectors.delivery import Courier
+from app.connectors.personal import connection_of
+from app.connectors.signed import Signer, circumstances, event_of, preview_of
+from rules.ports import Body, Field, Inverse, Outcome, Secrets, Vault
 
 TYPE = "signalbox.crm.notify"
-REFUSED = (400, 413, 415, 422)  # the receiver has read it and will never take it
-LOCKED = {401: "refused our credentials (401)", 403: "refused us (403)", 410: "said that it is gone for good (410)"}
-LONGEST_WAIT = timedelta(days=1)
+OPENED, CLOSED, MOVED = "signalbox.crm.task.opened", "signalbox.crm.task.closed", "signalbox.crm.stage.changed"
 SENTENCES, EVENTS = 20, 50  # of the run that a notice tells, the latest; a notice stays under 20 kB
-SHOWN = 1000  # characters of an answer that are kept
-
-
-# ---- the signature --------------------------------------------------------------------------------------------------
-def keys(secret: str) -> list[bytes]:
-    """The signing keys in a stored secret: one `whsec_` and base64, or several with spaces while one is replaced."""
-    return [key_of(one) for one in secret.replace(",", " ").split()]
-
-
-def key_of(secret: str) -> bytes:
-    """The bytes of one secret. Raises ValueError."""
-    try:
-        return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-    except binascii.Error as error:
-        raise ValueError("a signing secret is whsec_ and base64") from error
-
-
-def signature(key: bytes, id: str, timestamp: int, body: bytes) -> str:
-    """One `v1,...` of the `webhook-signature` header."""
-    signed = f"{id}.{timestamp}.".encode() + body
-    return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
-
-
-def signed_headers(secret: str, id: str, now: datetime, body: bytes) -> dict[str, str]:
-    """The three headers of Standard Webhooks; one signature for each key. Raises ValueError."""
-    timestamp = int(now.timestamp())
-    signatures = [signature(key, id, timestamp, body) for key in keys(secret)]
-    return {"webhook-id": id, "webhook-timestamp": str(timestamp), "webhook-signature": " ".join(signatures)}
+CONNECTION = Field("connection", "Connection", "connection", required=True, choices=("webhook",),
+                   help="Where the notice goes: see Settings.")  # fmt: skip
 
 
 # ---- the notice -----------------------------------------------------------------------------------------------------
 def notice(task: Body, public_url: str = "") -> dict[str, Any]:
-    """The CloudEvent. Sentences and steps that came after the command was made are left out: see the top."""
-    run, rule, subjects = task["run"], task["rule"], task["subjects"]
+    """The CloudEvent. Sentences and steps that came after the command was made are left out."""
+    run = task["run"]
     before = [sentence for sentence in run["story"] if sentence["at"] <= task["created_at"]]
-    return {
-        "specversion": "1.0",
-        "id": task["id"],
-        "source": f"signalbox/{task['tenant']}",
-        "type": TYPE,
-        "subject": run["key"],
-        "time": task["created_at"],
-        "datacontenttype": "application/json",
-        "correlationid": task["correlation"],
-        "causationid": task["trigger"],
-        "data": {
-            "rule": {name: rule.get(name) for name in ("id", "name", "number", "why")},
-            "run": run["id"],
-            "step": task["step"],
-            "stage": task["params"].get("stage", ""),
-            "message": task["params"].get("message", ""),
-            "customer": task["customer"],
-            "subscription": subjects.get("sub"),
-            "invoice": subjects.get("in"),
-            "amounts": dict(run["money"]),
-            "because": before[0]["text"] if before else "",
-            "story": before[-SENTENCES:],
-            "done": _done(run, task["created_at"]),
-            "events": list(run["events"])[-EVENTS:],
-            "links": {
-                "run": f"{public_url}/runs/{run['id']}",
-                "event": f"{public_url}/events/{task['trigger']}",
-            },
-        },
+    data = {
+        **circumstances(task, public_url),
+        "stage": task["params"].get("stage", ""),
+        "message": task["params"].get("message", ""),
+        "story": before[-SENTENCES:],
+        "done": _done(run, task["created_at"]),
+        "events": list(run["events"])[-EVENTS:],
     }
+    return event_of(task, TYPE, data)
 
 
 def _done(run: Body, until: str) -> list[dict[str, Any]]:
@@ -102,117 +46,136 @@ def _done(run: Body, until: str) -> list[dict[str, Any]]:
     ]
 
 
-# ---- the action -----------------------------------------------------------------------------------------------------
-@dataclass
-class Notify:
-    """See rules.ports.ActionExecutor."""
+# ---- the actions ----------------------------------------------------------------------------------------------------
+class _ToTheCrm:
+    """See rules.ports.ActionExecutor. type: of the event. texts: what of its data may hold personal values."""
 
-    courier: Courier
-    secrets: Secrets
-    vault: Vault
-    public_url: str = ""
-    name: str = "crm.notify"
-    title: str = "Notify the CRM"
-    undo: str = "Cannot be undone: a notice that was received stays received."
+    name: str
+    type: str
+    undo: str
+    texts: tuple[str, ...] = ()
+
+    def __init__(self, courier: Courier, secrets: Secrets, vault: Vault, public_url: str = "") -> None:
+        self.signer = Signer(courier, secrets, vault, public_url)
+
+    def data(self, params: Body, id: str) -> dict[str, Any]:
+        """What the event says beside its circumstances. id: the command's."""
+        raise NotImplementedError
+
+    def event(self, task: Body) -> dict[str, Any]:
+        data = {**circumstances(task, self.signer.public_url), **self.data(task["params"], task["id"])}
+        return event_of(task, self.type, data)
+
+    def preview(self, params: Body) -> Body:
+        return preview_of(params, self.type, self.data(params, "(run)/(step)"), self.undo)
+
+    def execute(self, task: Body, now: datetime) -> Outcome:
+        connection = connection_of(task, "webhook")
+        return self.signer.send(task, connection, self.event(task), now, self.texts)
+
+
+class Notify(_ToTheCrm):
+    name = "crm.notify"
+    title = "Notify the CRM"
+    type = TYPE
+    undo = "Cannot be undone: a notice that was received stays received."
+    texts = ("message",)
     fields: tuple[Field, ...] = (
-        Field(
-            "connection",
-            "Connection",
-            "connection",
-            required=True,
-            choices=("webhook",),
-            help="Where the notice goes: see Settings.",
-        ),
+        CONNECTION,
         Field("stage", "Stage", help="What the CRM should show, such as: At risk - payment"),
         Field("message", "Message", "template", help="A text; {{ data.object.id }} puts a field of the event in."),
     )
 
-    def preview(self, params: Body) -> Body:
-        data = {"stage": params.get("stage", ""), "message": params.get("message", "")}
-        return {
-            "method": "POST",
-            "to": f"connection {params.get('connection', '')}",
-            "headers": {"webhook-id": "(run)/(step)", "webhook-signature": "v1,..."},
-            "body": {"specversion": "1.0", "type": TYPE, "data": data},
-            "undo": self.undo,
-        }
+    def data(self, params: Body, id: str) -> dict[str, Any]:
+        return {"stage": params.get("stage", ""), "message": params.get("message", "")}
+
+    def event(self, task: Body) -> dict[str, Any]:
+        return notice(task, self.signer.public_url)
+
+
+class OpenTask(_ToTheCrm):
+    name = "crm.task"
+    title = "Open a task in the CRM"
+    type = OPENED
+    undo = "the task is closed"
+    texts = ("title", "text", "owner")
+    fields: tuple[Field, ...] = (
+        CONNECTION,
+        Field("title", "Title", "template", required=True, help="Such as: Call about invoice {{ data.object.number }}"),
+        Field("text", "Text", "template"),
+        Field("owner", "Owner", "template", help="Whoever the CRM knows by this name."),
+        Field("due", "Due", "template", help="2026-12-01T09:00:00Z, or a field with a time."),
+        Field("priority", "Priority", "choice", choices=("low", "normal", "high"), default="normal"),
+    )
+
+    def data(self, params: Body, id: str) -> dict[str, Any]:
+        """task: its id for ever, so that it is opened once and can be closed."""
+        told = {name: params.get(name, "") for name in ("title", "text", "owner", "due")}
+        return {"task": id, **told, "priority": params.get("priority") or "normal"}
 
     def execute(self, task: Body, now: datetime) -> Outcome:
-        connection = connection_of(task, "webhook")
-        body = notice(task, self.public_url)
-        payload = json.dumps(self._revealed(body, task), separators=(",", ":")).encode()
-        headers = {
-            **connection.get("headers", {}),
-            "Content-Type": "application/cloudevents+json; charset=utf-8",
-            "traceparent": task["traceparent"],
-            **self._signature(connection, task["id"], now, payload),
-        }
-        request = _kept_request(connection["url"], headers, body)
-        try:
-            reply = self.courier.post(connection["url"], headers, payload)
-        except Forbidden as refused:
-            return Outcome.retry(f"Not sent: {refused}.", request=request, pause_connection=True)
-        except Undelivered as lost:
-            return Outcome.retry(f"No answer from {task['connection']}: {lost}.", request=request)
-        return outcome_of(reply, task["connection"], request, now)
+        outcome = super().execute(task, now)
+        return replace(outcome, data={"task": task["id"]}) if outcome.kind == "done" else outcome
 
-    def _signature(self, connection: Body, id: str, now: datetime, payload: bytes) -> dict[str, str]:
-        secret = self.secrets.get(connection["secret_name"])
-        if not secret:
-            raise Unconfigured(f"Connection {connection['name']} has no signing secret: give it one under Settings.")
-        try:
-            return signed_headers(secret, id, now, payload)
-        except ValueError as error:
-            raise Unconfigured(f"Connection {connection['name']}: {error}; mend it under Settings.") from error
-
-    def _revealed(self, body: dict[str, Any], task: Body) -> dict[str, Any]:
-        """The notice with the personal values of its message in the clear; only the receiver sees them."""
-
-        reason = f"notice {task['id']} to {task['connection']}"
-        message = revealed(str(body["data"]["message"]), self.vault, task["tenant"], self.name, reason)
-        return {**body, "data": {**body["data"], "message": message}}
+    def inverse(self, command: Body) -> Inverse:
+        params = {"connection": command["connection"], "task": command["id"]}
+        return Inverse(CloseTask.name, params, "the task in the CRM is closed")
 
 
-def outcome_of(reply: Reply, connection: str, request: Body, now: datetime) -> Outcome:
-    """What an answer means. A redirect is a failure: the receiver must give its true address."""
-    kept: dict[str, Any] = {"request": request, "response": kept_response(reply)}
-    if 200 <= reply.status < 300:
-        return Outcome.done(f"{connection} took the notice ({reply.status}).", **kept)
-    if reply.status in LOCKED:
-        return Outcome.retry(f"{connection} {LOCKED[reply.status]}.", pause_connection=True, **kept)
-    if reply.status in REFUSED:
-        return Outcome.dead(f"{connection} refused the notice ({reply.status}).", **kept)
-    after = retry_after(reply.headers.get("retry-after"), now)
-    return Outcome.retry(f"{connection} answered {reply.status}.", after=after, **kept)
+class CloseTask(_ToTheCrm):
+    name = "crm.close_task"
+    title = "Close a task in the CRM"
+    type = CLOSED
+    undo = "Cannot be undone: open another task."
+    texts = ("note",)
+    fields: tuple[Field, ...] = (
+        CONNECTION,
+        Field("task", "Task", "template", required=True, help="As the step that opened it said: {{ step.open.task }}"),
+        Field("note", "Note", "template"),
+    )
+
+    def data(self, params: Body, id: str) -> dict[str, Any]:
+        return {"task": params.get("task", ""), "note": params.get("note", "")}
 
 
-def retry_after(text: str | None, now: datetime) -> timedelta | None:
-    """How long a `Retry-After` header asks to wait, seconds or a date, at most a day; None when it says nothing."""
-    if not text:
-        return None
-    if text.strip().isdigit():
-        return min(timedelta(seconds=min(int(text), 10**6)), LONGEST_WAIT)
+class MoveStage(_ToTheCrm):
+    name = "crm.stage"
+    title = "Move the customer's stage in the CRM"
+    type = MOVED
+    undo = "the stage goes back to what it was, where the CRM answered that"
+    fields: tuple[Field, ...] = (
+        CONNECTION,
+        Field("stage", "Stage", "template", required=True, help="Such as: At risk - payment"),
+        Field("only_from", "Only from", "template", help="The CRM answers 409 when the stage is another one."),
+    )
+
+    def data(self, params: Body, id: str) -> dict[str, Any]:
+        return {"stage": params.get("stage", ""), "only_from": params.get("only_from") or None}
+
+    def execute(self, task: Body, now: datetime) -> Outcome:
+        outcome = super().execute(task, now)
+        if outcome.response.get("status") == 409 and task["params"].get("only_from"):
+            return replace(outcome, kind="person", message=f"{task['connection']}: the stage is another one by now.")
+        if outcome.kind != "done":
+            return outcome
+        before = _before(outcome.response.get("body", ""))
+        told = {"stage": before} if before is not None else {}
+        return replace(outcome, data={"stage": task["params"].get("stage", ""), "before": told})
+
+    def inverse(self, command: Body) -> Inverse | None:
+        data = command["outcome"].get("data", {})
+        before = data.get("before", {}).get("stage")
+        if before is None or before == data["stage"]:
+            return None
+        params = {"connection": command["connection"], "stage": before, "only_from": data["stage"]}
+        return Inverse(MoveStage.name, params, f"the stage is {before} again")
+
+
+def _before(answer: str) -> str | None:
+    """`{"before": "..."}` of an answer, where the CRM says it."""
     try:
-        asked = parsedate_to_datetime(text) - now
-    except (TypeError, ValueError):
+        found = json.loads(answer)
+    except ValueError:
         return None
-    return min(max(asked, timedelta(0)), LONGEST_WAIT)
-
-
-def _kept_request(url: str, headers: Mapping[str, str], body: Body) -> dict[str, Any]:
-    """What may be shown of a request: no signature; a query or header of the operator may be a credential."""
-    shown = ("Content-Type", "traceparent", "webhook-id", "webhook-timestamp")
-    address = url.partition("?")[0] + ("?..." if "?" in url else "")
-    return {"method": "POST", "url": address, "headers": {name: headers[name] for name in shown}, "body": body}
-
-
-def kept_response(reply: Reply) -> dict[str, Any]:
-    """What may be kept of an answer: no addresses of people, no header that could be a credential."""
-    text = masked(reply.body[: 4 * SHOWN].decode("utf-8", "replace"))
-    shown = ("content-type", "retry-after", "location", "server")
-    return {
-        "status": reply.status,
-        "headers": {name: reply.headers[name][:200] for name in shown if name in reply.headers},
-        "body": text[:SHOWN],
-        "seconds": round(reply.seconds, 3),
-    }
+    before = found.get("before") if isinstance(found, dict) else None
+    return before if isinstance(before, str) else None

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from app.connectors.crm_webhook import kept_response, retry_after
 from app.connectors.delivery import Courier, Forbidden, Reply, Undelivered
 from app.connectors.personal import connection_of, masked, revealed
+from app.connectors.signed import kept_response, retry_after
 from rules.ports import Body, Field, Outcome, Secrets, Unconfigured, Vault
 
 LONGEST = 30_000  # characters; Slack cuts a text at 40,000

@@ -159,7 +159,13 @@ class CreditNote(StripeAction):
         share = {self.SHARES[params.get("give") or "balance"]: asked} if paid else {}
         more = {name: params[name] for name in ("reason", "memo") if params.get(name)}
         given = {"invoice": thing["id"], "amount": asked, **share, **more, "email_type": params.get("email") or "none"}
-        data = {"invoice": thing["id"], "amount": asked, "currency": thing["currency"], "of": thing["status"]}
+        data = {
+            "invoice": thing["id"],
+            "amount": asked,
+            "currency": thing["currency"],
+            "of": thing["status"],
+            "before": {"status": thing["status"]},
+        }
         text = f"Issued a credit note over {_said(asked, thing['currency'])} for {thing['id']}."
         return Call("create", given, text, data, "credit_notes")
 

@@ -12,8 +12,9 @@ from standardwebhooks import Webhook
 
 from app import crm_inbox
 from app.adapters.memory import MemorySecrets, MemoryStore
-from app.connectors.crm_webhook import Notify, signed_headers
+from app.connectors.crm_webhook import Notify
 from app.connectors.delivery import Courier
+from app.connectors.signed import signed_headers
 from rules.ports import ABSENT, Put, Refused
 from tests.builders import NOON, TENANT, task
 from tests.fakes.receiver import Receiver

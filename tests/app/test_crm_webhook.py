@@ -12,8 +12,9 @@ import pytest
 from standardwebhooks import Webhook
 
 from app.adapters.memory import MemorySecrets, MemoryVault
-from app.connectors.crm_webhook import Notify, retry_after
+from app.connectors.crm_webhook import Notify
 from app.connectors.delivery import Courier
+from app.connectors.signed import retry_after
 from rules.event import iso
 from rules.ports import Outcome, Unconfigured
 from tests.builders import NOON, TENANT, task

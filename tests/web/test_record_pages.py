@@ -12,7 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from app import author, crm_inbox
-from app.connectors.crm_webhook import signed_headers
+from app.connectors.signed import signed_headers
 from app.handle import handle
 from app.services import Services
 from app.web import create_app
