@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 from app import holds
@@ -26,6 +26,8 @@ SLOW_THREADS = THREADS // 2  # for all the slow connections together
 SPARE = 4  # threads that only a connection with nothing in flight may take
 RELEASED = 200  # waiting actions of a connection that works again, at one look
 PATIENCE = 0.05  # seconds that one look waits for an answer
+LOOK = 0.2  # seconds after which a look ends, so that what has become due is taken in
+ROUNDS = 16  # of taking, in one look: a long queue of one connection goes back, and what is behind it is seen
 
 __all__ = ["EACH", "SLOW_LINE", "THREADS", "WINDOW", "Crew"]
 
@@ -61,11 +63,15 @@ class Crew:
     def look(self, desk: Desk, limit: int) -> int:
         """One look: settle what came back, take what is due, start what there is a thread for. How much happened;
         more than nothing while anything is in flight, so that the caller looks again at once."""
+        desk = replace(desk, lanes=self.lanes)
         settled = self._settle(desk)
         settled += holds.release_recovered(desk.store, self.lanes.recovered, desk.now, RELEASED)
-        self._take(desk, limit)
-        self._trim(desk)
-        while self._start(desk) or self._flying:
+        for _ in range(ROUNDS):
+            self._take(desk, limit)
+            if not self._trim(desk):
+                break
+        until = time.monotonic() + LOOK
+        while (self._start(desk) or self._flying) and time.monotonic() < until:
             self._land()
             if not self._unsettled:
                 break
@@ -74,6 +80,7 @@ class Crew:
 
     def finish(self, desk: Desk, seconds: float = 30.0) -> int:
         """Take nothing new; wait for what is in flight and write it down. How many."""
+        desk = replace(desk, lanes=self.lanes)
         self._lines.clear()  # their leases end by themselves
         wait(list(self._flying), timeout=seconds)
         self._land()
@@ -87,8 +94,9 @@ class Crew:
         for document in desk.claim(room):
             self._lines.setdefault((document.tenant, str(document.body["connection"])), deque()).append(document)
 
-    def _trim(self, desk: Desk) -> None:
-        """A line is kept as short as its connection is slow: the rest comes again when its turn may be."""
+    def _trim(self, desk: Desk) -> int:
+        """A line is kept as short as its connection is slow: the rest comes again when its turn may be. How many went
+        back; then there is room for what is due behind them."""
         surplus = []
         for name, line in self._lines.items():
             lane, is_slow = desk.lane(name), self._is_slow(name)
@@ -98,6 +106,7 @@ class Crew:
             with desk.store.batch():
                 for document, after in surplus:
                     desk.put_back(document, after)
+        return len(surplus)
 
     def _is_slow(self, name: Line) -> bool:
         late = time.monotonic() - SLOW

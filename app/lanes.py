@@ -17,7 +17,7 @@ EACH = 4  # at once to one connection, where it says nothing else
 FRESH = timedelta(seconds=1)  # how long the settings of a connection are believed
 AHEAD = timedelta(seconds=30)  # the furthest that an action is put off for want of room
 SHORTEST, LONGEST = 4, 64  # actions of one lane that wait for a thread in this process
-ROOM = 0.5  # seconds of its throughput that a lane keeps waiting here; the rest stays in the store
+ROOM = 0.25  # seconds of its throughput that a lane keeps waiting here; the rest stays in the store
 ALIVE = (409, 424, 425, 429)  # answers of a receiver that works and asks to wait
 Line = tuple[str, str]  # tenant, connection
 

@@ -35,7 +35,7 @@ def perform(
     """One look at what is due. Without a pool: one after the other, each settled before the next; how many were
     executed. With one: see Crew.look. lanes: what is remembered of each connection between looks, a pool's own where
     there is one. Raises what the store raises; what was claimed comes again."""
-    desk = Desk(store, rulesets, connectors, tracer, now, elapsed, pool.lanes if pool else lanes or Lanes())
+    desk = Desk(store, rulesets, connectors, tracer, now, elapsed, lanes or Lanes())
     if pool is not None:
         return pool.look(desk, limit)
     holds.release_recovered(store, desk.lanes.recovered, now, limit)
@@ -57,4 +57,4 @@ def _one(desk: Desk, document: Document) -> int:
 
 def finish(store: Store, rulesets: RuleSets, connectors: Connectors, tracer: Tracer, now: datetime, pool: Crew) -> int:
     """Before the process ends: write down what is still in flight. How many."""
-    return pool.finish(Desk(store, rulesets, connectors, tracer, now, lanes=pool.lanes))
+    return pool.finish(Desk(store, rulesets, connectors, tracer, now))

@@ -158,6 +158,20 @@ class SqliteStore:
         with nullcontext() if inside else self._lock, nullcontext() if inside else self._transaction():
             return self._lease(table, iso(now), iso(now + lease), limit)
 
+    def release(self, kind: str, now: datetime, lease: timedelta) -> int:
+        """Make due again what a worker that is gone had claimed; how many. Only for the one worker of a data folder,
+        before it claims: what was claimed is known by a `due_at` that its own document does not have."""
+        table = TABLES[kind]
+        sql = f"SELECT seq, body, due_at FROM {table.name} WHERE due_at > ? AND due_at <= ?"
+        with self._lock, self._transaction():
+            rows = self._writer.execute(sql, (iso(now), iso(now + lease))).fetchall()
+            known = [(decode(body)["due_at"], seq, due) for seq, body, due in rows]
+            claimed = [(own, seq) for own, seq, due in known if own != due]
+            self._sequence += 1
+            set_due = f"UPDATE {table.name} SET due_at = ?, version = {self._sequence} WHERE seq = ?"
+            self._writer.executemany(set_due, claimed)
+            return len(claimed)
+
     def wipe(self, tenant: str) -> None:
         with self._lock, self._transaction():
             for table in TABLES.values():

@@ -7,13 +7,17 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
-from app import author
+import pytest
+
+from app import author, operate
+from app.breaker import OPEN_AFTER
 from app.crew import EACH, SLOW_LINE, THREADS, Crew
 from app.desk import Desk
 from app.handle import handle
-from rules.ports import Body, Delivery, Field, Outcome, Unavailable
+from rules.ports import Body, Delivery, Field, Outcome, Put, Unavailable
 from tests.builders import DAY, NOON, TENANT
 from tests.stories.world import ACTOR, World, failed, twice_in_a_week
 
@@ -66,11 +70,7 @@ def world_with(gate: Gate, loads: dict[str, int]) -> World:
     world.services = world._started()
     s = world.services
     for name, load in loads.items():
-        body = {"name": name, "type": "webhook", "url": "https://crm.example.com/hook"}
-        author.save_connection(world.durable, s.secrets, TENANT, body, ACTOR, NOON)
-        steps = [{"name": "tell", "do": "crm.notify", "with": {"connection": name, "stage": "x"}}]
-        only = {"field": "data.object.attempt_count", "is": "less or equal to", "value": load}
-        world.publish(twice_in_a_week(steps, id=f"to-{name}", only_if={"all": [only]}))
+        told(world, name, load)
     for number in range(1, max(loads.values()) + 1):
         for count, at in ((1, NOON), (2, SECOND)):
             event = failed(count, at, f"sub_{number}", attempt_count=number)
@@ -78,16 +78,34 @@ def world_with(gate: Gate, loads: dict[str, int]) -> World:
     return world
 
 
-def desk(world: World) -> Desk:
+def told(world: World, name: str, load: int) -> None:
+    """A connection, and a rule that tells it about so many subscriptions."""
+    body = {"name": name, "type": "webhook", "url": "https://crm.example.com/hook"}
+    author.save_connection(world.durable, world.services.secrets, TENANT, body, ACTOR, NOON)
+    steps = [{"name": "tell", "do": "crm.notify", "with": {"connection": name, "stage": "x"}}]
+    only = {"field": "data.object.attempt_count", "is": "less or equal to", "value": load}
+    world.publish(twice_in_a_week(steps, id=f"to-{name}", only_if={"all": [only]}))
+
+
+def world_gets(world: World, name: str, load: int) -> None:
+    """Later, so many more due commands, for a new connection."""
+    told(world, name, load)
+    for number in range(1, load + 1):
+        for count, at in ((1, NOON), (2, SECOND)):
+            event = failed(count, at, f"sub_{name}{number}", attempt_count=number)
+            handle([Delivery("x", event, 1)], world.durable, world.services.rulesets, world.services.tracer, at)
+
+
+def desk(world: World, later: timedelta = timedelta(0)) -> Desk:
     s = world.services
-    return Desk(world.durable, s.rulesets, s.connectors, s.tracer, SECOND)
+    return Desk(world.durable, s.rulesets, s.connectors, s.tracer, SECOND + later)
 
 
 def look_until(crew: Crew, world: World, ready: Callable[[], bool], looks: int = 200) -> None:
-    for _ in range(looks):
+    for look in range(looks):
         if ready():
             return
-        crew.look(desk(world), 64)
+        crew.look(desk(world, look * timedelta(milliseconds=50)), 64)
     raise AssertionError("it never came to that")
 
 
@@ -157,8 +175,8 @@ def test_a_connection_in_trouble_has_one_thread_until_it_answers_again() -> None
 
 
 def test_what_is_in_flight_at_the_end_is_written_down() -> None:
-    gate = Gate()
-    world = world_with(gate, {"slow": 2})
+    gate = Gate(slow=frozenset({"one", "other"}))
+    world = world_with(gate, {"one": 1, "other": 1})
     with Crew() as crew:
         crew.look(desk(world), 64)
         assert crew.busy
@@ -194,3 +212,193 @@ def test_what_could_not_be_written_down_is_written_at_the_next_look() -> None:
         crew.finish(at_desk)
     assert gate.done["crm"] == 1
     assert [(one.body["state"], len(one.body["attempts"])) for one in commands(world)] == [("done", 1)]
+
+
+# ---- what a connection may be asked ---------------------------------------------------------------------------------
+def limited(world: World, name: str, **settings: Any) -> None:
+    """The connection with settings of its own."""
+    found = world.durable.get(TENANT, "connection", name)
+    assert found
+    world.durable.commit(TENANT, None, [Put("connection", name, {**found.body, **settings}, found.version)])
+
+
+def test_a_connection_takes_as_many_at_once_as_it_says() -> None:
+    gate = Gate(slow=frozenset())
+    world = world_with(gate, {"crm": 60})
+    limited(world, "crm", at_once=2)
+    with Crew() as crew:
+        look_until(crew, world, lambda: gate.done["crm"] == 60)
+        crew.finish(desk(world))
+    assert gate.most["crm"] <= 2
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [(5, 4), (40, 3), (0.5, 8)])
+def test_a_connection_gets_no_more_a_second_than_its_rate_and_nearly_that(rate: float, seconds: int) -> None:
+    gate = Gate(slow=frozenset())
+    world = world_with(gate, {"crm": 150})
+    limited(world, "crm", rate=rate)
+    begun: list[timedelta] = []
+    gate.outcome = lambda task: (begun.append(passed[0]), Outcome.done("taken"))[1]
+    passed = [timedelta(0)]
+    with Crew() as crew:
+        while passed[0] < timedelta(seconds=seconds):
+            crew.look(desk(world, passed[0]), 64)
+            passed[0] += timedelta(milliseconds=50)
+        crew.finish(desk(world, passed[0]))
+    burst = max(1, rate / 4)
+    for first in begun:
+        within = sum(1 for at in begun if first <= at < first + timedelta(seconds=1))
+        assert within <= rate + burst + 1
+    assert rate * seconds * 0.7 - 1 <= len(begun) <= rate * seconds + burst + 1
+
+
+def test_two_receivers_that_hang_leave_threads_for_everybody_else() -> None:
+    hanging = {f"hang-{n}" for n in range(5)}
+    gate = Gate(slow=frozenset())
+    world = world_with(gate, {**dict.fromkeys(sorted(hanging), 40), "good": 40})
+    with Crew() as crew, opening(gate):
+        look_until(crew, world, lambda: all(gate.done[name] for name in (*hanging, "good")))  # all were known as quick
+        gate.slow = frozenset(hanging)
+        look_until(crew, world, lambda: gate.done["good"] == 40)
+        assert sum(gate.inside[name] for name in hanging) <= THREADS - 1
+        gate.opened.set()
+        crew.finish(desk(world))
+
+
+def test_a_long_queue_of_one_receiver_stays_in_the_store_and_lets_the_others_by() -> None:
+    """50 ms a call is not slow, and four hundred of them are: what is due for others comes in between."""
+    gate = Gate(slow=frozenset())
+    pause = threading.Event()
+    gate.outcome = lambda task: (task["connection"] == "busy" and pause.wait(0.05), Outcome.done("taken"))[1]
+    world = world_with(gate, {"busy": 300})
+    with Crew() as crew:
+        look_until(crew, world, lambda: gate.done["busy"] >= 20)
+        world_gets(world, "quick", 10)
+        before = gate.done["busy"]
+        look_until(crew, world, lambda: gate.done["quick"] == 10, looks=20)
+        assert gate.done["busy"] - before < 150
+        crew.finish(desk(world))
+
+
+# ---- the breaker ----------------------------------------------------------------------------------------------------
+def test_a_dead_receiver_is_left_alone_and_then_tried_with_one_action() -> None:
+    gate = Gate(slow=frozenset(), outcome=lambda task: Outcome.retry("down"))
+    world = world_with(gate, {"crm": 100})
+    with Crew() as crew:
+        for _ in range(50):
+            crew.look(desk(world), 64)
+            crew.finish(desk(world))
+        first = gate.done["crm"]
+        assert OPEN_AFTER <= first <= OPEN_AFTER + EACH
+        later = timedelta(0)
+        for _ in range(5):  # each rest is over long since; what comes is one probe, whose failure begins the next
+            later += timedelta(minutes=6)
+            for _ in range(20):
+                crew.look(desk(world, later), 64)
+            crew.finish(desk(world, later))
+        assert gate.done["crm"] == first + 5
+        gate.outcome = lambda task: Outcome.done("taken")
+        later += timedelta(minutes=6)
+        for look in range(200):
+            crew.look(desk(world, later + look * timedelta(milliseconds=50)), 64)
+        crew.finish(desk(world, later))
+    assert {one.body["state"] for one in commands(world)} == {"done"}  # all of it, with the probe's success
+    connection = world.durable.get(TENANT, "connection", "crm")
+    assert connection
+    assert (connection.body["state"], connection.body.get("breaker")) == ("on", None)
+
+
+def test_a_receiver_that_was_down_for_five_seconds_has_caught_up_five_seconds_later() -> None:
+    gate = Gate(slow=frozenset())
+    world = world_with(gate, {"crm": 200})
+    passed = timedelta(0)
+    gate.outcome = lambda task: Outcome.retry("down") if passed < timedelta(seconds=5) else Outcome.done("taken")
+    with Crew() as crew:
+        while passed < timedelta(seconds=10):
+            crew.look(desk(world, passed), 64)
+            passed += timedelta(milliseconds=100)
+        crew.finish(desk(world, passed))
+    assert {one.body["state"] for one in commands(world)} == {"done"}
+
+
+def test_two_workers_send_one_probe_between_them() -> None:
+    gate = Gate(slow=frozenset(), outcome=lambda task: Outcome.retry("down"))
+    world = world_with(gate, {"crm": 60})
+    with Crew() as one, Crew() as other:
+        for _ in range(40):
+            one.look(desk(world), 64)
+        one.finish(desk(world))
+        before = gate.done["crm"]
+        later = timedelta(minutes=10)
+        for _ in range(20):
+            one.look(desk(world, later), 5)
+            other.look(desk(world, later), 5)
+        one.finish(desk(world, later))
+        other.finish(desk(world, later))
+    assert gate.done["crm"] == before + 1
+
+
+# ---- in order -------------------------------------------------------------------------------------------------------
+def two_for_one_customer(gate: Gate) -> World:
+    """Two rules that tell the same connection about each of three customers, the second rule's run a minute later."""
+    world = world_with(gate, {"crm": 3})
+    limited(world, "crm", in_order=True)
+    steps = [{"name": "again", "do": "crm.notify", "with": {"connection": "crm", "stage": "y"}}]
+    world.publish(twice_in_a_week(steps, id="second-rule"))
+    for number in range(1, 4):
+        at = SECOND + timedelta(minutes=1)
+        event = failed(3, at, f"sub_{number}", attempt_count=9)
+        handle([Delivery("x", event, 1)], world.durable, world.services.rulesets, world.services.tracer, at)
+    return world
+
+
+def test_what_is_in_order_waits_for_the_earlier_one_of_its_customer_alone() -> None:
+    gate = Gate(slow=frozenset())
+    order: list[tuple[str, str]] = []
+    broken = {"cus_1"}
+
+    def outcome(task: Body) -> Outcome:
+        order.append((task["customer"], task["step"]))
+        return Outcome.retry("busy") if task["customer"] in broken and task["step"] == "tell" else Outcome.done("taken")
+
+    gate.outcome = outcome
+    world = two_for_one_customer(gate)
+    later = timedelta(minutes=2)
+    with Crew() as crew:
+        for _ in range(20):
+            crew.look(desk(world, later), 64)
+        crew.finish(desk(world, later))
+        for customer in ("cus_2", "cus_3"):
+            assert [step for who, step in order if who == customer] == ["tell", "again"]
+        assert {step for who, step in order if who == "cus_1"} == {"tell"}
+        waiting = next(c.body for c in commands(world) if c.body["customer"] == "cus_1" and c.body["step"] == "again")
+        assert waiting["outcome"]["message"].startswith("in order: waits for run_")
+        broken.clear()
+        later += timedelta(minutes=5)
+        for _ in range(20):
+            crew.look(desk(world, later), 64)
+        crew.finish(desk(world, later))
+    assert [step for who, step in order if who == "cus_1"][-2:] == ["tell", "again"]
+
+
+def test_one_that_gave_up_blocks_visibly_until_a_person_lets_it_go() -> None:
+    gate = Gate(slow=frozenset())
+    gate.outcome = lambda task: (
+        Outcome.dead("refused") if (task["customer"], task["step"]) == ("cus_1", "tell") else Outcome.done("taken")
+    )
+    world = two_for_one_customer(gate)
+    later = timedelta(minutes=2)
+
+    def work() -> dict[str, str]:
+        for _ in range(20):
+            crew.look(desk(world, later), 64)
+        crew.finish(desk(world, later))
+        return {c.body["step"]: c.body["state"] for c in commands(world) if c.body["customer"] == "cus_1"}
+
+    with Crew() as crew:
+        assert work() == {"tell": "dead", "again": "due"}
+        blocked = next(c.body for c in commands(world) if c.body["customer"] == "cus_1" and c.body["step"] == "again")
+        assert blocked["outcome"]["message"].endswith("which gave up: replay it or discard it")
+        gone = next(c.id for c in commands(world) if c.body["state"] == "dead")
+        operate.discard(world.durable, world.bus, TENANT, [gone], ACTOR, "told by phone", SECOND + later)
+        assert work() == {"tell": "cancelled", "again": "done"}
