@@ -138,10 +138,11 @@ def _connection_body(body: Mapping[str, Any], found: Document | None, secret_nam
     shown = kinds.values(body)
     moved = found is not None and (body.get("secret") or any(found.body.get(key) != shown[key] for key in shown))
     if moved and kept["state"] == "failing":  # another address or secret deserves another try
-        kept.update(state="on", reason="")
+        kept.update(state="on", reason="", held=False)
+        kept.pop("breaker", None)
     kept.update(shown, secret_name=secret_name, updated_at=iso(now))
-    if "headers" in body:
-        kept["headers"] = dict.fromkeys(body["headers"] or {}, kinds.HIDDEN)
+    if "headers" in body or kept.get("headers"):
+        kept["headers"] = dict.fromkeys(body.get("headers", kept.get("headers")) or {}, kinds.HIDDEN)
     if body.get("secret"):  # given anew: it alone signs
         kept.pop("both_until", None)
     return kept
@@ -166,6 +167,7 @@ def _set_state(store: Store, tenant: str, name: str, state: str, why: str, actor
     if found.body["state"] == state:
         raise Conflict(f"The connection is {state} already.")
     body = {**found.body, "state": state, "reason": why if state == "paused" else "", "updated_at": iso(now)}
+    body.pop("breaker", None)  # a person's word counts for more than the rest it was to take
     verb = "pause connection" if state == "paused" else "resume connection"
     change = entry(now, actor, verb, name, found.body["state"], state, why)
     store.commit(tenant, None, [Put("connection", name, body, found.version), change])

@@ -38,6 +38,7 @@ CONNECTION = define(
         reason=text(),
         created_at=TIME,
         secret=text("Only in the answer that made it."),
+        both_until=text("Until then the secret before signs as well."),
     ),
 )
 NEW_CONNECTION = closed(
@@ -57,6 +58,9 @@ NEW_CONNECTION = closed(
     user=text(maxLength=2000),
     **{"from": text("The sender's address.", maxLength=320)},
     headers={"type": "object", "additionalProperties": {"type": "string"}},
+    rate={"type": ["number", "null"], "description": "At most so many starts a second."},
+    at_once={"type": ["integer", "null"], "description": "At most so many at the same time."},
+    in_order={"type": "boolean", "description": "One after the other for each customer."},
 )
 DEAD_LETTER = define(
     "DeadLetter",
@@ -158,6 +162,22 @@ def save_connection(call: Call) -> Answer:
         s.store, s.secrets, call.tenant, call.body, call.actor, call.now, s.settings.development
     )
     return Answer(without_internals(row), 200 if known else 201)
+
+
+def replace_secret(call: Call) -> Answer:
+    s, given = call.services, call.body
+    row = author.replace_secret(
+        s.store,
+        s.secrets,
+        call.tenant,
+        call.path["name"],
+        given.get("hours", 24),
+        call.actor,
+        given.get("why", ""),
+        call.now,
+        given.get("secret", ""),
+    )
+    return Answer(without_internals(row))
 
 
 def without_internals(row: author.Row) -> dict[str, Any]:
@@ -269,6 +289,23 @@ OPERATIONS = (
         also=(200,),
         body=NEW_CONNECTION,
         errors=(409, 422),
+    ),
+    Operation(
+        "POST",
+        "/connections/{name}/secret",
+        "replaceSecret",
+        "Sign with another secret, and for some hours with both",
+        "connections",
+        replace_secret,
+        (200, "The connection with its new `secret`, which is answered this once.", CONNECTION),
+        body=closed(
+            (),
+            "",
+            hours={"type": "integer", "minimum": 0, "maximum": 720, "default": 24},
+            secret=text("`whsec_` and base64; without it one is made.", maxLength=2000),
+            **WHY,
+        ),
+        errors=(404, 409, 422),
     ),
     Operation(
         "POST",

@@ -7,8 +7,9 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from app import author, operate, trial
-from app.connections import TYPES
+from app.connections import PACE, TYPES
 from app.web.pages import actor, go, now, page, services, tenant
+from rules.event import iso
 from rules.ports import ABSENT, Conflict
 from rules.rule import RuleError
 
@@ -52,6 +53,7 @@ def _connection_given(name: str) -> Row:
     type = TYPES.get(form.get("type", "webhook"), TYPES["webhook"])
     body: Row = {"name": form.get("name", "").strip() if name == NEW else name, "type": type.name}
     body.update({one.name: form.get(one.name, "").strip() or one.default or "" for one in type.fields})
+    body.update({one.name: form[one.name].strip() for one in PACE if one.name in form})
     return {**body, "secret": form["secret"].strip()} if form.get("secret", "").strip() else body
 
 
@@ -63,6 +65,8 @@ def _connection_form(name: str, body: Row, wrong: Row | None = None, status: int
         connection=body,
         type=TYPES.get(body["type"], TYPES["webhook"]),
         types=list(TYPES.values()),
+        pace=PACE,
+        both_until=until if (until := body.get("both_until") or "") > iso(now()) else None,
         wrong=wrong or {},
         development=services().settings.development,
         used_by=_users(name),
@@ -84,6 +88,32 @@ def test_connection(name: str) -> Response:
     outcome = trial.send_test_notice(services().store, services().connectors, tenant(), name, actor(), now())
     tone = "good" if outcome.kind == "done" else "bad"
     return go(f"/settings/connections/{name}", f"Test notice: {outcome.message}", tone)
+
+
+@blueprint.get("/settings/connections/<name>/secret")
+def ask_secret(name: str) -> Response:
+    return _secret_form(name)
+
+
+@blueprint.post("/settings/connections/<name>/secret")
+def replace_secret(name: str) -> Response:
+    ports, why = services(), request.form.get("reason", "").strip()[:2000]
+    hours = request.form.get("hours", "24")
+    if not why:
+        return _secret_form(name, {"reason": "A few words are enough."})
+    try:
+        kept = author.replace_secret(
+            ports.store, ports.secrets, tenant(), name, int(hours) if hours.isdecimal() else -1, actor(), why, now()
+        )
+    except RuleError as error:
+        return _secret_form(name, {one.path: one.message for one in error.problems})
+    return page("connection_made.html", connection=kept)  # shown this once, so it is no redirect
+
+
+def _secret_form(name: str, wrong: Row | None = None) -> Response:
+    kept = author.connection(services().store, tenant(), name)
+    typed = {"hours": request.form.get("hours", "24"), "reason": request.form.get("reason", "")}
+    return page("connection_secret.html", status=422 if wrong else 200, connection=kept, wrong=wrong or {}, **typed)
 
 
 @blueprint.get("/settings/connections/<name>/<any(pause, resume):verb>")

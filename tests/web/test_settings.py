@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from app import author, jobs, operate
+from app.connections import opened
 from app.services import STORED_SECRETS, Services
 from app.web import create_app
+from rules.event import iso
+from rules.ports import Put
 from rules.rule import RuleError
 from tests.builders import NOON, TENANT, services_in_memory
 from tests.fakes.mail_server import MailServer
@@ -262,3 +266,88 @@ def test_a_slack_address_is_asked_for_and_never_shown(browser: FlaskClient, serv
     assert services.secrets.get(f"connection/{TENANT}/team") == address
     for path in ("/settings/connections/team", "/settings", "/settings/audit"):
         assert "sesame" not in browser.get(path).text
+
+
+# ---- what is not shown ----------------------------------------------------------------------------------------------
+def test_the_query_of_an_address_and_the_headers_are_kept_with_the_secrets_alone(
+    browser: FlaskClient, services: Services
+) -> None:
+    address = "https://crm.example.com/hook"
+    body = {"name": "crm", "type": "webhook", "url": f"{address}?token=sesame", "headers": {"Authorization": "sesame"}}
+    author.save_connection(services.store, services.secrets, TENANT, body, "ada", NOON)
+    for path in ("/settings", "/settings/connections/crm", "/settings/audit"):
+        assert "sesame" not in browser.get(path).text
+    found = services.store.get(TENANT, "connection", "crm")
+    audit = [one.body for one in services.store.find(TENANT, "audit", order="at").items]
+    assert found is not None
+    assert "sesame" not in str([found.body, audit])
+    assert opened(found.body, services.secrets) == (f"{address}?token=sesame", {"Authorization": "sesame"})
+
+
+def test_saving_the_form_as_it_is_keeps_what_it_does_not_show(browser: FlaskClient, services: Services) -> None:
+    body = {"name": "crm", "url": "https://crm.example.com/hook?token=sesame", "headers": {"X-Key": "sesame"}}
+    author.save_connection(services.store, services.secrets, TENANT, body, "ada", NOON)
+    assert send(browser, "/settings/connections/crm").status_code == 303
+    found = services.store.get(TENANT, "connection", "crm")
+    assert found is not None
+    assert opened(found.body, services.secrets) == (body["url"], body["headers"])
+    send(browser, "/settings/connections/crm", url="https://crm.example.com/other")
+    found = services.store.get(TENANT, "connection", "crm")
+    assert found is not None
+    assert opened(found.body, services.secrets)[0] == "https://crm.example.com/other"
+
+
+def test_a_document_from_before_is_shown_without_its_query_and_still_sent_with_it(services: Services) -> None:
+    connected(services)
+    found = services.store.get(TENANT, "connection", "crm")
+    assert found is not None
+    old = {**found.body, "url": "https://crm.example.com/?k=sesame", "headers": {"X-Key": "sesame"}}
+    services.store.commit(TENANT, None, [Put("connection", "crm", old, found.version)])
+    assert "sesame" not in str(author.connections(services.store, TENANT))
+    assert opened(old, services.secrets) == ("https://crm.example.com/?k=sesame", {"X-Key": "sesame"})
+    shown = {"name": "crm", "url": "https://crm.example.com/?…"}
+    author.save_connection(services.store, services.secrets, TENANT, shown, "ada", NOON)
+    kept = services.store.get(TENANT, "connection", "crm")
+    assert kept is not None
+    assert "sesame" not in str(kept.body)
+    assert opened(kept.body, services.secrets) == ("https://crm.example.com/?k=sesame", {"X-Key": "sesame"})
+
+
+def test_a_secret_is_replaced_and_both_sign_for_the_time_that_was_chosen(
+    browser: FlaskClient, services: Services
+) -> None:
+    connected(services)
+    name = f"connection/{TENANT}/crm"
+    before = services.secrets.get(name)
+    assert before is not None
+    assert send(browser, "/settings/connections/crm/secret", hours="24").status_code == 422
+    answer = send(browser, "/settings/connections/crm/secret", hours="24", reason="It is a year old")
+    both = str(services.secrets.get(name)).split()
+    assert both[1:] == [before]
+    assert both[0] in answer.text
+    found = services.store.get(TENANT, "connection", "crm")
+    assert found is not None
+    assert found.body["both_until"] == iso(NOON + timedelta(hours=24))
+    page = browser.get("/settings/connections/crm").text
+    assert "signs as well until" in page
+    assert both[0] not in page
+
+
+def test_a_connection_that_signs_nothing_has_no_secret_to_replace(browser: FlaskClient, services: Services) -> None:
+    mail = {"name": "mail", "type": "smtp", "host": "smtp.example.com", "from": "a@example.com", "secret": "sesame"}
+    author.save_connection(services.store, services.secrets, TENANT, mail, "ada", NOON)
+    assert "Replace the secret" not in browser.get("/settings/connections/mail").text
+    assert send(browser, "/settings/connections/mail/secret", reason="x").status_code == 422
+
+
+def test_how_much_may_go_over_a_connection_is_set_beside_it(browser: FlaskClient, services: Services) -> None:
+    connected(services)
+    address = "/settings/connections/crm"
+    assert send(browser, address, rate="many").status_code == 422
+    assert send(browser, address, rate="2.5", at_once="3", in_order="true").status_code == 303
+    kept = author.connection(services.store, TENANT, "crm")
+    assert (kept["rate"], kept["at_once"], kept["in_order"]) == (2.5, 3, True)
+    assert 'value="2.5"' in browser.get(address).text
+    send(browser, address, rate="", at_once="")
+    kept = author.connection(services.store, TENANT, "crm")
+    assert (kept["rate"], kept["at_once"]) == (None, None)
