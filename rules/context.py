@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rules import paths
 from rules.aliases import Path
+from rules.fact_fields import known_field
+from rules.facts import CARRIES, nearest_fact
 from rules.fields import OBJECT, PREVIOUS, Catalogue, FieldInfo
 from rules.ports import ActionExecutor
 from rules.reading import Node, nearest
 from rules.subjects import LEGACY, PREFIX, carried_by
 
-_FACTS = frozenset({"fact", "score"})
+_KNOWN = frozenset({"fact", "score"})
 
 
 @dataclass(slots=True)
@@ -20,7 +22,8 @@ class Context:
     """catalogue and actions: None when documents are read without being checked against them.
 
     types: the trigger's event types. declared: paths that settings declare as subjects. steps: names of the steps
-    before the place that is being read; `step.<name>....` may be read there, and nowhere when it is None.
+    before the place that is being read; `step.<name>....` may be read there, and nowhere when it is None. scores: the
+    scores that are declared, None when that is not checked.
     """
 
     catalogue: Catalogue | None
@@ -29,6 +32,7 @@ class Context:
     types: tuple[str, ...] = ()
     steps: list[str] | None = None
     names: set[str] = field(default_factory=set)
+    scores: Collection[str] | None = None
 
     def event_names(self) -> list[str] | None:
         return None if self.catalogue is None else [type.name for type in self.catalogue.event_types()]
@@ -60,9 +64,8 @@ class Context:
     def _known(self, node: Node, text: str, path: Path, full: str) -> tuple[str, Path, list[FieldInfo]] | None:
         if self.catalogue is None:
             return text, path, []
-        if path[0] in _FACTS:
-            node.error(f"there is no {path[0]} {'.'.join(path[1:])!r}")
-            return None
+        if path[0] in _KNOWN:
+            return self._beyond(node, text, path)
         where = full.replace(".".join(PREVIOUS), ".".join(OBJECT), 1) if path[:2] == PREVIOUS else full
         found = [info for type in self.types if (info := self.catalogue.field(type, where))]
         if found or not self.types:
@@ -73,6 +76,22 @@ class Context:
         classes = sorted({self._class(type) for type in self.types})
         node.error(f"unknown field {_after(text)!r} on {' or '.join(classes)}", close)
         return None
+
+    def _beyond(self, node: Node, text: str, path: Path) -> tuple[str, Path, list[FieldInfo]] | None:
+        """A fact or a score, and whether these events say whose it is."""
+        found = known_field(".".join(path))
+        if found is None or (path[0] == "score" and self.scores is not None and path[1] not in self.scores):
+            near = nearest_fact(text) if path[0] == "fact" else nearest(path[-1], self.scores or ())
+            near = f"score.{near}" if near and path[0] == "score" else near
+            node.error(f"there is no {path[0]} {'.'.join(path[1:])!r}", near)
+            return None
+        subject = path[1] if path[0] == "fact" else "customer"
+        for type in self.types:
+            carried = carried_by(self.catalogue, type) if self.catalogue else ()
+            if not any(name in carried for name in CARRIES[subject]):
+                node.error(f"{type} does not say which {subject} it is about, so nothing is known of one")
+                return None
+        return text, path, [found]
 
     def _class(self, type: str) -> str:
         found = self.catalogue.event_type(type) if self.catalogue else None
@@ -95,6 +114,8 @@ class Context:
         same = node.text("'same'", 300)
         if same is None:
             return None
+        if same not in PREFIX and self.catalogue is None and same.startswith("data.object."):
+            return same  # what is only read, and not checked, was checked when it was published
         if same not in PREFIX and same not in self.declared:
             names = ", ".join(PREFIX)
             node.error(f"{same!r} is no subject; there are {names}, and paths declared in settings", self._near(same))

@@ -5,21 +5,24 @@ rules.decide is its door. Nothing here waits or writes; what is not there yet is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from rules import gates, trace
+from rules import gates, knowing, trace
 from rules import memory as remember
 from rules.decision import Decision, Match
 from rules.event import Event, iso
+from rules.judging import untrue
+from rules.knowing import Known, about_event
 from rules.memory import DocumentOf, Memory, NotRead, Question, RunOf, Window
 from rules.model import Rule, RuleVersion, Stop
 from rules.money import currency_of
 from rules.ports import ABSENT, Put, Write
-from rules.ruleset import Listening, RuleSet, document_of, subject_of
+from rules.ruleset import Asks, Listening, RuleSet, document_of, subject_of
 from rules.run import OPEN, Command, Run, run_id
 from rules.steps import subjects_of
+from rules.wanted import Wanted
 from rules.window import EVER, Found, Passes, changes, span_of
 from rules.workflow import ABSENCE, acted, begin_undo, contradicted, heard, run_key, start, stopped
 
@@ -200,18 +203,34 @@ class Deciding:
             more["trigger"] = trigger.id
         if span_of(rule.when) is not None:
             more["window"] = trace.window_record(rule, found)
+        known = self.known(rule, trigger, lambda asks: asks.conditions)
+        if known is not None:
+            more["facts"] = known.journal()
+            if false := untrue(rule, self.ruleset.asks[rule.id], trace.asked_of(rule, found), known):
+                self.miss(version, "condition", false, **more)
+                return
         closed = self.gate(version, key, trigger, evidence)
         if closed:
             gate, sentence = closed
             self.matches.append(Match(rule.id, version.number, key, trigger.id, evidence))
             self.entries.append(trace.entry(version, "matched", gate, f"{why} {sentence}", **more))
             return
-        run = self.begin(version, key, trigger, evidence, why)
+        told = self.known(rule, trigger, lambda asks: asks.texts)
+        if told is not None:
+            more["facts"] = {**more.get("facts", {}), **told.journal()}
+        run = self.begin(version, key, told.with_event(trigger) if told else trigger, evidence, why)
         pending = run.position == ABSENCE
         self.matches.append(Match(rule.id, version.number, key, trigger.id, evidence, run.id, pending))
-        more |= {"run": run.id, "tree": trace.condition_tree(rule, found)}
+        more |= {"run": run.id, "tree": trace.condition_tree(rule, found, known)}
         outcome = "waiting" if pending else "fired"
         self.entries.append(trace.entry(version, outcome, None, f"{why} {_begun(run)}", **more))
+
+    def known(self, rule: Rule, trigger: Event, wanted: Callable[[Asks], Wanted]) -> Known | None:
+        """What the rule asks for as of its trigger; None when it asks for nothing, or no run could come of it."""
+        asks = self.ruleset.asks.get(rule.id)
+        if asks is None or not wanted(asks) or "import" in (trigger.source, self.event.source):
+            return None
+        return knowing.read(wanted(asks), about_event(trigger, (self.event,)), self.memory)
 
     def gate(self, version: RuleVersion, key: str, trigger: Event, evidence: Sequence[str]) -> tuple[str, str] | None:
         """The first gate that keeps a match from starting a run, with its sentence."""

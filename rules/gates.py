@@ -32,11 +32,16 @@ def suppressed(rule: Rule, trigger: Event, memory: Memory) -> Closed | None:
     """The suppression gate: members of a list are bare ids, keys, or the reference token of a person's e-mail."""
     if not rule.never_for:
         return None
-    subjects = {*subjects_of(trigger).values(), *trigger.keys, *_tokens(trigger)}
+    subjects = subjects_named(trigger)
     for name in rule.never_for:
         if subjects & memory.members(name):
             return "never_for", f"On the list {name!r}, for which the rule never runs."
     return None
+
+
+def subjects_named(trigger: Event) -> set[str]:
+    """What a member of a list may be called by: bare ids, keys, and the reference tokens of people."""
+    return {*subjects_of(trigger).values(), *trigger.keys, *_tokens(trigger)}
 
 
 def held_out(rule: Rule, key: str) -> Closed | None:

@@ -73,7 +73,15 @@ class DocumentOf:
     id: str
 
 
-Question = Window | RunOf | Members | RuleOf | DocumentOf
+@dataclass(frozen=True, slots=True)
+class ScoreOf:
+    """A score of a customer; the answer is the document's body with its history, or None (rules.scores)."""
+
+    name: str
+    subject: str
+
+
+Question = Window | RunOf | Members | RuleOf | DocumentOf | ScoreOf
 
 
 class NotRead(Exception):
@@ -102,6 +110,7 @@ class Memory:
     runs: Mapping[str, tuple[Run, str] | None] = field(default_factory=dict)
     lists: Mapping[str, frozenset[str]] = field(default_factory=dict)
     rules: Mapping[tuple[str, int], Rule] = field(default_factory=dict)
+    scores: Mapping[tuple[str, str], JSON | None] = field(default_factory=dict)
     candidates: frozenset[str] | None = None
 
     def window(self, wanted: Window) -> list[Event]:
@@ -131,10 +140,15 @@ class Memory:
             raise NotRead(RuleOf(id, number))
         return self.rules[id, number]
 
+    def score(self, name: str, subject: str) -> JSON | None:
+        if (name, subject) not in self.scores:
+            raise NotRead(ScoreOf(name, subject))
+        return self.scores[name, subject]
+
     def answered(self, answers: Mapping[Question, Any]) -> Memory:
-        """The memory with more answers: events, (run, version) or None, members, a rule, a Read."""
+        """The memory with more answers: events, (run, version) or None, members, a rule, a Read, a score's body."""
         windows, runs, lists, rules = dict(self.windows), dict(self.runs), dict(self.lists), dict(self.rules)
-        documents = dict(self.documents)
+        documents, scores = dict(self.documents), dict(self.scores)
         for question, answer in answers.items():
             match question:
                 case Window():
@@ -147,7 +161,10 @@ class Memory:
                     rules[id, number] = answer
                 case DocumentOf(id):
                     documents[id] = answer
-        return replace(self, documents=documents, windows=windows, runs=runs, lists=lists, rules=rules)
+                case ScoreOf(name, subject):
+                    scores[name, subject] = answer
+        self = replace(self, documents=documents, windows=windows, runs=runs)
+        return replace(self, lists=lists, rules=rules, scores=scores)
 
 
 # ---- the body of a memory document ----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ always meet in one document and its version (promise P3).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from rules.event import Event
@@ -18,6 +18,7 @@ from rules.matcher import Matcher, Predicate, Program
 from rules.model import All, Condition, Rule, RuleVersion, Stop, Wait
 from rules.subjects import PREFIX, key_for
 from rules.texts import walk
+from rules.wanted import Wanted, possible, wanted_by, wanted_by_steps
 from rules.window import span_of, takes_part
 from rules.words import Words
 
@@ -69,9 +70,20 @@ class Listening:
 
 
 @dataclass(frozen=True, slots=True)
+class Asks:
+    """What a rule asks for beyond the payload at its trigger, for its conditions and for its texts. holds: its
+    conditions, of an envelope with what is known beside it."""
+
+    conditions: Wanted
+    texts: Wanted
+    holds: Predicate
+
+
+@dataclass(frozen=True, slots=True)
 class RuleSet:
     """by_type: versions whose matches an event of the type can change. homes: by type, where memory is kept for it;
-    stop_homes: the same for stops and waits alone. parts, conditions, listening: by rule id."""
+    stop_homes: the same for stops and waits alone. parts, conditions, listening: by rule id; parts and conditions are
+    judged on the event alone, with what is known beyond it left open. asks: of the rules that ask for that."""
 
     tenant: str
     versions: tuple[RuleVersion, ...]
@@ -84,15 +96,19 @@ class RuleSet:
     conditions: Mapping[str, Predicate]
     listening: Mapping[str, Listening]
     paths: tuple[str, ...]  # declared paths that windows are keyed by
+    asks: Mapping[str, Asks] = field(default_factory=dict)
 
     def close(self) -> None:
         self.program.close()
 
 
-def build(tenant: str, versions: Sequence[RuleVersion], matcher: Matcher) -> RuleSet:
-    """Compile the versions in force; highest priority first, then by id, which is the order of traces and runs."""
+def build(
+    tenant: str, versions: Sequence[RuleVersion], matcher: Matcher, declared: Iterable[str] = ()
+) -> RuleSet:
+    """Compile the versions in force; highest priority first, then by id, which is the order of traces and runs.
+    declared: paths that events are keyed by, whether a rule counts by them already or not."""
     ordered = tuple(sorted(versions, key=lambda version: (-version.rule.priority, version.rule.id)))
-    program = matcher.compile([version.rule for version in ordered])
+    program = matcher.compile([_by_itself(version.rule) for version in ordered])
     by_type: dict[str, list[RuleVersion]] = {}
     homes: dict[str, dict[Home, None]] = {}
     stop_homes: dict[str, dict[Home, None]] = {}
@@ -114,10 +130,29 @@ def build(tenant: str, versions: Sequence[RuleVersion], matcher: Matcher) -> Rul
         homes={event_type: tuple(found) for event_type, found in homes.items()},
         stop_homes={event_type: tuple(found) for event_type, found in stop_homes.items()},
         parts={version.rule.id: _parts(version.rule) for version in ordered},
-        conditions={version.rule.id: compile_condition(version.rule.only_if) for version in ordered},
+        conditions={version.rule.id: compile_condition(possible(version.rule.only_if)) for version in ordered},
         listening=listening,
-        paths=tuple(sorted({same for v in ordered if (same := v.rule.when.same) and same not in PREFIX})),
+        paths=tuple(sorted({*declared, *(same for v in ordered for same in _subjects(v.rule) if same not in PREFIX)})),
+        asks={version.rule.id: asks for version in ordered if (asks := asks_of(version.rule))},
     )
+
+
+def asks_of(rule: Rule) -> Asks | None:
+    """What the rule asks for beyond the payload at its trigger; None of most rules."""
+    conditions, texts = wanted_by(rule.only_if), wanted_by_steps(rule)
+    return Asks(conditions, texts, compile_condition(rule.only_if)) if conditions or texts else None
+
+
+def _by_itself(rule: Rule) -> Rule:
+    """The rule as a matcher sees it: what the event alone cannot tell is left open, and judged afterwards."""
+    left = possible(rule.only_if)
+    return rule if left is rule.only_if else replace(rule, only_if=left)
+
+
+def _subjects(rule: Rule) -> Iterator[str]:
+    """Every subject that the rule names."""
+    yield from (rule.when.same,) if rule.when.same else ()
+    yield from (stop.same for stop, _ in listens(rule).stops)
 
 
 def subject_of(event: Event, same: str | None) -> str | None:
@@ -180,4 +215,4 @@ def documents(event: Event, ruleset: RuleSet) -> tuple[str, ...]:
 def _parts(rule: Rule) -> tuple[Part, ...]:
     condition = rule.only_if
     parts = condition.parts if isinstance(condition, All) else (condition,)
-    return tuple(Part(part, compile_condition(part)) for part in parts)
+    return tuple(Part(part, compile_condition(possible(part))) for part in parts)

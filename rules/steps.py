@@ -19,6 +19,7 @@ from rules.model import Approve, Do, If, Rule, Step, Stop, StopStep, Wait
 from rules.run import OURSELVES, Command, Run, RunState
 from rules.subjects import PREFIX
 from rules.texts import render
+from rules.wanted import looks_up
 from rules.words import moment
 
 JSON = Mapping[str, Any]
@@ -113,6 +114,8 @@ def go(run: Run, rule: Rule, now: datetime) -> Advance:
                 run = _closed(run, rule, step, opens, now)
             case Do():
                 run = moved(_would(run, step, now), rule)
+            case If() | Approve() if looks_up(step):
+                run = _look_up(run, step, now)
             case If():
                 run = _branch(run, rule, step, now)
             case Wait():
@@ -206,6 +209,18 @@ def _closed(run: Run, rule: Rule, step: Do, opens: datetime, now: datetime) -> R
     text = f"{step.name}: {waits_for(rule.hours, opens)}."
     run = recorded(told(run, now, text), step.name, now, state="waiting", message=text, until=iso(opens))
     return replace(run, state="waiting", due_at=iso(opens))
+
+
+def _look_up(run: Run, step: If | Approve, now: datetime) -> Run:
+    """What the condition asks for is read when the run is woken, which is at once (rules.knowing)."""
+    run = recorded(run, step.name, now, state="waiting", message="looking up what is known", until=None)
+    return replace(run, state="waiting", due_at=iso(now))
+
+
+def look(run: Run, rule: Rule, step: If | Approve, now: datetime) -> Advance:
+    """Go on at a condition, now that what it asks for stands among the run's facts."""
+    run = replace(run, state="acting", due_at=None)
+    return go(_branch(run, rule, step, now) if isinstance(step, If) else _ask(run, rule, step, now), rule, now)
 
 
 def _branch(run: Run, rule: Rule, step: If, now: datetime) -> Run:

@@ -10,8 +10,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rules import paths
+from rules.event import seconds
+from rules.facts import LISTS, fact_at
 from rules.fields import MISSING, read
 from rules.model import All, Any_, Approve, Condition, Do, If, Not, Rule, Step, Test, Wait
+from rules.words import amount, moment
 
 JSON = Mapping[str, Any]
 Path = tuple[str, ...]
@@ -26,6 +29,7 @@ _ALWAYS: tuple[Path, ...] = (
     ("data", "object", "id"),
     ("data", "object", "object"),
     ("data", "object", "currency"),
+    ("fact_currency",),
 )
 # where objects of Stripe have the customer's e-mail address, the surest first
 ADDRESSES: tuple[Path, ...] = (
@@ -42,6 +46,7 @@ def facts_of(rule: Rule, envelope: JSON) -> dict[str, Any]:
     """The envelope pruned to what the steps of this rule read, each value at the path that the rule names."""
     facts: dict[str, Any] = {}
     wanted = {*_ALWAYS, *(path for step in walk(rule.steps) for path in _read_by(step))}
+    wanted.update(ADDRESSES if LISTS in wanted else ())  # a list may hold the token of an e-mail
     for path in sorted(wanted, key=lambda path: (-len(path), path)):
         _copy(envelope, path, facts)
     return facts
@@ -123,12 +128,32 @@ def _copy(envelope: JSON, path: Path, facts: dict[str, Any]) -> None:
     into[path[-1]] = {**value, **there} if isinstance(value, dict) and isinstance(there, dict) else value
 
 
+def known_text(value: Any, type: str, currency: str | None) -> str:
+    """What is known beyond the payload as people write it: `$49.00`, `Mon 23 Nov 2026 14:05 UTC`, `a, b`."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if type == "amount" and currency and isinstance(value, int):
+        return amount(value, currency)
+    if type == "time" and isinstance(value, int):
+        return moment(seconds(value))
+    return _text(value)
+
+
 def _fill(text: str, facts: JSON) -> Any:
     whole = _HOLE.fullmatch(text)
     if whole and "}}" not in whole[1]:
         value = read(facts, paths.split(whole[1]))
         return "" if value is MISSING or value is None else value
-    return _HOLE.sub(lambda hole: _text(read(facts, paths.split(hole[1]))), text)
+    return _HOLE.sub(lambda hole: _said(paths.split(hole[1]), facts), text)
+
+
+def _said(path: Path, facts: JSON) -> str:
+    """A value within a text; a fact as people write it."""
+    value, fact = read(facts, path), fact_at(path)
+    if fact is None or value is MISSING:
+        return _text(value)
+    currency = read(facts, ("fact_currency", fact.name))
+    return known_text(value, fact.type, currency if isinstance(currency, str) else None)
 
 
 def _text(value: Any) -> str:

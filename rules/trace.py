@@ -19,6 +19,7 @@ from typing import Any
 
 from rules import paths
 from rules.event import Event
+from rules.knowing import Known
 from rules.labels import label
 from rules.matcher import bound
 from rules.model import Rule, RuleVersion, When
@@ -102,10 +103,17 @@ def window_record(rule: Rule, found: Found) -> JSON:
     return {**record, "aside": [event.id for event in found.aside[-_SHOWN:]]} if found.aside else record
 
 
-def condition_tree(rule: Rule, found: Found) -> JSON:
-    """The conditions explained on the event that they are about: of a sequence the first of its two events."""
-    event = found.counted[-2] if rule.when.then else found.trigger
-    return tree(rule.only_if, event.data, event.id)
+def condition_tree(rule: Rule, found: Found, known: Known | None = None) -> JSON:
+    """The conditions explained on the event that they are about, with what is known beyond it."""
+    event = asked_of(rule, found)
+    if known is None:
+        return tree(rule.only_if, event.data, event.id)
+    return tree(rule.only_if, known.beside(event.data), event.id, known.values)
+
+
+def asked_of(rule: Rule, found: Found) -> Event:
+    """The event that the conditions are about: of a sequence the first of its two events."""
+    return found.counted[-2] if rule.when.then else found.trigger
 
 
 def ordinal(number: int) -> str:

@@ -6,13 +6,15 @@ mattered when they were reached.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rules import operators as ops
 from rules import paths
 from rules.aliases import MISSING, Path
+from rules.event import iso, seconds
 from rules.fields import locate, locate_in, previous, read
+from rules.folds import NOTHING, Said
 from rules.model import JSON, All, Any_, Condition, Not, Test
 from rules.words import test_text
 
@@ -23,19 +25,21 @@ _NEEDS_NUMBER = frozenset({*ops.COMPARE, "between"})
 _NEEDS_TIME = frozenset({*ops.TIMES, *ops.SPANS})
 
 
-def tree(condition: Condition, envelope: JSON, event_id: str) -> Node:
+def tree(condition: Condition, envelope: JSON, event_id: str, known: Mapping[Path, Said] | None = None) -> Node:
     """Explain the condition on the event's envelope. `true` agrees with `compile_condition` on every input.
 
     A node is {"kind": test|all|any|not, "text", "true", "skipped", "note", "parts"}; a test has also "field", "is",
-    "needed", "actual" and "from": {"event", "path"}, the path where this API version keeps it.
+    "needed", "actual" and "from": {"event", "path"}, the path where this API version keeps it. known: what is known
+    beyond the payload, which stands in the envelope too (rules.knowing), with the event that each value came from.
     """
-    return _Explainer(envelope, event_id).node(condition, None)
+    return _Explainer(envelope, event_id, known or {}).node(condition, None)
 
 
 class _Explainer:
-    def __init__(self, envelope: JSON, event_id: str) -> None:
+    def __init__(self, envelope: JSON, event_id: str, known: Mapping[Path, Said]) -> None:
         self.envelope = envelope
         self.event_id = event_id
+        self.known = known
         currency = read(envelope, ("data", "object", "currency"))
         self.currency = currency if isinstance(currency, str) else None
 
@@ -65,7 +69,7 @@ class _Explainer:
         needed = self.needed(test, item)
         node = _node("test", self.text(test, item), False)
         node |= {"field": test.field, "is": test.operator, "needed": needed, "actual": _shown(value)}
-        node["from"] = {"event": self.event_id, "path": paths.join(path)}
+        node["from"] = self.source(test.path, path)
         if test.operator in ops.ITEMS:
             return self.items(node, test, value, item)
         if test.operator in ops.CHANGES:
@@ -73,6 +77,16 @@ class _Explainer:
         node["true"] = self.holds(test, _plain(value), needed)
         node["note"] = None if node["true"] else _note(test, value, needed)
         return node
+
+    def source(self, path: Path, place: Path) -> Node:
+        """Where the value came from; of what is known beyond the payload, the event or the setting that said so."""
+        if path[0] not in ("fact", "score"):
+            return {"event": self.event_id, "path": paths.join(place)}
+        said = self.known.get(path, NOTHING)
+        found: Node = {"event": said.event, "path": said.path}
+        if said.currency:
+            found["currency"] = said.currency
+        return found if said.at is None else {**found, "at": iso(seconds(said.at)), "source": said.source}
 
     def text(self, test: Test, item: Any) -> str:
         inside = item.path if item is not None else ""

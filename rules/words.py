@@ -16,6 +16,7 @@ from rules import operators as ops
 from rules import paths
 from rules.aliases import Path
 from rules.catalogue import Catalogue, FieldInfo
+from rules.fact_fields import known_field, said_path
 from rules.labels import breadcrumb, label
 from rules.model import All, Any_, Condition, Not, Other, Test
 
@@ -245,6 +246,8 @@ class Words:
         """The name of a field, with its article."""
         if self.relative(path, inside):
             return "the " + breadcrumb(path)
+        if fact := said_path(path):
+            return fact
         text = self.top_field(path)
         return f"the event’s ({text.removeprefix('the ')})" if inside else text
 
@@ -268,6 +271,8 @@ class Words:
         if self.relative(path, inside):
             text = f"{inside}[].{text}"
         text = text.replace("data.previous_attributes.", "data.object.", 1)
+        if known := known_field(text):
+            return known
         for type in self.types:
             found = self.catalogue.field(type, text)
             if found:

@@ -37,6 +37,7 @@ from rules.steps import (
     wait_ended_by,
 )
 from rules.texts import facts_of
+from rules.wanted import looks_up
 from rules.undoing import PREFIX as UNDO
 from rules.undoing import begin_undo, carry_on, in_flight, is_undoing, may_do, may_undo, undo_refused, undo_settled
 from rules.words import moment, span_text
@@ -177,6 +178,8 @@ def woke(run: Run, rule: Rule, now: datetime) -> Advance:
         due = _absence_due(run, rule)
         return _absence_over(run, rule, now) if due <= now else Advance(replace(run, due_at=iso(due)))
     step = current_step(run, rule)
+    if step is not None and run.state == "waiting" and looks_up(step):
+        return Advance(replace(run, due_at=iso(now)))  # rules.knowing.woken reads what its condition asks for
     until = run.steps.get(step.name, {}).get("until") if step else None
     if step is None or until is None or run.state not in ("waiting", "needs_person"):
         return Advance(run if run.state == "pending" else replace(run, due_at=None))
