@@ -1,73 +1,56 @@
 """Explain why a rule fired for a subject or an event, or why not: the first gate that was closed, what was nearest,
 and the smallest edit that would have made it fire.
 
-The conditions and windows are worked out again from the events; what re-entry and stops did is read from the runs.
+The conditions and windows are worked out again from the events; what re-entry, limits and stops did is read from the
+runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from rules import gates, trace
+from rules.case import Case, in_order
 from rules.event import Event, instant, iso, seconds
-from rules.expr import compile_condition
-from rules.matcher import bound
-from rules.memory import Memory
-from rules.model import All, RuleVersion
-from rules.money import currency_of, is_money
-from rules.nearest import nearest
+from rules.evidence import window
+from rules.failing import failed_condition
+from rules.model import RuleVersion
+from rules.nearest import nearest, nearness, stretch_end
 from rules.ruleset import subject_of
 from rules.run import OPEN, Run
 from rules.steps import run_key, subjects_of
 from rules.tree import tree
-from rules.window import Found, Ledger, Number, span_of, takes_part, value_of
-from rules.words import event_text, moment, span_text
+from rules.window import Found, span_of, takes_part
+from rules.words import event_text, moment
 
 JSON = Mapping[str, Any]
-_SHOWN = 100  # events of a window that an explanation names
-
-
-class _Case:
-    """What an explanation is about: the rule, the events it could have heard, and what it did."""
-
-    def __init__(
-        self,
-        version: RuleVersion,
-        events: tuple[Event, ...],
-        runs: tuple[Run, ...],
-        lists: Mapping[str, frozenset[str]],
-    ) -> None:
-        self.version = version
-        self.events = events
-        self.runs = runs
-        self.triggers = frozenset(run.trigger for run in runs)
-        self.lists = lists
-        self._holds = compile_condition(version.rule.only_if)
-        self._ledgers: dict[str, Ledger] = {}
-
-    def ledger(self, key: str) -> Ledger:
-        if key not in self._ledgers:
-            when = self.version.rule.when
-            mine = [event for event in self.events if key in event.keys or subject_of(event, when.same) == key]
-            mine = [event for event in mine if event.tenant == self.version.tenant]
-            self._ledgers[key] = Ledger(when, mine, self.passes)
-        return self._ledgers[key]
-
-    def passes(self, event: Event) -> bool:
-        return self._holds(event.data)
-
-    def memory(self) -> Memory:
-        """Lists that are not there suppress nobody."""
-        absent: dict[str, frozenset[str]] = {name: frozenset() for name in self.version.rule.never_for}
-        return Memory(lists={**absent, **self.lists})
-
-    def holds(self, number: Number | None) -> bool:
-        if self.version.rule.when.and_not:
-            return number == 0
-        needed = bound(self.version.rule)
-        return needed is None or (number is not None and needed.reached(number))
+# every gate that may be the first closed one, in the order in which they are asked, with what it asks
+GATES: Final[Mapping[str, str]] = {
+    "event": "Did an event come?",
+    "tenant": "Was it this account and mode?",
+    "type": "Does the rule listen to it?",
+    "key": "Does the event name the subject?",
+    "own": "Did it come from elsewhere than our own actions?",
+    "condition": "Was every condition true?",
+    "window": "Was the window full?",
+    "waiting": "Is the deadline over?",
+    "off": "Is the rule in force?",
+    "paused": "Was it not paused?",
+    "live_from": "Was the rule live then?",
+    "import": "Was it news, not history?",
+    "stopped": "Had nothing stopped it?",
+    "re-entry": "Was it not too soon again?",
+    "never_for": "Was the subject on no list?",
+    "holdout": "Was it not held out?",
+    "crowded": "Did the event start few enough runs?",
+    "contradicted": "Did no late event take it back?",
+    "limit": "Was there room under the limit?",
+    "cap": "Was there room under the caps?",
+    "cancelled": "Did nobody cancel it?",
+}
+_NEAR: Final = frozenset({"condition", "window", "re-entry", "never_for", "holdout"})
 
 
 def explain(
@@ -86,212 +69,256 @@ def explain(
     at: look at the history as it was then. runs: the rule's runs. members: suppression lists. now: tells whether an
     absence's span is over (default: it is).
 
-    gate is None when it fired, else the first closed one of: event, tenant, type, key, own, condition, window,
-    live_from, paused, import, stopped, re-entry, never_for, holdout, limit. tree: the condition tree at the trigger
-    (rules.tree) with the "window" drawn. nearest: {"sentence", "edit": {"path", "value", "sentence"} | None} | None.
+    gate is None when it fired, else the first closed one of GATES; `limit`, `cap`, `stopped`, `contradicted` and
+    `cancelled` may stand beside a run, which then did nothing. tree: the condition tree at the trigger (rules.tree)
+    with the "window" drawn. nearest: {"sentence", "edit": {"path", "value", "sentence"} | None} | None; an edit is
+    named only after deciding again with it.
     """
-    known = tuple(sorted((one for one in events if at is None or one.recorded <= at), key=_order))
+    known = in_order(one for one in events if at is None or one.recorded <= at)
     mine = tuple(run for run in runs if run.rule_id == version.rule.id)
     lists = {name: frozenset(found) for name, found in (members or {}).items()}
-    case = _Case(version, known, mine, lists)
+    case = Case(version, known, mine, lists, now)
     if event is not None:
         return _about_event(case, event)
     return _about_subject(case, subject or "")
 
 
-def _about_event(case: _Case, id: str) -> dict[str, Any]:
-    when = case.version.rule.when
-    found = next((one for one in case.events if one.id == id), None)
+def as_decided(found: JSON, entry: JSON | None) -> dict[str, Any]:
+    """The explanation of a rule in force with what was really decided at its trigger, where every gate looks open
+    today or another one was closed then. entry: what the trigger's own trace says of the rule (rules.trace)."""
+    open_ = found["gate"] is None and not found["run"]
+    late = found["gate"] in ("off", "paused", "live_from", "stopped", "re-entry", "never_for", "holdout")
+    if entry is None or entry["outcome"] != "matched" or not (open_ or late):
+        return dict(found)
+    return {**found, "fired": False, "gate": entry["gate"], "sentence": entry["sentence"], "nearest": None}
+
+
+def _about_event(case: Case, id: str) -> dict[str, Any]:
+    when, tenant = case.rule.when, case.version.tenant
+    found = case.event(id)
     if found is None:
         return _closed("event", f"{id} never came.")
-    if found.tenant != case.version.tenant:
-        return _closed("tenant", f"{id} belongs to {found.tenant}, the rule to {case.version.tenant}.")
+    if found.tenant != tenant:
+        return _closed("tenant", f"{id} belongs to {found.tenant}, and the rule to {tenant}.", id)
     if found.type not in takes_part(when):
-        return _closed("type", f"The rule does not listen to {found.type}.")
+        return _closed("type", f"The rule does not listen for it: {event_text((found.type,))} ({found.type}).", id)
     key = subject_of(found, when.same)
     if key is None:
-        return _closed("key", f"{id} has no {when.same}, so it does not take part.")
+        return _closed("key", f"{id} has no {when.same or 'customer'}, so it does not take part.", id)
     return _at(case, key, found)
 
 
-def _about_subject(case: _Case, subject: str) -> dict[str, Any]:
-    when = case.version.rule.when
+def _about_subject(case: Case, subject: str) -> dict[str, Any]:
+    when, tenant = case.rule.when, case.version.tenant
     triggers = when.then.types if when.then else when.types
-    about = [one for one in case.events if _carries(one, subject) and one.tenant == case.version.tenant]
-    heard = [(key, one) for one in about if one.type in triggers and (key := subject_of(one, when.same))]
+    carried = case.about(subject)
+    about = [one for one in carried if one.tenant == tenant]
+    who = subject.rpartition(":")[2]  # people know the id and not the key's prefix
+    if carried and not about:
+        others = ", ".join(sorted({one.tenant for one in carried}))
+        return _closed("tenant", f"What came for {who} belongs to {others}, and the rule to {tenant}.")
+    heard = [one for one in about if one.type in triggers]
     if not heard:
-        who = subject.rpartition(":")[2]  # people know the id and not the key's prefix
-        if any(_carries(one, subject) for one in case.events) and not about:
-            return _closed("tenant", f"What came for {who} belongs to another tenant than the rule.")
         return _closed("event", f"It never happened here that {event_text(triggers)} for {who}.")
-    key, trigger = max(heard, key=lambda row: _worth(case, *row))
-    return _at(case, key, trigger)
+    keyed = [(key, one) for one in heard if (key := subject_of(one, when.same))]
+    if not keyed:
+        return _closed(
+            "key", f"{heard[-1].id} has no {when.same or 'customer'}, so it does not take part.", heard[-1].id
+        )
+    return _at(case, *_telling(case, keyed))
 
 
-def _worth(case: _Case, key: str, trigger: Event) -> tuple[bool, bool, bool, float, int]:
-    """How much a trigger says about the subject: a run, else a match, else the fullest window, else the latest."""
-    ran = trigger.id in case.triggers
-    ledger = case.ledger(key)
-    if not ledger.is_trigger(trigger):
-        return ran, False, False, 0, trigger.created
-    number = ledger.number(trigger)
-    worth = 0.0 if number is None or case.version.rule.when.and_not else float(number)
-    return ran, case.holds(number), True, worth, trigger.created
+def _telling(case: Case, heard: list[tuple[str, Event]]) -> tuple[str, Event]:
+    """The trigger that says most about the subject: one with a run, else a match, else what came nearest to one."""
+    ran = [row for row in heard if row[1].id in case.by_trigger]
+    if ran:
+        return ran[-1]
+    triggers = [row for row in heard if case.is_trigger(*row)]
+    if not triggers:
+        return heard[-1]
+    numbers = [case.ledger(key).number(one) for key, one in triggers]
+    matches = [row for row, number in zip(triggers, numbers, strict=True) if case.reached(number)]
+    if matches:
+        return matches[-1]
+    ends = {end.id for key in dict(triggers) if (end := stretch_end(case.rule, case.ledger(key)))}
+    worth = [
+        (one.id in ends, number or 0, at) for at, ((_, one), number) in enumerate(zip(triggers, numbers, strict=True))
+    ]
+    return triggers[max(worth)[2]]
 
 
 # ---- one trigger ----------------------------------------------------------------------------------------------------
-def _at(case: _Case, key: str, trigger: Event) -> dict[str, Any]:
-    rule = case.version.rule
-    ledger = case.ledger(key)
-    shown = _tree(case, ledger, trigger)
-    run = next((run for run in case.runs if run.trigger == trigger.id), None)
+def _at(case: Case, key: str, trigger: Event) -> dict[str, Any]:
+    shown = _tree(case, key, trigger)
+    run = case.by_trigger.get(trigger.id)
     if run is not None:
-        sentence = f"{run.story[0]['text'] if run.story else 'It fired.'} The run is {run.state}."
-        return _answer(None, sentence, shown, None, trigger, run)
-    gate, sentence = _first_gate(case, ledger, key, trigger)
-    near = nearest(rule, ledger, trigger) if gate in ("condition", "window") else None
-    if gate is None:
-        return {**_answer(None, sentence, shown, None, trigger, None), "fired": True}
-    return _answer(gate, sentence, shown, near, trigger, None)
+        gate, sentence = _after(run)
+        return _answer(gate, sentence, shown, None, trigger, run)
+    gate, sentence = first_gate(case, key, trigger)
+    near = nearest(case, key, trigger, gate, _fires) if gate in _NEAR else None
+    found = _answer(gate, sentence, shown, near, trigger, None)
+    return {**found, "fired": gate is None}
 
 
-def _first_gate(case: _Case, ledger: Ledger, key: str, trigger: Event) -> tuple[str | None, str]:
-    rule, when = case.version.rule, case.version.rule.when
+def _fires(case: Case, key: str, trigger: Event) -> bool:
+    return first_gate(case, key, trigger)[0] is None
+
+
+def first_gate(case: Case, key: str, trigger: Event) -> tuple[str | None, str]:
+    """The first gate that is closed for this trigger, with the sentence that says so; None when it fires."""
+    rule, when = case.rule, case.rule.when
     if when.ignore_own and trigger.causation:
         return "own", f"{trigger.id} was caused by our own action {trigger.causation}, so it does not count."
-    if trigger.type in when.types and not (when.then and trigger.type in when.then.types):
-        failed = _failed_condition(case, trigger)
-        if failed:
-            return "condition", failed
-    if not ledger.is_trigger(trigger):
-        return "window", f"{trigger.type} counts for this rule and triggers nothing by itself."
-    found = ledger.at(trigger)
-    if not case.holds(found.number):
-        return "window", trace.missed(rule, found)
-    closed = _started_nothing(case, key, trigger, found)
+    second = bool(when.then and trigger.type in when.then.types)
+    if trigger.type in when.types and not second and not case.passes(trigger):
+        return "condition", failed_condition(rule.only_if, trigger) or "The conditions are not true."
+    if not case.is_trigger(key, trigger):
+        happened = event_text((trigger.type,))
+        return "window", f"It counts for this rule and triggers nothing by itself that {happened} ({trigger.id})."
+    found = case.ledger(key).at(trigger)
+    if not case.reached(found.number):
+        return "window", _missed(case, key, found)
+    closed = _undecided(case, trigger) or _started_nothing(case, key, found)
     return closed or (None, trace.matched(rule, found))
 
 
-def _failed_condition(case: _Case, trigger: Event) -> str | None:
-    condition = case.version.rule.only_if
-    parts = condition.parts if isinstance(condition, All) else (condition,)
-    for index, part in enumerate(parts):
-        node = tree(part, trigger.data, trigger.id)
-        if not node["true"]:
-            actual = f" (it is {node['actual']!r})" if node.get("actual") is not None else ""
-            note = f" ({node['note']})" if node.get("note") and not actual else ""
-            return f"Condition {index + 1} of {len(parts)} is not true: {node['text']}{actual}{note}."
-    return None
+def _missed(case: Case, key: str, found: Found) -> str:
+    """Why the window is not full, with what was nearest: "1 of 2 within 7 days; the second came 9 days later."."""
+    said, near = trace.missed(case.rule, found), nearness(case, key, found.trigger)
+    return f"{said.rstrip('.')}; {near[0].lower()}{near[1:]}" if near else said
 
 
-def _started_nothing(case: _Case, key: str, trigger: Event, found: Found) -> tuple[str, str] | None:
-    """The gate that kept a match from becoming a run."""
-    version, rule = case.version, case.version.rule
-    if iso(trigger.recorded) < version.live_from:
-        since = moment(instant(version.live_from))
-        return (
-            "live_from",
-            f"It was heard {moment(trigger.recorded)}, before version {version.number} went live {since}.",
-        )
+def _undecided(case: Case, trigger: Event) -> tuple[str, str] | None:
+    absence = case.rule.when.and_not
+    if absence is None or case.now is None or case.now > (due := seconds(trigger.created + absence.within)):
+        return None
+    return (
+        "waiting",
+        f"It is not decided before {moment(due)}: until then it may still happen that {event_text(absence.types)}.",
+    )
+
+
+def _started_nothing(case: Case, key: str, found: Found) -> tuple[str, str] | None:
+    """The gate that kept a match from becoming a run, in the order in which decide asks them."""
+    version, rule, trigger = case.version, case.rule, found.trigger
     if version.mode == "paused":
         return "paused", "The rule is paused: the match is recorded, and no run started."
+    if iso(trigger.recorded) < version.live_from:
+        since = moment(instant(version.live_from))
+        heard = moment(trigger.recorded)
+        return "live_from", f"It was heard {heard}, before version {version.number} went live {since}."
     if trigger.source == "import":
         return "import", "The event is imported history, which starts no run."
     return (
-        _stopped(case, trigger)
-        or _again(case, key, trigger)
+        _stopped(case, found)
+        or _again(case, key, found)
         or gates.suppressed(rule, trigger, case.memory())
         or gates.held_out(rule, key)
     )
 
 
-def _stopped(case: _Case, trigger: Event) -> tuple[str, str] | None:
-    subjects = subjects_of(trigger)
-    for one in case.events:
-        if one.created < trigger.created or one.recorded > trigger.recorded:
+def _heard(found: Found) -> datetime:
+    """When the match was complete: the last of its events to be heard."""
+    return max(one.recorded for one in found.counted)
+
+
+def _stopped(case: Case, found: Found) -> tuple[str, str] | None:
+    trigger, until = found.trigger, _heard(found)
+    subjects, evidence = subjects_of(trigger), {one.id for one in found.counted}
+    stops = [(stop.types, run_key(stop, subjects)) for stop in case.rule.stop_when]
+    for one in case.events if stops else ():
+        if one.created < trigger.created or one.recorded > until or one.id in evidence:
             continue
-        for stop in case.version.rule.stop_when:
-            if one.type in stop.types and run_key(stop, subjects) in one.keys:
-                return "stopped", f"{one.type} ({one.id}) had already come, which stops this rule."
+        if any(one.type in types and key in one.keys for types, key in stops):
+            return (
+                "stopped",
+                f"It had already happened that {event_text((one.type,))} ({one.id}), which stops this rule.",
+            )
     return None
 
 
-def _again(case: _Case, key: str, trigger: Event) -> tuple[str, str] | None:
-    rule = case.version.rule
-    mine = [run for run in case.runs if run.key == key and (run.mode == "watch") == (case.version.mode == "watch")]
-    heard = iso(trigger.recorded)
-    for run in mine if not rule.again.while_open else ():
-        open_then = run.created_at <= heard and (run.state in OPEN or run.updated_at > heard)
-        if open_then:
+def _again(case: Case, key: str, found: Found) -> tuple[str, str] | None:
+    """Re-entry, as it stood when the match was complete."""
+    rule, watching = case.rule, case.version.mode == "watch"
+    until = iso(_heard(found))
+    mine = [run for run in case.runs if run.key == key and (run.mode == "watch") == watching]
+    before = [run for run in mine if _began(case, run) <= until]
+    for run in before if not rule.again.while_open else ():
+        if run.state in OPEN or run.updated_at > until:
             return "re-entry", f"Run {run.id} of this rule was still open."
-    return gates.too_soon(rule, trigger.created, sorted((run.triggered, run.id) for run in mine))
+    return gates.too_soon(rule, found.trigger.created, sorted((run.triggered, run.id) for run in before))
+
+
+def _began(case: Case, run: Run) -> str:
+    """When what started a run had been heard; the worker may have got to it later."""
+    trigger = case.event(run.trigger)
+    return min(run.created_at, iso(trigger.recorded)) if trigger else run.created_at
+
+
+# ---- a run that came of it ------------------------------------------------------------------------------------------
+def _after(run: Run) -> tuple[str | None, str]:
+    """What kept a run from doing anything, or the sentence that tells of it."""
+    why = run.story[0]["text"].split(" Run started")[0] if run.story else "It matched."
+    if run.state == "parked":
+        return "limit", f"{why} Its run is parked, because {_reason(run).removeprefix('parked: ')}."
+    if run.state in ("stopped", "cancelled") and not _did(run):
+        if run.contradicted_by:
+            return (
+                "contradicted",
+                f"{why} A late event, {run.contradicted_by}, took the match back before anything was done.",
+            )
+        if run.state == "cancelled":
+            return "cancelled", f"{why} Its run was cancelled before anything was done: {_reason(run)}."
+        return "stopped", f"{why} Its run was stopped before anything was done: {_reason(run)}."
+    capped = [record["message"] for record in run.steps.values() if _is_capped(record)]
+    if capped and not _did(run):
+        return "cap", f"{why} Nothing was done: {capped[0][0].lower()}{capped[0][1:].rstrip('.')}."
+    return None, f"{run.story[0]['text'] if run.story else 'It fired.'} The run is {run.state.replace('_', ' ')}."
+
+
+def _did(run: Run) -> bool:
+    """Whether any action of the run was done, or would have been."""
+    return any(record.get("state") in ("done", "branch", "would") and "ended_by" not in record and _acts(record)
+               for record in run.steps.values())  # fmt: skip
+
+
+def _acts(record: JSON) -> bool:
+    return bool(record.get("command")) or record.get("state") == "would"
+
+
+def _is_capped(record: JSON) -> bool:
+    """Whether a cap left the action out, or makes it wait (rules.caps)."""
+    return record.get("state") in ("due", "skipped") and "because the customer has had" in str(record.get("message"))
+
+
+def _reason(run: Run) -> str:
+    """Why the run is as it is, in words also where its reason is the type of an event."""
+    reason = run.reason or run.state
+    words = event_text((reason,)) if "." in reason and " " not in reason else reason
+    return words[:1].lower() + words[1:].rstrip(".")
 
 
 # ---- what is shown --------------------------------------------------------------------------------------------------
-def _tree(case: _Case, ledger: Ledger, trigger: Event) -> dict[str, Any]:
-    rule = case.version.rule
+def _tree(case: Case, key: str, trigger: Event) -> dict[str, Any]:
+    rule, ledger = case.rule, case.ledger(key)
     about = trigger
     if rule.when.then and trigger.type not in rule.when.types and ledger.counted:
-        about = ledger.counted[-1]  # the conditions are about the first of the two events
+        earlier = [one for one in ledger.counted if one.created <= trigger.created]
+        about = (earlier or ledger.counted)[-1]  # the conditions are about the first of the two events
     shown = tree(rule.only_if, about.data, about.id)
-    if span_of(rule.when) is not None and ledger.is_trigger(trigger):
+    if span_of(rule.when) is not None and case.is_trigger(key, trigger):
         shown["window"] = window(case, ledger, trigger)
     return shown
 
 
-def window(case: _Case, ledger: Ledger, trigger: Event) -> dict[str, Any]:
-    """Every event of the key that was counted at the trigger, and every one that was not, with the reason."""
-    rule = case.version.rule
-    found = ledger.at(trigger)
-    counted = {one.id for one in found.counted}
-    listed = [one for one in ledger.everything if one.created <= trigger.created or rule.when.and_not]
-    events = [
-        {
-            "event": one.id,
-            "type": one.type,
-            "created": iso(seconds(one.created)),
-            "counted": one.id in counted,
-            "why": None if one.id in counted else why_not(case, ledger, trigger, one),
-        }
-        for one in listed[-_SHOWN:]
-    ]
-    return {"number": found.number, "needed": trace.needed(rule), "within": rule.when.within, "events": events}
-
-
-def why_not(case: _Case, ledger: Ledger, trigger: Event, one: Event) -> str:
-    """Why an event of the key was not counted at the trigger."""
-    when = case.version.rule.when
-    if one.type in when.start_again_after:
-        return "counting starts again after it"
-    if one.type not in when.types:
-        return "it is what the rule waits for, not what it counts"
-    if when.ignore_own and one.causation:
-        return f"it was caused by our own action {one.causation}"
-    if not case.passes(one):
-        return _failed_condition(case, one) or "a condition is not true"
-    if one.created > trigger.created:
-        return "it came after"
-    reset = ledger.last_reset(trigger.created)
-    if one.created <= reset:
-        return f"it came before counting started again {moment(seconds(reset))}"
-    span = when.then.within if when.then else when.within
-    if span is not None and trigger.created - one.created > span:
-        return f"too old by {span_text(trigger.created - one.created - span)}"
-    if when.aggregate and value_of(one, when.aggregate.path) is None:
-        return f"it has no {when.aggregate.field}"
-    if when.aggregate and is_money(when.aggregate.path) and currency_of(one) != currency_of(trigger):
-        return f"it is in {currency_of(one) or 'no currency'}, and only {currency_of(trigger) or 'none'} is counted"
-    return "it does not count for this rule"
-
-
-def _closed(gate: str, sentence: str) -> dict[str, Any]:
+def _closed(gate: str, sentence: str, trigger: str | None = None) -> dict[str, Any]:
     return {
         "fired": False,
         "sentence": sentence,
         "gate": gate,
         "tree": None,
         "nearest": None,
-        "trigger": None,
+        "trigger": trigger,
         "run": None,
     }
 
@@ -300,7 +327,7 @@ def _answer(
     gate: str | None, sentence: str, shown: JSON, near: JSON | None, trigger: Event, run: Run | None
 ) -> dict[str, Any]:
     return {
-        "fired": run is not None,
+        "fired": run is not None and gate is None,
         "sentence": sentence,
         "gate": gate,
         "tree": shown,
@@ -308,11 +335,3 @@ def _answer(
         "trigger": trigger.id,
         "run": run.id if run else None,
     }
-
-
-def _carries(event: Event, subject: str) -> bool:
-    return subject in event.keys or any(key.endswith(":" + subject) for key in event.keys)
-
-
-def _order(event: Event) -> tuple[int, str]:
-    return event.created, event.id

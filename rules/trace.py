@@ -22,12 +22,12 @@ from rules.event import Event
 from rules.knowing import Known
 from rules.labels import label
 from rules.matcher import bound
-from rules.model import Rule, RuleVersion, When
-from rules.money import currency_of
+from rules.model import Aggregate, Rule, RuleVersion, When
+from rules.money import currency_of, is_money
 from rules.ruleset import Part
 from rules.tree import tree
 from rules.window import Found, Number, span_of
-from rules.words import event_text, roughly, span_text
+from rules.words import amount, event_text, number_text, roughly, span_text
 
 JSON = Mapping[str, Any]
 Entry = dict[str, Any]
@@ -70,7 +70,7 @@ def matched(rule: Rule, found: Found) -> str:
         return f"The first time that {_events((found.trigger.type,))} for this {when.same or 'customer'}."
     if span_of(when) is None:
         return f"{happened}, and every condition is true."
-    return f"{_counting(when, found, happened)} in {_spread(found)} ({needed(rule)}){_aside(found)}."
+    return f"{_counting(when, found, happened)} in {_spread(found)} ({needed(rule, found)}){_aside(found)}."
 
 
 def missed(rule: Rule, found: Found) -> str:
@@ -83,17 +83,24 @@ def missed(rule: Rule, found: Found) -> str:
     if when.and_not:
         return f"It happened within {span_text(when.and_not.within)} that {_events(when.and_not.types)}."
     if when.aggregate:
-        return f"The {_aggregate(when, found.number)}; needed is {needed(rule)}{_aside(found)}."
+        return f"The {_aggregate(when, found)}; needed is {needed(rule, found)}{_aside(found)}."
     return f"{found.number} of {when.at_least}{_within(when)}."
 
 
-def needed(rule: Rule) -> str:
-    """What the rule's number must be: "at least 2 within 7 days"."""
+def needed(rule: Rule, found: Found | None = None) -> str:
+    """What the rule's number must be: "at least 2 within 7 days". found: says in which currency an amount is."""
     bounds = bound(rule)
     if bounds is None:
         return "each time"
     word = "at least" if bounds.operator == "greater or equal to" else bounds.operator
-    return f"{word} {bounds.value}{_within(rule.when)}"
+    value = bound_text(rule.when.aggregate, bounds.value, found) if rule.when.aggregate else str(bounds.value)
+    return f"{word} {value}{_within(rule.when)}"
+
+
+def bound_text(aggregate: Aggregate, number: Number, found: Found | None) -> str:
+    """A number of an aggregate as people write it: money in the currency of the trigger."""
+    currency = currency_of(found.trigger) if found and aggregate.of != "distinct" and is_money(aggregate.path) else None
+    return amount(number, currency) if currency and isinstance(number, int) else number_text(number)
 
 
 def window_record(rule: Rule, found: Found) -> JSON:
@@ -116,6 +123,11 @@ def asked_of(rule: Rule, found: Found) -> Event:
     return found.counted[-2] if rule.when.then else found.trigger
 
 
+def nth(number: int) -> str:
+    """The second, the third, the 4th: without its article."""
+    return {1: "first", 2: "second", 3: "third"}.get(number) or ordinal(number)
+
+
 def ordinal(number: int) -> str:
     """1st, 2nd, 3rd, 4th, 11th, 21st."""
     last = 0 if 10 <= number % 100 <= 20 else number % 10
@@ -124,16 +136,17 @@ def ordinal(number: int) -> str:
 
 def _counting(when: When, found: Found, happened: str) -> str:
     if when.aggregate:
-        return _capital(_aggregate(when, found.number))
+        return _capital(_aggregate(when, found))
     nth = ordinal(int(found.number or 0))
     if when.counting != "events":
-        return f"{happened}, the {nth} different {_field(when.counting)}"
+        return f"{happened}, the {nth} different {field_text(when.counting)}"
     return f"{happened} for the {nth} time" if len(when.types) == 1 else f"{happened}, the {nth} such event"
 
 
-def _aggregate(when: When, number: Number | None) -> str:
+def _aggregate(when: When, found: Found) -> str:
     assert when.aggregate is not None
-    return f"{when.aggregate.of} of the {_field(when.aggregate.field)} is {number}"
+    number = "nothing" if found.number is None else bound_text(when.aggregate, found.number, found)
+    return f"{when.aggregate.of} of the {field_text(when.aggregate.field)} is {number}"
 
 
 def _aside(found: Found) -> str:
@@ -143,7 +156,8 @@ def _aside(found: Found) -> str:
     return f"; {' and '.join(parts)} not counted" if parts else ""
 
 
-def _field(text: str) -> str:
+def field_text(text: str) -> str:
+    """What people call the field at this path: `amount remaining`."""
     path = paths.split(text)
     return label(path[2:] if path[:2] == ("data", "object") and path[2:] else path)
 

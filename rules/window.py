@@ -96,7 +96,7 @@ class Ledger:
         if not self._windowed:
             return Found(trigger, self.number(trigger), (trigger,))
         window = self._in(self._window(trigger))
-        alike = self._alike(window, trigger)
+        alike = self.alike(window, trigger)
         counted = (*(event for event in alike if event.id != trigger.id), trigger)
         known = {event.id for event in counted}
         return Found(trigger, self.number(trigger), counted, tuple(e for e in window if e.id not in known))
@@ -115,7 +115,7 @@ class Ledger:
             found = self._in(window)
             return sum(1 for event in found if event.id != trigger.id)
         if when.aggregate:
-            alike = self._alike(self._in(window), trigger)
+            alike = self.alike(self._in(window), trigger)
             values = [value_of(event, when.aggregate.path) for event in alike]
             return aggregated(when.aggregate.of, values)
         if when.counting != "events":
@@ -143,7 +143,7 @@ class Ledger:
     def _in(self, window: range) -> list[Event]:
         return self.counted[window.start : window.stop]
 
-    def _alike(self, window: list[Event], trigger: Event) -> list[Event]:
+    def alike(self, window: list[Event], trigger: Event) -> list[Event]:
         """Those that may be aggregated together: of money only what is in the trigger's currency."""
         if self.when.aggregate is None or not is_money(self.when.aggregate.path):
             return window

@@ -155,6 +155,15 @@ class Words:
         self.types = tuple(types)
         self.currency = currency
 
+    @classmethod
+    def of(cls, event_type: str, envelope: Any) -> Words:
+        """For conditions on this event, in its currency."""
+        data = envelope.get("data")
+        thing = data.get("object") if isinstance(data, dict) else None
+        currency = thing.get("currency") if isinstance(thing, dict) else None
+        known = isinstance(currency, str) and len(currency) == 3
+        return cls(Catalogue.load(), (event_type,), currency if known else None)
+
     def event(self, type: str) -> str:
         """What happens, in words: `an invoice payment fails`."""
         found = self.catalogue.event_type(type)

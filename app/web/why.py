@@ -9,26 +9,9 @@ from flask import Blueprint, Response
 from app import browse, inquire
 from app.web.addresses import asked, end_of_day
 from app.web.pages import now, page, services, tenant
+from rules.explain import GATES
 
 blueprint = Blueprint("why", __name__)
-
-GATES = {
-    "event": "Did an event come?",
-    "tenant": "Was it this account and mode?",
-    "type": "Does the rule listen to it?",
-    "key": "Does the event name the subject?",
-    "own": "Did it come from elsewhere than our own actions?",
-    "condition": "Was every condition true?",
-    "window": "Was the window full?",
-    "live_from": "Was the rule live then?",
-    "paused": "Was it not paused?",
-    "import": "Was it news, not history?",
-    "stopped": "Had nothing stopped it?",
-    "re-entry": "Was it not too soon again?",
-    "never_for": "Was the subject on no list?",
-    "holdout": "Was it not held out?",
-    "limit": "Was there room under the limit?",
-}
 
 
 @blueprint.get("/why")

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from rules.edits import duration_text
 from rules.event import Event, iso, seconds
 from rules.explain import explain
 from rules.model import Again, Aggregate, All, Rule, RuleVersion, Span, Stop, Test, When
-from rules.nearest import duration_text
 from rules.run import Run
 from rules.workflow import start
 from tests.rules.world import DAY, NOW, START, TENANT, World, event, rule
@@ -37,8 +37,8 @@ def test_one_of_two_says_how_much_later_the_second_came_and_which_window_would_h
     second = 9 * DAY + 4 * 3600
     found = ask(rule(when=TWICE), [event("evt_1"), event("evt_2", at=second)], subject="sub_1")
     assert (found["fired"], found["gate"], found["trigger"]) == (False, "window", "evt_2")
-    assert found["sentence"] == "1 of 2 within 7 days."
-    assert found["nearest"]["sentence"] == "1 of 2; the second came 9 days 4 hours later."
+    assert found["sentence"] == "1 of 2 within 7 days; the second came 9 days 4 hours later."
+    assert found["nearest"]["sentence"] == "The second came 9 days 4 hours later."
     assert found["nearest"]["edit"]["path"] == "when.within"
     assert found["nearest"]["edit"]["value"] == "P10D"
 
@@ -55,7 +55,7 @@ def test_the_edit_that_is_named_would_have_made_it_fire(distance: int) -> None:
 
 def test_too_few_at_all_names_the_number_there_was() -> None:
     found = ask(rule(when=replace(TWICE, at_least=3)), [event("evt_1"), event("evt_2", at=1)], subject="sub_1")
-    assert found["sentence"] == "2 of 3 within 7 days."
+    assert found["sentence"] == "2 of 3 within 7 days; there were only 2 in all."
     assert found["nearest"]["edit"] == {
         "path": "when.at_least",
         "value": 2,
@@ -93,7 +93,7 @@ def test_a_failed_condition_is_named_with_what_was_there_and_the_value_that_woul
     found = ask(one, [event("evt_1", amount=4900)], event="evt_1")
     assert found["gate"] == "condition"
     assert "Condition 1 of 2 is not true" in found["sentence"]
-    assert "4900" in found["sentence"]
+    assert "4,900" in found["sentence"]
     assert found["nearest"]["sentence"] == "1 of 2 conditions are true."
     assert found["nearest"]["edit"]["path"] == "only_if.all[0].value"
     edited = rule(only_if=All((amount("greater than", found["nearest"]["edit"]["value"]),)))

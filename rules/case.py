@@ -1,0 +1,109 @@
+"""A Case is what an explanation is about: one version of a rule, what is recorded of its subjects, and what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from rules.event import Event
+from rules.expr import compile_condition
+from rules.matcher import bound
+from rules.memory import Memory
+from rules.model import Rule, RuleVersion
+from rules.ruleset import subject_of
+from rules.run import Run
+from rules.window import Ledger, Number
+
+
+class Case:
+    """events: by time. runs: the rule's own. lists: suppression lists. now: whether a deadline is over; None = it is.
+
+    Conditions are looked at once an event, and windows built once a subject, however many questions are asked.
+    """
+
+    def __init__(
+        self,
+        version: RuleVersion,
+        events: tuple[Event, ...],
+        runs: tuple[Run, ...] = (),
+        lists: Mapping[str, frozenset[str]] | None = None,
+        now: datetime | None = None,
+        passing: dict[str, bool] | None = None,
+    ) -> None:
+        self.version = version
+        self.events = events
+        self.runs = runs
+        self.lists = lists or {}
+        self.now = now
+        self.by_trigger = {run.trigger: run for run in runs}
+        self._bound = bound(version.rule)
+        self._holds = compile_condition(version.rule.only_if)
+        self._passing = {} if passing is None else passing
+        self._ledgers: dict[str, Ledger] = {}
+        self._triggers: dict[str, frozenset[str]] = {}
+        self._by_id: dict[str, Event] = {}
+
+    @property
+    def rule(self) -> Rule:
+        return self.version.rule
+
+    def edited(self, rule: Rule) -> Case:
+        """The same question of another rule; what its conditions have said already stays said where they are alike."""
+        passing = self._passing if rule.only_if == self.rule.only_if else None
+        version = replace(self.version, rule=rule)
+        return Case(version, self.events, self.runs, self.lists, self.now, passing)
+
+    # ---- events -----------------------------------------------------------------------------------------------------
+    def event(self, id: str) -> Event | None:
+        if not self._by_id:
+            self._by_id = {one.id: one for one in self.events}
+        return self._by_id.get(id)
+
+    def about(self, subject: str) -> list[Event]:
+        """The events that carry a subject, given as a key (`sub:sub_1`) or a bare id."""
+        ending, known = ":" + subject, dict[tuple[str, ...], bool]()
+        found = []
+        for one in self.events:
+            carries = known.get(one.keys)
+            if carries is None:
+                carries = known[one.keys] = any(key == subject or key.endswith(ending) for key in one.keys)
+            if carries:
+                found.append(one)
+        return found
+
+    def passes(self, event: Event) -> bool:
+        found = self._passing.get(event.id)
+        if found is None:
+            found = self._passing[event.id] = self._holds(event.data)
+        return found
+
+    # ---- windows ----------------------------------------------------------------------------------------------------
+    def ledger(self, key: str) -> Ledger:
+        if key not in self._ledgers:
+            same, tenant = self.rule.when.same, self.version.tenant
+            mine = [one for one in self.events if key in one.keys or subject_of(one, same) == key]
+            self._ledgers[key] = Ledger(self.rule.when, [one for one in mine if one.tenant == tenant], self.passes)
+        return self._ledgers[key]
+
+    def is_trigger(self, key: str, event: Event) -> bool:
+        if key not in self._triggers:
+            self._triggers[key] = frozenset(one.id for one in self.ledger(key).triggers(0, 1 << 62))
+        return event.id in self._triggers[key]
+
+    def reached(self, number: Number | None) -> bool:
+        """Whether the number that stands at a trigger makes it a match."""
+        if self.rule.when.and_not:
+            return number == 0
+        return self._bound is None or (number is not None and self._bound.reached(number))
+
+    # ---- what was remembered ----------------------------------------------------------------------------------------
+    def memory(self) -> Memory:
+        """Lists that are not there suppress nobody."""
+        absent: dict[str, frozenset[str]] = {name: frozenset() for name in self.rule.never_for}
+        return Memory(lists={**absent, **self.lists})
+
+
+def in_order(events: Iterable[Event]) -> tuple[Event, ...]:
+    """By time, then id."""
+    return tuple(sorted(events, key=lambda one: (one.created, one.id)))
