@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from app import breaker, holds, logs, turns
 from app.capped import take_place
 from app.inverses import inverse_of
+from app.just_before import look_again, remember
 from app.lanes import Lane, Lanes, Line, settings_of
 from app.outbox import issued, write_command, write_run
 from app.rulesets import RuleSets
@@ -28,9 +30,11 @@ from rules.ports import (
     ActionExecutor,
     Conflict,
     Document,
+    Guard,
     Outcome,
     Put,
     Span,
+    Standing,
     Store,
     Tracer,
     Unavailable,
@@ -38,7 +42,7 @@ from rules.ports import (
     Write,
 )
 from rules.run import Command, CommandState, Run
-from rules.steps import put_off
+from rules.steps import put_off, told
 from rules.undoing import PREFIX as UNDO
 
 LEASE = timedelta(
@@ -50,6 +54,7 @@ CONFLICTS = 6  # re-reads when what was read has changed
 WHOLE = 6  # attempts kept with request and response: the first and the latest
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FINAL: Mapping[str, CommandState] = {"done": "done", "branch": "done", "person": "person", "dead": "dead"}
+NOTHING_SEEN = Standing()
 Connectors = Mapping[str, ActionExecutor]
 
 
@@ -74,12 +79,13 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What came of it. held: nothing was sent, because a setting is missing."""
+    """What came of it. held: nothing was sent, because a setting is missing. seen: what was read again before."""
 
     ready: Ready
     outcome: Outcome
     span: Span
     held: bool = False
+    seen: Standing = NOTHING_SEEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,7 @@ class Desk:
     now: datetime
     elapsed: Callable[[], float] = time.perf_counter
     lanes: Lanes = field(default_factory=Lanes)
+    guard: Guard | None = None
 
     def claim(self, limit: int) -> list[Document]:
         return self.store.claim("command", self.now, LEASE, limit)
@@ -174,8 +181,7 @@ class Desk:
         found = self.store.get(document.tenant, "run", command.run_id) if command.run_id else None
         if found:
             run = Run.from_body(found.body)
-            lost = self._inverse(command.body()) if command.attempts else None
-            advance = workflow.refused(run, command.step, why, self.now, lost)
+            advance = workflow.refused(run, command.step, why, self.now, self._lost(command))
             if advance.run is not run:
                 writes.append(write_run(advance.run, found))
                 writes += issued(self.store, document.tenant, advance.commands)
@@ -235,9 +241,12 @@ class Desk:
     def attempt(self, ready: Ready) -> Attempt:
         """Execute. A surprise of the connector is logged and tried again later, like any other failure."""
         started = self.elapsed()
-        held = False
+        held, seen = False, NOTHING_SEEN
         try:
-            outcome = self.connectors[ready.command.action].execute(ready.task, self.now)
+            seen = look_again(self.guard, ready.rule, ready.command)
+            outcome = self._executed(ready) if not seen.stop else Outcome("branch", f"Not done: {seen.stop}.")
+        except Unavailable as silence:
+            outcome = Outcome.retry(f"{silence}.")
         except Unconfigured as missing:
             outcome, held = Outcome.retry(str(missing)), True
         except Exception as surprise:
@@ -247,7 +256,11 @@ class Desk:
         status = outcome.response.get("status")
         facts = {**ready.span.attributes, "outcome": outcome.kind, **({"http.status": status} if status else {})}
         good = outcome.kind in ("done", "branch")
-        return Attempt(ready, outcome, replace(ready.span, end=end, ok=good, attributes=facts), held)
+        return Attempt(ready, outcome, replace(ready.span, end=end, ok=good, attributes=facts), held, seen)
+
+    def _executed(self, ready: Ready) -> Outcome:
+        task = {**ready.task, "remember": partial(remember, self.store, ready.document)}
+        return self.connectors[ready.command.action].execute(task, self.now)
 
     # ---- write it down ----------------------------------------------------------------------------------------------
     def settle(self, attempts: Sequence[Attempt]) -> None:
@@ -305,6 +318,12 @@ class Desk:
         if run_document is None or attempt.ready.rule is None:
             return [write_command(settled, document)]
         run = Run.from_body(run_document.body)
+        if attempt.seen.stop:
+            gone = write_command(_cancelled(tried, attempt.seen.stop), document)
+            advance = workflow.overtaken(run, command.step, attempt.seen.stop, self.now, self._lost(command))
+            return [gone, write_run(advance.run, run_document), *issued(self.store, run.tenant, advance.commands)]
+        if attempt.seen.says:
+            run = told(run, self.now, f"{command.step}: read again just before: {attempt.seen.says}.")
         inverse = self._inverse(settled.body()) if outcome.kind == "done" else None
         advance = workflow.settled(run, attempt.ready.rule, command.step, outcome, self.now, inverse)
         return [
@@ -317,6 +336,10 @@ class Desk:
         """What would take this command back, kept with its step (rules.run)."""
         action = self.connectors.get(command["action"])
         return None if action is None or command["step"].startswith(UNDO) else inverse_of(action, command)
+
+    def _lost(self, command: Command) -> dict[str, Any] | None:
+        """What takes back a try whose answer was lost, if there was one."""
+        return self._inverse(command.body()) if command.attempts or command.outcome.get("data") else None
 
     def _again(self, command: Command, outcome: Outcome) -> Command:
         if command.state == "cancelled":

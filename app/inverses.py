@@ -22,5 +22,6 @@ def inverse_of(action: ActionExecutor, command: Body) -> dict[str, Any]:
         logs.failed("inverse.surprise", surprise, command=command["id"], action=command["action"])
         return {"cannot": UNKNOWN}
     if found is None:
-        return {"cannot": UNCHANGED}
+        unchanged = "before" not in command["outcome"].get("data", {})
+        return {"cannot": UNCHANGED if unchanged else action.undo}
     return {"action": found.action, "params": dict(found.params), "says": found.says}

@@ -16,7 +16,7 @@ from app.desk import Connectors, Desk
 from app.lanes import Lanes
 from app.rulesets import RuleSets
 from app.waking import wake
-from rules.ports import Document, Store, Tracer
+from rules.ports import Document, Guard, Store, Tracer
 
 __all__ = ["Crew", "finish", "perform", "wake"]
 
@@ -31,11 +31,13 @@ def perform(
     pool: Crew | None = None,
     elapsed: Callable[[], float] = time.perf_counter,
     lanes: Lanes | None = None,
+    guard: Guard | None = None,
 ) -> int:
     """One look at what is due. Without a pool: one after the other, each settled before the next; how many were
     executed. With one: see Crew.look. lanes: what is remembered of each connection between looks, a pool's own where
-    there is one. Raises what the store raises; what was claimed comes again."""
-    desk = Desk(store, rulesets, connectors, tracer, now, elapsed, lanes or Lanes())
+    there is one. guard: reads again, just before, what a rule's stops are about. Raises what the store raises; what
+    was claimed comes again."""
+    desk = Desk(store, rulesets, connectors, tracer, now, elapsed, lanes or Lanes(), guard)
     if pool is not None:
         return pool.look(desk, limit)
     holds.release_recovered(store, desk.lanes.recovered, now, limit)

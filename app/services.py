@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from app.settings import Settings, SettingsError
-from rules.ports import ActionExecutor, Bus, Clock, Inbox, Secrets, Store, Tracer, Vault, Verifier
+from rules.ports import ActionExecutor, Bus, Clock, Guard, Inbox, Secrets, Store, Tracer, Vault, Verifier
 
 if TYPE_CHECKING:
     from app import jobs
@@ -38,6 +38,7 @@ class Services:
     catalogue: Catalogue
     rulesets: RuleSets
     closers: tuple[Callable[[], None], ...] = ()
+    guard: Guard | None = None  # reads again, just before a run acts, what its stops are about
 
     def close(self) -> None:
         """Let go of files and threads, what waits first."""
@@ -92,6 +93,7 @@ def _on_sqlite(settings: Settings, process: str) -> Services:
         catalogue=catalogue(),
         rulesets=rulesets,
         closers=(bus.close, inbox.close, vault.close, secrets.close, store.close, rulesets.close, stop_tracing),
+        guard=guard_of(settings),
     )
 
 
@@ -114,6 +116,14 @@ def connectors(settings: Settings, secrets: Secrets, vault: Vault) -> Mapping[st
         development=settings.development,
         public_url=settings.public_url,
     )
+
+
+def guard_of(settings: Settings) -> Guard:
+    """What reads the state again just before a run acts."""
+    from app.connectors.stripe_answers import StripeAccess
+    from app.connectors.stripe_guard import StripeGuard
+
+    return StripeGuard(StripeAccess(settings.stripe_api_key, settings.stripe_api_base))
 
 
 def job_types(services: Services, wait: Callable[[float], object] = time.sleep) -> Mapping[str, jobs.Run]:

@@ -265,6 +265,29 @@ class Reversible(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """An object to read again. kind: `invoice`. ends: by status, the event that tells of it and stops the run."""
+
+    kind: str
+    id: str
+    ends: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What was read again, in words; stop: why the run must not act, empty when it may."""
+
+    says: str = ""
+    stop: str = ""
+
+
+class Guard(Protocol):
+    def look(self, tenant: str, asked: Sequence[Ask]) -> Standing:
+        """Read the objects as they are now. Raises Unavailable when nobody answers."""
+        ...
+
+
 # ---- small ones -----------------------------------------------------------------------------------------------------
 class Clock(Protocol):
     def now(self) -> datetime: ...

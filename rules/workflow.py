@@ -65,6 +65,7 @@ __all__ = [
     "may_undo",
     "money_of",
     "operate",
+    "overtaken",
     "refused",
     "run_id",
     "run_key",
@@ -233,6 +234,12 @@ def refused(run: Run, step: str, why: str, now: datetime, inverse: JSON | None =
     more = {"inverse": dict(inverse)} if inverse else {}
     run = recorded(run, step, now, state="skipped", message=f"Not done: {why}", **more)
     return carry_on(run, now) if is_undoing(run) else Advance(run)
+
+
+def overtaken(run: Run, step: str, reason: str, now: datetime, inverse: JSON | None = None) -> Advance:
+    """What was read again just before acting says that the run must not act: its stop's event is on its way."""
+    advance = refused(run, step, reason, now, inverse)
+    return stopped(advance.run, reason, now) if advance.run.state == "acting" and not run.undo else advance
 
 
 def left_out(run: Run, rule: Rule, step: str, why: str, now: datetime) -> Advance:

@@ -18,7 +18,9 @@ To add an action
   8. Add it to `actions` below, a fake of its target to tests/fakes, and a test for every kind of answer.
 
 A task is the command's body with `idempotency_key`, `attempt` (counts from 1), `traceparent`, `connection_document`
-(None for Stripe's until it was once paused), `run` (the run's body) and `rule` (`id, name, number, why`) beside it.
+(None for Stripe's until it was once paused), `run` (the run's body) and `rule` (`id, name, number, why`) beside it, and
+`remember(data)`: called before a change with what was read before it, it is in `outcome["data"]` of every later try,
+also when this one's worker dies.
 """
 
 from __future__ import annotations

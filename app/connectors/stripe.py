@@ -5,12 +5,21 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
-from app.connectors.stripe_action import GONE, Call, Kind, NotNow, StripeAction, already, other_result
+from app.connectors.params import time_of
+from app.connectors.stripe_action import (
+    GONE,
+    Call,
+    Kind,
+    NotNow,
+    StripeAction,
+    already,
+    other_result,
+    unless_changed,
+)
 from app.connectors.stripe_answers import StripeAccess
 from app.connectors.stripe_money import AddInvoiceItem, CreditNote, Refund, RemoveInvoiceItem, VoidCreditNote
-from app.connectors.stripe_pausing import KeepSubscription, PauseSubscription, ResumeSubscription
-from rules.event import instant
-from rules.ports import ActionExecutor, Body, Field, Outcome
+from app.connectors.stripe_pausing import KeepSubscription, PauseSubscription, ResumeSubscription, changed
+from rules.ports import ActionExecutor, Body, Field, Inverse, Outcome
 
 BEFORE_RENEWAL = timedelta(hours=1)  # a change for the end of the period must be there when Stripe drafts the invoice
 
@@ -85,6 +94,8 @@ class ChangePlan(StripeAction):
         """The item to change. Without its id Stripe would add a second one."""
         items: list[dict[str, Any]] = thing["items"]["data"]
         from_price = params.get("from_price")
+        if params.get("item"):
+            return ChangePlan._left(thing, items, params)
         wanted = [item for item in items if item["price"]["id"] in (from_price, params["price"])]
         if from_price and wanted:
             return wanted[0]
@@ -92,6 +103,36 @@ class ChangePlan(StripeAction):
             return items[0]
         what = f"no item with {from_price}" if from_price else f"{len(items)} items; the rule must say which to replace"
         raise NotNow(Outcome("person", f"The subscription {thing['id']} has {what}."))
+
+    @staticmethod
+    def _left(thing: Body, items: list[dict[str, Any]], params: Body) -> dict[str, Any]:
+        """The item that an undo is about, as the change left it."""
+        item = next((item for item in items if item["id"] == params["item"]), None)
+        if item is None:
+            raise NotNow(Outcome("person", f"The subscription {thing['id']} has no item {params['item']} any more."))
+        if item["price"]["id"] != params["price"]:
+            unless_changed(f"The plan of {thing['id']}", item["price"]["id"], params.get("from_price"))
+        return item
+
+    def imagined(self, params: Body) -> Body:
+        if not params.get("item"):
+            return {}
+        return {"items": {"data": [{"id": params["item"], "price": {"id": params["from_price"]}, "quantity": 1}]}}
+
+    def inverse(self, command: Body) -> Inverse | None:
+        subscription = changed(command)
+        if subscription is None:
+            return None
+        data = command["outcome"]["data"]
+        before = data["before"]
+        params = {
+            "subscription": subscription,
+            "item": before["item"],
+            "price": before["price"],
+            "from_price": data["price"],
+            "proration": command["params"].get("proration") or "none",
+        }
+        return Inverse(self.name, params, f"the plan is {before['price']} again")
 
     @staticmethod
     def _not_before_the_end(item: Body, now: datetime) -> None:
@@ -142,6 +183,12 @@ class CancelSubscription(StripeAction):
         text = f"The subscription {thing['id']} will end with its paid period."
         return Call("update", {"cancel_at_period_end": True, **details}, text, data)
 
+    def inverse(self, command: Body) -> Inverse | None:
+        subscription = changed(command)
+        if subscription is None or command["params"].get("when") == "now":
+            return None
+        return Inverse(KeepSubscription.name, {"subscription": subscription}, f"{subscription} goes on")
+
 
 class PauseCollection(StripeAction):
     name = "stripe.pause_collection"
@@ -163,6 +210,8 @@ class PauseCollection(StripeAction):
         _alive(thing)
         behavior = params.get("behavior") or "keep_as_draft"
         paused = thing["pause_collection"]
+        if "expect" in params and paused and paused["behavior"] != behavior:
+            unless_changed(f"Collection for {thing['id']}", paused["behavior"], params["expect"])
         wanted = {"behavior": behavior, **_until(params.get("resumes_at"))}
         if paused and {name: value for name, value in paused.items() if value is not None} == wanted:
             raise already(f"Collection for {thing['id']} is paused already.", subscription=thing["id"])
@@ -170,16 +219,33 @@ class PauseCollection(StripeAction):
         text = f"Paused collection for {thing['id']} ({behavior.replace('_', ' ')})."
         return Call("update", {"pause_collection": wanted}, text, data)
 
+    def inverse(self, command: Body) -> Inverse | None:
+        subscription = changed(command)
+        if subscription is None:
+            return None
+        left = command["params"].get("behavior") or "keep_as_draft"
+        before = command["outcome"]["data"]["before"]["pause_collection"]
+        if before:
+            params = {"subscription": subscription, **_paused_as(before), "expect": left}
+            return Inverse(self.name, params, f"collection is paused as before ({before['behavior']})")
+        params = {"subscription": subscription, "expect": left}
+        return Inverse(ResumeCollection.name, params, "payments are collected again")
+
+
+def _paused_as(before: Body) -> dict[str, Any]:
+    until = {"resumes_at": before["resumes_at"]} if before.get("resumes_at") else {}
+    return {"behavior": before["behavior"], **until}
+
 
 def _until(text: Any) -> dict[str, Any]:
     """`resumes_at` in unix seconds; a hole that is not filled yet (in a preview) stays."""
     if text in (None, "") or str(text).startswith("{"):
         return {"resumes_at": text} if text else {}
     try:
-        at = int(text) if str(text).isdecimal() else int(instant(str(text)).timestamp())
-    except ValueError:
+        found = time_of(text)
+    except (ValueError, OverflowError):
         raise NotNow(Outcome("person", f"Collection cannot pause until {str(text)[:40]!r}: that is no time.")) from None
-    return {"resumes_at": at}
+    return {"resumes_at": int(found.timestamp())} if found else {}
 
 
 class ResumeCollection(StripeAction):
@@ -193,8 +259,18 @@ class ResumeCollection(StripeAction):
         _alive(thing)
         if not thing["pause_collection"]:
             raise already(f"Collection for {thing['id']} is not paused.", subscription=thing["id"])
+        if "expect" in params:
+            unless_changed(f"Collection for {thing['id']}", thing["pause_collection"]["behavior"], params["expect"])
         data = {"subscription": thing["id"], "before": {"pause_collection": thing["pause_collection"]}}
         return Call("update", {"pause_collection": ""}, f"Resumed collection for {thing['id']}.", data)
+
+    def inverse(self, command: Body) -> Inverse | None:
+        subscription = changed(command)
+        if subscription is None:
+            return None
+        before = command["outcome"]["data"]["before"]["pause_collection"]
+        params = {"subscription": subscription, **_paused_as(before), "expect": ""}
+        return Inverse(PauseCollection.name, params, f"collection is paused again ({before['behavior']})")
 
 
 # ---- invoices -------------------------------------------------------------------------------------------------------
@@ -270,13 +346,27 @@ class SetMetadata(StripeAction):
         Field("value", "Value", "template", help="Empty removes the key."),
     )
 
+    def imagined(self, params: Body) -> Body:
+        return {"metadata": {str(params.get("key")): "{value now}"}}
+
     def call(self, thing: Body, params: Body, now: datetime) -> Call:
         key, value = str(params["key"]), str(params.get("value") or "")
         before = thing["metadata"].get(key, "")
         if before == value:
             raise already(f"{key} of {thing['id']} is {value!r} already.", customer=thing["id"])
+        if "expect" in params:
+            unless_changed(f"{key} of {thing['id']}", before, params["expect"])
         data = {"customer": thing["id"], "before": {"metadata": {key: before}}}
         return Call("update", {"metadata": {key: value}}, f"Set {key} of {thing['id']} to {value!r}.", data)
+
+    def inverse(self, command: Body) -> Inverse | None:
+        data = command["outcome"].get("data", {})
+        if "before" not in data:
+            return None
+        ((key, before),) = data["before"]["metadata"].items()
+        left = str(command["params"].get("value") or "")
+        params = {"customer": data["customer"], "key": key, "value": before, "expect": left}
+        return Inverse(self.name, params, f"{key} is {before or 'empty'} again")
 
 
 def stripe_actions(access: StripeAccess) -> list[ActionExecutor]:

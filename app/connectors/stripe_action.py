@@ -59,6 +59,10 @@ IMAGINED: dict[Kind, dict[str, Any]] = {
 }
 
 
+# parameters of an undo: what the effect left behind, compared with what is there, so that nothing else is overwritten
+LEFT = ("from_price", "item", "expect")
+
+
 class NotNow(Exception):
     """The state that was read settles it without a call: the outcome says how."""
 
@@ -74,6 +78,12 @@ def already(message: str, **data: Any) -> NotNow:
 def other_result(message: str, result: str) -> NotNow:
     """The step cannot be taken any more; the run goes on and its later steps can ask `step.<name>.result`."""
     return NotNow(Outcome("branch", message, data={"result": result}))
+
+
+def unless_changed(what: str, found: Any, left: Any) -> None:
+    """An undo overwrites nothing but what the effect left behind: somebody else's change needs a person."""
+    if found != left:
+        raise NotNow(Outcome("person", f"{what} is {found or 'empty'} by now, not {left or 'empty'} as we left it."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +115,16 @@ class StripeAction:
         """The request to make on this state of the object; raises NotNow when there is none to make."""
         raise NotImplementedError
 
+    def imagined(self, params: Body) -> Body:
+        """What a preview of these parameters takes for granted of the object."""
+        return {}
+
     def preview(self, params: Body) -> Body:
         """The exact call; what the rule leaves open, and what only the true object says, stands in braces."""
-        thing = {**IMAGINED[self.kind], **self.stands_on}
+        known = {"id": params[self.kind]} if params.get(self.kind) else {}
+        thing = {**IMAGINED[self.kind], **self.stands_on, **known, **self.imagined(params)}
         blank = {field.name: f"{{{field.name}}}" for field in self.fields if field.required}
-        given = {name: value for name, value in params.items() if value not in (None, "") and name != "from_price"}
+        given = {name: value for name, value in params.items() if value not in (None, "") and name not in LEFT}
         call = _marked(self.call(thing, {**blank, **given}, datetime.fromtimestamp(0, UTC)), "(run)/(step)/0")
         return {**self._request(call, thing["id"], "(run)/(step)/0"), "undo": self.undo}
 
@@ -143,6 +158,8 @@ class StripeAction:
         key = task["idempotency_key"]
         call = _marked(call, key)
         request = self._request(call, thing["id"], key)
+        if "before" in call.data and "remember" in task:
+            task["remember"](call.data)
         try:
             answer = self._sent(client, call, thing["id"], key)
         except stripe.StripeError as error:
