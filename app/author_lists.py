@@ -205,7 +205,7 @@ def save_list(
     body = {"name": name, "members": kept, "updated_at": iso(now)}
     change = entry(now, actor, "change list", name, *_difference(before, kept), why)
     put = Put("list", name, body, found.version if found else ABSENT)
-    store.commit(tenant, None, [put, *_bump(store, tenant, now), change])
+    store.commit(tenant, None, [put, *in_force_again(store, tenant, now), change])
     return body
 
 
@@ -215,11 +215,11 @@ def delete_list(store: Store, tenant: str, name: str, actor: str, why: str, now:
     if found is None:
         raise LookupError(f"There is no list {name!r}.")
     change = entry(now, actor, "delete list", name, list(found.body["members"]), None, why)
-    store.commit(tenant, None, [Delete("list", name, found.version), *_bump(store, tenant, now), change])
+    store.commit(tenant, None, [Delete("list", name, found.version), *in_force_again(store, tenant, now), change])
 
 
-def _bump(store: Store, tenant: str, now: datetime) -> list[Put]:
-    """Lists belong to what is in force: workers read them again when the revision moves."""
+def in_force_again(store: Store, tenant: str, now: datetime) -> list[Put]:
+    """Lists and declared paths belong to what is in force: workers read them again when the revision moves."""
     found = store.get(tenant, "ruleset", "current")
     revision = int(found.body["revision"]) + 1 if found else 1
     expect = found.version if found else ABSENT

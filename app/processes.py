@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from app import logs
 from app.jobs import TryLater
 from app.settings import Settings
 from rules.ports import Unavailable
@@ -105,13 +106,26 @@ def _started_worker(services: Services) -> Worker:
     from app.services import job_types
     from app.worker import Work, Worker
 
-    if hold := getattr(services.inbox, "hold", None):  # a data folder has one worker at most; a subscription has many
-        hold(services.clock.now())
+    take_over(services)
     stop = threading.Event()
     bell = Bell(services.settings.data / "worker.sock")
     worker = Worker(Work(services, job_types(services, partial(_wait, stop))), bell.wait, stop)
     worker.start()
     return worker
+
+
+def take_over(services: Services) -> None:
+    """Become the one worker of a data folder, and make due again what the one before, which is gone, had claimed. A
+    subscription has many workers; there each lease runs out by itself."""
+    from app import desk, waking
+
+    hold, release = getattr(services.inbox, "hold", None), getattr(services.store, "release", None)
+    if hold and release:
+        now = services.clock.now()
+        hold(now)  # raises AlreadyRunning: then nothing is released under a living worker
+        for kind, lease in (("command", desk.LEASE), ("run", waking.LEASE)):
+            if count := release(kind, now, lease):
+                logs.line("worker.took_over", kind=kind, count=count)
 
 
 def _wait(stop: threading.Event, seconds: float) -> None:
@@ -131,6 +145,7 @@ def _tick(settings: Settings) -> int:
 
     _begin(settings)
     services = build(settings, "tick")
+    take_over(services)
     done = all_that_is_due(Work(services, job_types(services)), services.clock.now())
     services.close()
     _say(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in done.items()))
@@ -199,7 +214,7 @@ def with_local_token(settings: Settings) -> Settings:
 
 
 def _begin(settings: Settings) -> None:
-    from app import logs, supervise
+    from app import supervise
 
     os.umask(0o077)  # what this makes in the data folder is its owner's alone
     supervise.end_with_parent()

@@ -11,7 +11,7 @@ import pytest
 from app.adapters.memory import MemoryStore
 from app.adapters.sqlite import NewerData
 from app.adapters.sqlite_store import SqliteStore
-from rules.ports import Put, Store, Unavailable
+from rules.ports import Conflict, Put, Store, Unavailable
 from tests.contracts.store import FAILED, MINUTE, NOON, A, LocalStoreContract, got, ids, logged, rule, run
 
 
@@ -148,3 +148,24 @@ def test_a_body_that_is_large_is_kept_compressed(tmp_path: Path, sqlite_store: S
     database = sqlite3.connect(tmp_path / "store.db")
     assert database.execute("SELECT length(body) FROM memory").fetchone()[0] < 1_000
     database.close()
+
+
+# ---- a worker that is gone ------------------------------------------------------------------------------------------
+def test_what_a_dead_worker_had_claimed_is_due_at_its_own_time_again(sqlite_store: SqliteStore) -> None:
+    writes = [run("claimed", due=NOON), run("asleep", due=NOON + 30 * MINUTE), run("soon", due=NOON + MINUTE / 2)]
+    sqlite_store.commit(A, None, writes)
+    (claimed,) = sqlite_store.claim("run", NOON, MINUTE, 10)
+    assert sqlite_store.claim("run", NOON, MINUTE, 10) == []
+    assert sqlite_store.release("run", NOON, MINUTE) == 1
+    (again,) = sqlite_store.claim("run", NOON, MINUTE, 10)
+    assert (again.id, got(sqlite_store, A, "run", "soon").body["due_at"]) == ("claimed", writes[2].body["due_at"])
+    with pytest.raises(Conflict):  # the dead one's, should it come to life
+        sqlite_store.commit(A, None, [run("claimed", due=None, expect=claimed.version)])
+
+
+def test_what_was_settled_or_put_off_after_its_claim_is_not_released(sqlite_store: SqliteStore) -> None:
+    sqlite_store.commit(A, None, [run("done", due=NOON), run("later", due=NOON)])
+    done, later = sorted(sqlite_store.claim("run", NOON, MINUTE, 10), key=lambda found: found.id)
+    sqlite_store.commit(A, None, [run("done", due=None, expect=done.version)])
+    sqlite_store.commit(A, None, [run("later", due=NOON + MINUTE / 3, expect=later.version)])
+    assert sqlite_store.release("run", NOON, MINUTE) == 0
