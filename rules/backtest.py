@@ -1,58 +1,44 @@
 """Backtest: the very same `decide` on history, on virtual time, through waits, stops and re-entry. Nothing is sent.
 
-Rules run together, each as if it had been watching: actions are taken to succeed at once, approvals to be given.
-Limits and caps are not applied, and history knows nothing of what the actions themselves would have changed.
-It streams: events are kept as long as a window may look back at them, and ended runs leave as rows.
+Rules run together, each as if it had been live: limits, caps, hours, hold-outs and suppression lists count, actions are
+taken to succeed at once and approvals to be given (rules.virtual). History knows nothing of what the actions themselves
+would have changed. It streams: events are kept as long as a window may look back at them, and runs leave as rows once
+nothing can change them (rules.measure). An event that provably changes nothing is not decided about (rules.screen).
 
-    rows = list(backtest([version], events))      # events by `created`
+    rows = list(backtest([version], events))      # events by (created, id); rows in the order the runs began
 """
 
 from __future__ import annotations
 
-import heapq
-from bisect import insort
+import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from rules.columns import Slim, event_of, reads_of, slim_of
 from rules.decide import Decision, decide, documents, reads
-from rules.event import Event, instant, iso, seconds
+from rules.event import Event, iso, seconds
 from rules.matcher import Matcher, PythonMatcher
+from rules.measure import ASSUMES as LIMITS
+from rules.measure import Book, Summary, row_of
 from rules.memory import DocumentOf, Members, Memory, NotRead, Question, Read, RuleOf, RunOf, Window
-from rules.model import Do, Rule, RuleVersion
+from rules.model import Rule, RuleVersion
+from rules.paid import payments_of
 from rules.ports import ABSENT, Put
 from rules.ruleset import RuleSet, build, keyed
-from rules.run import OPEN, Run
-from rules.texts import walk
+from rules.run import OPEN, Command, Run
+from rules.screen import Screen
+from rules.steps import Advance
+from rules.virtual import Virtual
 from rules.window import EVER
-from rules.workflow import ABSENCE, woke
+from rules.workflow import run_key
+
+__all__ = ["LIMITS", "Backtest", "Summary", "backtest", "row_of"]
 
 JSON = Mapping[str, Any]
-LIMITS = (
-    "Actions are taken to succeed at once and approvals to be given; limits and caps are not applied.",
-    "What the actions themselves would have changed is not in the history.",
-)
-
-
-@dataclass(slots=True)
-class Summary:
-    """How many runs, for how many subjects, about how much money: minor units by currency."""
-
-    runs: int = 0
-    amount: dict[str, int] = field(default_factory=dict)
-    _subjects: set[str] = field(default_factory=set)
-
-    def add(self, row: JSON) -> None:
-        self.runs += 1
-        self._subjects.add(row["subject"])
-        for currency, minor in row["money"].items():
-            self.amount[currency] = self.amount.get(currency, 0) + minor
-
-    def body(self) -> dict[str, Any]:
-        amount = {currency: self.amount[currency] for currency in sorted(self.amount)}
-        return {"runs": self.runs, "subjects": len(self._subjects), "amount": amount, "limits": list(LIMITS)}
+Fetch = Callable[[str], Event | None]
 
 
 def backtest(
@@ -61,15 +47,19 @@ def backtest(
     until: datetime | None = None,
     lists: Mapping[str, Iterable[str]] | None = None,
     matcher: Matcher | None = None,
+    screened: bool = True,
 ) -> Iterator[JSON]:
-    """Rows of the runs that the rules would have had, in the order in which they would have ended.
+    """Rows of the runs that the rules would have had, in the order in which they would have begun.
 
-    events: by `created`. until: virtual now at the end; runs that still wait then are `open` (without it, everything
-    that waits for time alone is waited for). lists: members of suppression lists by name.
-    A row is {"rule", "version", "run", "subject", "at", "events", "steps": [{"name", "do", "at", "state", "text"}],
-    "state", "stopped": {"at", "reason"} | None, "money", "trigger"}.
+    events: by (created, id). until: virtual now at the end; runs that still wait then are `open` (without it, all that
+    waits for time alone is waited for). lists: members of suppression lists by name. screened: without it, every event
+    is decided about; the rows are the same.
+    A row is {"rule", "version", "run", "subject", "customer", "at", "events", "trigger", "money",
+    "steps": [{"name", "do", "at", "state", "text"}], "state": done | stopped | failed | parked | needs_person | open,
+    "stopped": {"at", "reason"} | None, "reason", "paid": {"at", "event", "after": step | None} | None,
+    "outcome": without_action | after_action | never | open | None where nothing is owed}.
     """
-    test = Backtest(versions, lists or {}, matcher or PythonMatcher())
+    test = Backtest(versions, lists or {}, matcher or PythonMatcher(), screened=screened)
     for event in events:
         yield from test.take(event)
     yield from test.finish(until)
@@ -78,8 +68,10 @@ def backtest(
 class Backtest:
     """A backtest that is fed event by event, for callers that show progress or stop early.
 
-    since: what happened before counts in windows and starts no runs. types: the event types that matter.
-    look_back: the seconds before `since` whose events may count.
+    since: what happened before counts in windows and starts no runs. fetch: the whole event of a slim one, where what
+    is fed is cut down to what the rules read (rules.columns).
+    reads: what of the events is needed. look_back: the seconds before `since` whose events may count. decided: how many
+    events had to be decided about. plain: why every event was, or nothing.
     """
 
     def __init__(
@@ -88,39 +80,102 @@ class Backtest:
         lists: Mapping[str, Iterable[str]],
         matcher: Matcher,
         since: datetime | None = None,
+        fetch: Fetch | None = None,
+        screened: bool = True,
     ) -> None:
         live_from = iso(since) if since else ""
-        watching = [replace(version, mode="watch", live_from=live_from) for version in versions]
-        self._ruleset: RuleSet = build(versions[0].tenant if versions else "", watching, matcher)
-        self._rules: dict[tuple[str, int], Rule] = {(v.rule.id, v.number): v.rule for v in watching}
+        live = [replace(version, mode="live", live_from=live_from) for version in versions]
+        self._tenant = versions[0].tenant if versions else ""
+        self._ruleset: RuleSet = build(self._tenant, live, matcher)
+        self._rules: dict[tuple[str, int], Rule] = {(v.rule.id, v.number): v.rule for v in live}
         self._lists = {name: frozenset(members) for name, members in lists.items()}
-        self.types = frozenset(self._ruleset.by_type) | frozenset(self._ruleset.homes)
+        self._fetch = fetch
+        self._heard = frozenset(self._ruleset.by_type) | frozenset(self._ruleset.homes)
+        self._payments = frozenset(t for version in live for t in payments_of(version.rule.when.types))
+        self.reads = reads_of([version.rule for version in live], self._payments)
+        self.types = self.reads.types
         self.look_back = _widest(self._ruleset)
+        self.plain = self.reads.whole
+        self._screen = Screen(self._ruleset) if screened and not self.plain else None
         self._history = _History(self.look_back)
         self._memory: dict[str, Read] = {}
-        self._runs: dict[str, Run] = {}
-        self._due: list[tuple[str, str]] = []
-        self._order: dict[str, None] = {}
+        self._book = Book()
+        self._virtual = Virtual(self._rules, self._changed)
+        self._ears: dict[tuple[str, str], int] = {}  # by type and key, how many runs listen
+        self._listening: dict[str, tuple[tuple[str, str], ...]] = {}  # by run
+        self._now = -1
+        self._ids: list[str] = []
+        self._dataset = hashlib.sha256()
+        self.decided = 0
+        self.fed = 0
 
     def take(self, event: Event) -> Iterator[JSON]:
-        """The next event; the rows of the runs that have ended before it or by it."""
-        if event.type not in self.types:
-            return
-        # a stop wins its second, so what is due in it waits for the event
-        yield from self._wake(iso(seconds(event.created)))
-        lived = keyed(replace(event, source="webhook", recorded=seconds(event.created)), self._ruleset)
-        decision = self._decide(lived)
-        self._history.add(lived)
-        yield from self._keep(decision)
+        """The next whole event; the rows that are final by it."""
+        yield from self.feed(slim_of(keyed(event, self._ruleset)))
+
+    def feed(self, slim: Slim) -> Iterable[JSON]:
+        """The next event; the rows that are final by it."""
+        if slim.type not in self.types:
+            return ()
+        rows: Iterable[JSON] = ()
+        if slim.created != self._now:
+            rows = self._on(slim.created)
+        self.fed += 1
+        self._ids.append(slim.id)
+        if slim.type in self._payments:
+            self._book.paid(slim)
+        if slim.type in self._heard:
+            quiet = self._screen is not None and self._screen.quiet(slim)
+            if not quiet or (self._ears and self._is_heard(slim)):
+                self._loud(slim)
+            self._history.add(slim)
+        return rows
 
     def finish(self, until: datetime | None = None) -> Iterator[JSON]:
         """The rows of all other runs; those that would still wait are open."""
-        yield from self._wake(iso(until) if until else "~")
-        for run in sorted(self._runs.values(), key=lambda run: (run.created_at, run.id)):
-            yield row_of(run, self._rules[run.rule_id, run.version])
-        self._runs.clear()
+        self._virtual.until(until.timestamp() if until else float("inf"))
+        yield from self._book.rest(int(until.timestamp()) if until else None)
+
+    @property
+    def dataset(self) -> str:
+        """A digest of the events that were read, by their ids, which never change their content."""
+        self._flush()
+        return self._dataset.hexdigest()
+
+    def _on(self, created: int) -> Iterable[JSON]:
+        """Time goes on to this second: do what was due before it."""
+        if created < self._now:  # the screen counts on order
+            self.plain, self._screen = "the history is not in order", None
+        self._now = created
+        if len(self._ids) >= 1000:
+            self._flush()
+        # a stop wins its second, so what is due in it waits for the event
+        self._virtual.until(created)
+        final = list(self._book.final(created))
+        for row in final:
+            self._deafen(row["run"])
+        return final
+
+    def _flush(self) -> None:
+        self._dataset.update("\n".join([*self._ids, ""]).encode())
+        self._ids.clear()
+
+    def _is_heard(self, slim: Slim) -> bool:
+        return any((slim.type, key) in self._ears for key in slim.keys)
 
     # ---- deciding ---------------------------------------------------------------------------------------------------
+    def _loud(self, slim: Slim) -> None:
+        self.decided += 1
+        event = self._whole(slim)
+        self._keep(self._decide(event), seconds(slim.created))
+
+    def _whole(self, slim: Slim) -> Event:
+        """The event as if it had been heard of when it was created, with all that its document holds."""
+        found = self._fetch(slim.id) if self._fetch else None
+        if found is None:
+            return event_of(slim, self._tenant)
+        return replace(found, keys=tuple(slim.keys), source="webhook", recorded=seconds(slim.created))
+
     def _decide(self, event: Event) -> Decision:
         known = {id: self._memory.get(id, _NOTHING) for id in documents(event, self._ruleset)}
         plan = reads(event, self._ruleset, known)
@@ -128,18 +183,24 @@ class Backtest:
         questions: Sequence[Question] = plan.questions
         while True:
             if questions:
-                memory = memory.answered({question: self._answer(question) for question in questions})
+                memory = memory.answered({question: self._answer(question, event) for question in questions})
             try:
                 return decide(event, self._ruleset, memory, seconds(event.created))
             except NotRead as missing:
                 questions = missing.questions
 
-    def _answer(self, question: Question) -> Any:
+    def _answer(self, question: Question, event: Event) -> Any:
         match question:
             case Window():
-                return self._history.window(question)
+                found = self._history.window(question)
+                # a match of this second may start a run, which reads all of its trigger
+                return [
+                    self._whole(slim) if slim.created == event.created else event_of(slim, self._tenant)
+                    for slim in found
+                ]
             case RunOf(id):
-                return (self._runs[id], "1") if id in self._runs else None
+                run = self._virtual.runs.get(id) or self._book.run(id)
+                return (run, "1") if run else None
             case Members(name):
                 return self._lists.get(name, frozenset())
             case RuleOf(id, number):
@@ -147,70 +208,46 @@ class Backtest:
             case DocumentOf(id):
                 return self._memory.get(id, _NOTHING)
 
-    def _keep(self, decision: Decision) -> Iterator[JSON]:
+    def _keep(self, decision: Decision, now: datetime) -> None:
+        commands: dict[str, list[Command]] = {}
         for write in decision.writes:
             if isinstance(write, Put) and write.kind == "memory":
-                if write.body.get("open") or write.body.get("last"):
-                    self._memory[write.id] = Read(write.body, "1")
-                else:
-                    self._memory.pop(write.id, None)
+                self._remember(write)
+            elif isinstance(write, Put) and write.kind == "command":
+                command = Command.from_body(write.body)
+                commands.setdefault(command.run_id, []).append(command)
         for run in decision.runs:
-            yield from self._moved(run)
+            self._virtual.took(Advance(run, tuple(commands.get(run.id, ()))), now)
 
-    def _moved(self, run: Run) -> Iterator[JSON]:
-        if run.state in OPEN:
-            self._runs[run.id] = run
-            if run.due_at:
-                heapq.heappush(self._due, (run.due_at, run.id))
+    def _remember(self, write: Put) -> None:
+        if any(write.body.get(part) for part in ("open", "last", "undo")):
+            self._memory[write.id] = Read(write.body, "1")
+        else:
+            self._memory.pop(write.id, None)
+
+    # ---- runs -------------------------------------------------------------------------------------------------------
+    def _changed(self, run: Run) -> None:
+        rule = self._rules[run.rule_id, run.version]
+        self._book.changed(run, rule)
+        if run.state in OPEN or rule.undo:
+            self._listen(run)
+        else:
+            self._deafen(run.id)
+
+    def _listen(self, run: Run) -> None:
+        if run.id in self._listening:
             return
-        self._runs.pop(run.id, None)
-        if acted_in_time(run):
-            yield row_of(run, self._rules[run.rule_id, run.version])
+        stops = [stop for stop, _ in self._ruleset.listening[run.rule_id].stops]
+        pairs = [(type, key) for stop in stops if (key := run_key(stop, run.subjects)) for type in stop.types]
+        self._listening[run.id] = tuple(pairs)
+        for pair in pairs:
+            self._ears[pair] = self._ears.get(pair, 0) + 1
 
-    def _wake(self, before: str) -> Iterator[JSON]:
-        while self._due and self._due[0][0] < before:
-            due, id = heapq.heappop(self._due)
-            run = self._runs.get(id)
-            if run is not None and run.due_at == due:
-                yield from self._moved(woke(run, self._rules[run.rule_id, run.version], instant(due)).run)
-
-
-def acted_in_time(run: Run) -> bool:
-    """Whether an ended run ever was one: an absence that was taken back in time never came to a first step."""
-    return not (run.position == ABSENCE and run.state == "stopped")
-
-
-def row_of(run: Run, rule: Rule) -> JSON:
-    """A run as a row of the result."""
-    prefix, _, id = run.key.partition(":")
-    stopped = {"at": run.updated_at, "reason": run.reason} if run.state == "stopped" else None
-    return {
-        "rule": run.rule_id,
-        "version": run.version,
-        "run": run.id,
-        "subject": run.key if prefix == "path" else id,
-        "at": iso(seconds(run.triggered)),
-        "events": list(run.events),
-        "trigger": run.trigger,
-        "steps": [_step(name, record, _actions(rule)) for name, record in run.steps.items()],
-        "state": "open" if run.state in OPEN else run.state,
-        "stopped": stopped,
-        "money": dict(run.money),
-    }
-
-
-def _step(name: str, record: JSON, actions: Mapping[str, str]) -> JSON:
-    return {
-        "name": name,
-        "do": actions.get(name),
-        "at": record["at"],
-        "state": record["state"],
-        "text": record.get("message", ""),
-    }
-
-
-def _actions(rule: Rule) -> dict[str, str]:
-    return {step.name: step.action for step in walk(rule.steps) if isinstance(step, Do)}
+    def _deafen(self, run_id: str) -> None:
+        for pair in self._listening.pop(run_id, ()):
+            self._ears[pair] -= 1
+            if not self._ears[pair]:
+                del self._ears[pair]
 
 
 def _widest(ruleset: RuleSet) -> int:
@@ -225,36 +262,39 @@ class _History:
 
     def __init__(self, span: int) -> None:
         self._span = span
-        self._by_key: dict[str, list[Event]] = {}
-        self._ages: deque[Event] = deque()
+        self._by_key: dict[str, deque[Slim]] = {}
+        self._ages: deque[Slim] = deque()
 
-    def add(self, event: Event) -> None:
-        for key in event.keys:
-            mine = self._by_key.setdefault(key, [])
-            if mine and _order(mine[-1]) > _order(event):
-                insort(mine, event, key=_order)
-            else:
-                mine.append(event)
+    def add(self, slim: Slim) -> None:
+        by_key = self._by_key
+        for key in slim.keys:
+            mine = by_key.get(key)
+            if mine is None:
+                mine = by_key[key] = deque()
+            mine.append(slim)
         if self._span < EVER:
-            self._ages.append(event)
-            self._forget(event.created - self._span)
+            self._ages.append(slim)
+            oldest = slim.created - self._span
+            while self._ages[0].created < oldest:
+                self._forget(self._ages.popleft(), oldest)
 
-    def window(self, wanted: Window) -> list[Event]:
-        return [
-            event
-            for event in self._by_key.get(wanted.key, ())
-            if event.type in wanted.types and wanted.since <= event.created <= wanted.until
+    def window(self, wanted: Window) -> list[Slim]:
+        found = [
+            slim
+            for slim in self._by_key.get(wanted.key, ())
+            if slim.type in wanted.types and wanted.since <= slim.created <= wanted.until
         ]
+        found.sort(key=_order)  # they are in order, unless events were not
+        return found
 
-    def _forget(self, before: int) -> None:
-        while self._ages and self._ages[0].created < before:
-            old = self._ages.popleft()
-            for key in old.keys:
-                mine = self._by_key[key]
-                mine.remove(old)  # it is the first of its key, unless events came out of order
-                if not mine:
-                    del self._by_key[key]
+    def _forget(self, old: Slim, oldest: int) -> None:
+        for key in old.keys:
+            mine = self._by_key.get(key)
+            while mine and mine[0].created < oldest:
+                mine.popleft()
+            if mine is not None and not mine:
+                del self._by_key[key]
 
 
-def _order(event: Event) -> tuple[int, str]:
-    return event.created, event.id
+def _order(slim: Slim) -> tuple[int, str]:
+    return slim.created, slim.id

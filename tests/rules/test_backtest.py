@@ -111,7 +111,7 @@ def test_the_summary_counts_runs_subjects_and_money_by_currency() -> None:
         summary.add(row)
     body = summary.body()
     assert (body["runs"], body["subjects"], body["amount"]) == (3, 2, {"jpy": 700, "usd": 150})
-    assert len(body["limits"]) == 2
+    assert len(body["limits"]) == 3
 
 
 def test_rules_run_together_and_each_row_names_its_own() -> None:
