@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from rules.event import Event
 from rules.expr import compile_condition
+from rules.knowing import Known, about_event, read, settled
 from rules.matcher import bound
-from rules.memory import Memory
-from rules.model import Rule, RuleVersion
+from rules.memory import Members, Memory, Question, ScoreOf, Window
+from rules.model import JSON, Rule, RuleVersion, When
 from rules.ruleset import subject_of
 from rules.run import Run
+from rules.wanted import possible, wanted_by
 from rules.window import Ledger, Number
 
 
@@ -29,6 +32,7 @@ class Case:
         runs: tuple[Run, ...] = (),
         lists: Mapping[str, frozenset[str]] | None = None,
         now: datetime | None = None,
+        scores: Mapping[tuple[str, str], JSON] | None = None,
         passing: dict[str, bool] | None = None,
     ) -> None:
         self.version = version
@@ -36,9 +40,11 @@ class Case:
         self.runs = runs
         self.lists = lists or {}
         self.now = now
+        self.scores = scores or {}
         self.by_trigger = {run.trigger: run for run in runs}
         self._bound = bound(version.rule)
-        self._holds = compile_condition(version.rule.only_if)
+        self._asks = wanted_by(version.rule.only_if)
+        self._holds = compile_condition(possible(version.rule.only_if))
         self._passing = {} if passing is None else passing
         self._ledgers: dict[str, Ledger] = {}
         self._triggers: dict[str, frozenset[str]] = {}
@@ -50,9 +56,15 @@ class Case:
 
     def edited(self, rule: Rule) -> Case:
         """The same question of another rule; what its conditions have said already stays said where they are alike."""
-        passing = self._passing if rule.only_if == self.rule.only_if else None
+        alike = rule.only_if == self.rule.only_if
         version = replace(self.version, rule=rule)
-        return Case(version, self.events, self.runs, self.lists, self.now, passing)
+        case = Case(
+            version, self.events, self.runs, self.lists, self.now, self.scores, self._passing if alike else None
+        )
+        if alike and _counted(rule.when) == _counted(self.rule.when):
+            case._ledgers = {key: ledger.under(rule.when) for key, ledger in self._ledgers.items()}
+            case._triggers = self._triggers
+        return case
 
     # ---- events -----------------------------------------------------------------------------------------------------
     def event(self, id: str) -> Event | None:
@@ -73,6 +85,7 @@ class Case:
         return found
 
     def passes(self, event: Event) -> bool:
+        """Whether the conditions hold of the event alone; what is known beyond it is judged at the trigger."""
         found = self._passing.get(event.id)
         if found is None:
             found = self._passing[event.id] = self._holds(event.data)
@@ -97,11 +110,43 @@ class Case:
             return number == 0
         return self._bound is None or (number is not None and self._bound.reached(number))
 
+    # ---- what is known beyond the payload ---------------------------------------------------------------------------
+    def known(self, event: Event, heard: datetime | None = None) -> Known | None:
+        """The facts and scores that the conditions ask for, as of the event; None when they ask for none."""
+        if not self._asks or event.source == "import":
+            return None
+        about = about_event(event, heard=heard or event.recorded)
+        return settled(lambda memory: read(self._asks, about, memory), self._answer)
+
+    def doc(self, event: Event, heard: datetime | None = None) -> JSON:
+        """What the conditions read."""
+        known = self.known(event, heard)
+        return known.beside(event.data) if known else event.data
+
+    def _answer(self, question: Question) -> Any:
+        match question:
+            case Window(key, types, since, until):
+                mine = (one for one in self.events if one.tenant == self.version.tenant)
+                return [one for one in mine if key in one.keys and one.type in types and since <= one.created <= until]
+            case Members(name):
+                return self.lists.get(name, frozenset())
+            case ScoreOf(name, subject):
+                return self.scores.get((name, subject))
+        return None
+
     # ---- what was remembered ----------------------------------------------------------------------------------------
     def memory(self) -> Memory:
         """Lists that are not there suppress nobody."""
         absent: dict[str, frozenset[str]] = {name: frozenset() for name in self.rule.never_for}
         return Memory(lists={**absent, **self.lists})
+
+
+def _counted(when: When) -> When:
+    """What says which events count and which trigger, without the spans and bounds that are asked of them."""
+    spans = {"then": when.then, "and_not": when.and_not}
+    unbound = {name: span and replace(span, within=0) for name, span in spans.items()}
+    aggregate = when.aggregate and replace(when.aggregate, operator="", value=0)
+    return replace(when, at_least=when.at_least and 1, within=0, aggregate=aggregate, **unbound)
 
 
 def in_order(events: Iterable[Event]) -> tuple[Event, ...]:

@@ -16,6 +16,7 @@ from rules.case import Case, in_order
 from rules.event import Event, instant, iso, seconds
 from rules.evidence import window
 from rules.failing import failed_condition
+from rules.judging import failed
 from rules.model import RuleVersion
 from rules.nearest import nearest, nearness, stretch_end
 from rules.ruleset import subject_of
@@ -62,12 +63,13 @@ def explain(
     runs: Iterable[Run] = (),
     members: Mapping[str, Iterable[str]] | None = None,
     now: datetime | None = None,
+    scores: Mapping[tuple[str, str], JSON] | None = None,
 ) -> dict[str, Any]:
     """Why, or why not: {"fired", "sentence", "gate", "tree", "nearest", "trigger", "run"}.
 
     events: the recorded history of the subject. subject: a key (`sub:sub_1`) or its bare id; or event: an event id.
     at: look at the history as it was then. runs: the rule's runs. members: suppression lists. now: tells whether an
-    absence's span is over (default: it is).
+    absence's span is over (default: it is). scores: their documents by name and customer.
 
     gate is None when it fired, else the first closed one of GATES; `limit`, `cap`, `stopped`, `contradicted` and
     `cancelled` may stand beside a run, which then did nothing. tree: the condition tree at the trigger (rules.tree)
@@ -77,7 +79,7 @@ def explain(
     known = in_order(one for one in events if at is None or one.recorded <= at)
     mine = tuple(run for run in runs if run.rule_id == version.rule.id)
     lists = {name: frozenset(found) for name, found in (members or {}).items()}
-    case = Case(version, known, mine, lists, now)
+    case = Case(version, known, mine, lists, now, scores)
     if event is not None:
         return _about_event(case, event)
     return _about_subject(case, subject or "")
@@ -136,15 +138,26 @@ def _telling(case: Case, heard: list[tuple[str, Event]]) -> tuple[str, Event]:
     triggers = [row for row in heard if case.is_trigger(*row)]
     if not triggers:
         return heard[-1]
-    numbers = [case.ledger(key).number(one) for key, one in triggers]
-    matches = [row for row, number in zip(triggers, numbers, strict=True) if case.reached(number)]
-    if matches:
-        return matches[-1]
-    ends = {end.id for key in dict(triggers) if (end := stretch_end(case.rule, case.ledger(key)))}
-    worth = [
-        (one.id in ends, number or 0, at) for at, ((_, one), number) in enumerate(zip(triggers, numbers, strict=True))
-    ]
-    return triggers[max(worth)[2]]
+    ends = {key: end for key in dict(triggers) if (end := stretch_end(case.rule, case.ledger(key)))}
+    return _match(case, triggers, ends) or _nearest_to_one(case, triggers, ends)
+
+
+def _match(case: Case, triggers: list[tuple[str, Event]], ends: dict[str, Event]) -> tuple[str, Event] | None:
+    """The latest match. Where events are counted there is none unless the narrowest stretch is one."""
+    counts = case.rule.when.at_least is not None and case.rule.when.counting == "events"
+    hopeful = {key for key, end in ends.items() if case.reached(case.ledger(key).number(end))}
+    for key, one in reversed(triggers):
+        if (not counts or key in hopeful) and case.reached(case.ledger(key).number(one)):
+            return key, one
+    return None
+
+
+def _nearest_to_one(case: Case, triggers: list[tuple[str, Event]], ends: dict[str, Event]) -> tuple[str, Event]:
+    """The end of the narrowest stretch that holds enough, else the latest trigger with the fullest window."""
+    last = {end.id for end in ends.values()}
+    found = [row for row in triggers if row[1].id in last] or triggers
+    worth = [(case.ledger(key).number(one) or 0, at) for at, (key, one) in enumerate(found)]
+    return found[max(worth)[1]]
 
 
 # ---- one trigger ----------------------------------------------------------------------------------------------------
@@ -178,7 +191,7 @@ def first_gate(case: Case, key: str, trigger: Event) -> tuple[str | None, str]:
     found = case.ledger(key).at(trigger)
     if not case.reached(found.number):
         return "window", _missed(case, key, found)
-    closed = _undecided(case, trigger) or _started_nothing(case, key, found)
+    closed = _untrue(case, found) or _undecided(case, trigger) or _started_nothing(case, key, found)
     return closed or (None, trace.matched(rule, found))
 
 
@@ -186,6 +199,18 @@ def _missed(case: Case, key: str, found: Found) -> str:
     """Why the window is not full, with what was nearest: "1 of 2 within 7 days; the second came 9 days later."."""
     said, near = trace.missed(case.rule, found), nearness(case, key, found.trigger)
     return f"{said.rstrip('.')}; {near[0].lower()}{near[1:]}" if near else said
+
+
+def _asked_of(case: Case, found: Found) -> Event:
+    """The event that the conditions are about: of a sequence the first of its two."""
+    return found.counted[-2] if case.rule.when.then and len(found.counted) > 1 else found.trigger
+
+
+def _untrue(case: Case, found: Found) -> tuple[str, str] | None:
+    """A condition on facts or scores, which are judged at the trigger."""
+    known = case.known(found.trigger, _heard(found))
+    said = failed(case.rule.only_if, _asked_of(case, found), known) if known else None
+    return ("condition", said) if said else None
 
 
 def _undecided(case: Case, trigger: Event) -> tuple[str, str] | None:
@@ -305,7 +330,8 @@ def _tree(case: Case, key: str, trigger: Event) -> dict[str, Any]:
     if rule.when.then and trigger.type not in rule.when.types and ledger.counted:
         earlier = [one for one in ledger.counted if one.created <= trigger.created]
         about = (earlier or ledger.counted)[-1]  # the conditions are about the first of the two events
-    shown = tree(rule.only_if, about.data, about.id)
+    known = case.known(trigger)
+    shown = tree(rule.only_if, known.beside(about.data) if known else about.data, about.id, known and known.values)
     if span_of(rule.when) is not None and case.is_trigger(key, trigger):
         shown["window"] = window(case, ledger, trigger)
     return shown

@@ -7,9 +7,11 @@ from typing import Any
 from rules import operators as ops
 from rules.catalogue import Catalogue
 from rules.event import Event, seconds
-from rules.model import JSON, All, Any_, Condition, Not, Test
+from rules.expr import compile_condition
+from rules.model import All, Any_, Condition, Not, Test
 from rules.money import currency_of
 from rules.tree import Node, tree
+from rules.wanted import possible
 from rules.words import Words, listed, moment
 
 _NOTHING = ("missing", "null")
@@ -20,13 +22,13 @@ def parts_of(condition: Condition) -> tuple[Condition, ...]:
     return condition.parts if isinstance(condition, All) else (condition,)
 
 
-def failed_condition(condition: Condition, event: Event, doc: JSON | None = None) -> str | None:
+def failed_condition(condition: Condition, event: Event) -> str | None:
     """ "Condition 1 of 2 is not true: the amount due is more than $50.00; it was $49.00." None when all hold.
-    doc: what the condition reads, where that is more than the event's own envelope."""
+    What is known beyond the payload is left open (rules.judging says it)."""
     parts = parts_of(condition)
     for index, part in enumerate(parts):
-        node = tree(part, event.data if doc is None else doc, event.id)
-        if not node["true"]:
+        node = tree(part, event.data, event.id)
+        if not node["true"] and not compile_condition(possible(part))(event.data):
             words = Words(Catalogue.load(), (event.type,), currency_of(event))
             said = f"{words.condition(part)}; {_there(part, node, words)}"
             return f"Condition {index + 1} of {len(parts)} is not true: {said}."

@@ -50,7 +50,7 @@ def nearest(case: Case, key: str, trigger: Event, gate: str | None, fires: Fires
 
 def _said(case: Case, key: str, trigger: Event, gate: str | None) -> str:
     if gate == "condition":
-        parts, wrong = parts_of(case.rule.only_if), edits.failing(case.rule.only_if, trigger.data)
+        parts, wrong = parts_of(case.rule.only_if), edits.failing(case.rule.only_if, case.doc(trigger))
         return f"{len(parts) - len(wrong)} of {len(parts)} conditions are true."
     if gate != "window" or not case.is_trigger(key, trigger):
         return ""
@@ -80,7 +80,7 @@ def _edits(case: Case, key: str, trigger: Event, gate: str | None) -> Iterator[E
 def _other_values(case: Case, trigger: Event) -> Iterator[Edit]:
     rule = case.rule
     words = Words.of(trigger.type, trigger.data)
-    for size, (path, value, condition, said) in enumerate(edits.conditions(rule.only_if, trigger.data, words)):
+    for size, (path, value, condition, said) in enumerate(edits.conditions(rule.only_if, case.doc(trigger), words)):
         yield Edit(size, path, value, replace(rule, only_if=condition), f"{said} it would have fired.")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +84,12 @@ class Ledger:
         self._times = [event.created for event in self.counted]
         self._triggers = self.second if when.then else self.counted
         self._trigger_times = [event.created for event in self._triggers]
+
+    def under(self, when: When) -> Ledger:
+        """The same events under a `when` that differs in its spans and bounds alone."""
+        other = copy(self)
+        other.when = when
+        return other
 
     def triggers(self, since: int, until: int) -> list[Event]:
         times = self._trigger_times
