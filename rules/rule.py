@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from rules.channels import known_channels
 from rules.conditions import read_condition
 from rules.context import Context
+from rules.example_reader import read_examples
 from rules.fields import Catalogue
 from rules.labels import type_words
 from rules.model import (
@@ -49,6 +50,7 @@ from rules.model import (
 from rules.ports import ActionExecutor
 from rules.reading import Node, nearest
 from rules.step_reader import read_steps, read_stops
+from rules.texts import actions_of
 from rules.when_reader import read_when
 
 __all__ = [
@@ -107,7 +109,6 @@ KEYS = (
 LARGEST = 64 * 1024  # characters of JSON: an operator's document is bounded
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_VERDICTS = ("fires", "does not fire")
 
 
 def parse(
@@ -159,6 +160,7 @@ def _read(
     steps = read_steps(node.child("steps"), context) if node.has("steps") else ()
     context.steps = None
     rest = _Rest(node, context)
+    never_for = rest.never_for()
     rule = Rule(
         id=rest.id(),
         name=rest.name(),
@@ -169,7 +171,7 @@ def _read(
         tags=rest.tags(),
         priority=rest.priority(),
         only_if=only_if,
-        never_for=rest.never_for(),
+        never_for=never_for,
         again=rest.again(),
         stop_when=read_stops(node.child("stop_when"), context, "'stop_when'") if _given(node, "stop_when") else (),
         undo=rest.undo(),
@@ -178,7 +180,7 @@ def _read(
         caps=rest.caps(),
         hours=rest.hours(),
         holdout=rest.holdout(),
-        examples=rest.examples(),
+        examples=rest.examples(steps, never_for),
     )
     return rule, problems
 
@@ -339,17 +341,11 @@ class _Rest:
         node = self.given("holdout")
         return float(node.number("'holdout'", 0, 1) or 0) if node else 0.0
 
-    def examples(self) -> tuple[JSON, ...]:
+    def examples(self, steps: Sequence[Step], never_for: tuple[str, ...]) -> tuple[JSON, ...]:
+        """As they are written."""
         node = self.given("examples")
-        for item in node.items("'examples'", 0, 50) if node else ():
-            if not item.object(("given", "at", "then", "because"), "an example", ("given", "then")):
-                continue
-            if item.has("given"):
-                list(item.child("given").items("'given'", 1, 100))
-            if item.has("then"):
-                item.child("then").choice("'then'", _VERDICTS)
-            if item.has("at"):
-                item.child("at").time("'at'")
+        if node:
+            read_examples(node, self.context, actions_of(steps), never_for)
         return tuple(node.value) if node and isinstance(node.value, list) else ()
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from rules import operators as ops
+from rules.example import ANSWERS, ENDS, FIRES, GATES
 from rules.rule import LARGEST
+from rules.skeletons import STAND_INS
 from rules.subjects import PREFIX
 
 Schema = dict[str, Any]
@@ -28,6 +30,7 @@ _SAME: Final[Schema] = {
 }
 _TEXTS: Final[Schema] = {"type": "array", "items": {"type": "string", "minLength": 1}}
 _SCALAR: Final[Schema] = {"type": ["string", "number", "boolean"]}
+_TIME: Final[Schema] = {"type": ["string", "number"]}
 _STEP_NAME: Final[Schema] = {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,59}$"}
 
 
@@ -113,11 +116,34 @@ def _hours() -> Schema:
 
 
 def _examples() -> Schema:
+    text = {"type": "string", "minLength": 1, "description": "`invoice.paid P-6D path=value ...`, or an event's id."}
+    built = _object(
+        {
+            "type": {"type": "string"},
+            "ago": _SPAN,
+            "in": _SPAN,
+            "at": _TIME,
+            "set": {"type": "object", "description": "Values by path, such as data.object.amount_due."},
+            "ours": {"type": "boolean", "description": "Our own action caused it."},
+            **{subject: {"type": "string"} for subject in STAND_INS},
+        },
+        ("type",),
+    )
+    whole = {
+        "type": "object",
+        "required": ["id", "type", "created", "data"],
+        "description": "A whole event of Stripe's.",
+    }
+    answers = {"type": "object", "additionalProperties": {"enum": list(ANSWERS)}, "description": "By step."}
     example = {
-        "given": {"type": "array", "minItems": 1, "description": "Event ids, envelopes or builder shorthands."},
-        "at": {"type": ["string", "number"]},
-        "then": {"enum": ["fires", "does not fire"]},
-        "because": {"type": "string"},
+        "given": {"type": "array", "minItems": 1, "maxItems": 100, "items": {"anyOf": [text, built, whole]}},
+        "at": {**_TIME, "description": "What the events' spans count from."},
+        "then": {"enum": list(FIRES)},
+        "because": {"type": "string", "description": f"Words, or the gate that is closed: {', '.join(GATES)}."},
+        "after": {**_SPAN, "description": "When to look where the run stands, counted from `at`."},
+        "stands": {"type": "string", "description": f"A step's name, or {', '.join(ENDS)}."},
+        "answers": answers,
+        "on_lists": _TEXTS,
     }
     return {"type": "array", "items": _object(example, ("given", "then")), "maxItems": 50}
 

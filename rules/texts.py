@@ -6,7 +6,7 @@ A run acts days after its trigger, perhaps in another process, so it carries wha
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rules import paths
@@ -70,6 +70,11 @@ def walk(steps: tuple[Step, ...]) -> Iterator[Step]:
         if isinstance(step, If):
             yield from walk(step.then)
             yield from walk(step.otherwise)
+
+
+def actions_of(steps: Sequence[Step]) -> dict[str, str]:
+    """Every step's name with its action, empty for a step that does none."""
+    return {step.name: step.action if isinstance(step, Do) else "" for step in walk(tuple(steps))}
 
 
 def holes(value: Any) -> Iterator[Path]:
