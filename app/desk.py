@@ -10,13 +10,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 from app import breaker, holds, logs, turns
 from app.capped import take_place
 from app.inverses import inverse_of
-from app.just_before import look_again, remember
+from app.just_before import Memo, look_again
 from app.lanes import Lane, Lanes, Line, settings_of
 from app.outbox import issued, write_command, write_run
 from app.rulesets import RuleSets
@@ -259,8 +258,9 @@ class Desk:
         return Attempt(ready, outcome, replace(ready.span, end=end, ok=good, attributes=facts), held, seen)
 
     def _executed(self, ready: Ready) -> Outcome:
-        task = {**ready.task, "remember": partial(remember, self.store, ready.document)}
-        return self.connectors[ready.command.action].execute(task, self.now)
+        action, memo = self.connectors[ready.command.action], Memo(self.store, ready.document)
+        memo.begin(action)
+        return action.execute({**ready.task, "remember": memo.remember}, self.now)
 
     # ---- write it down ----------------------------------------------------------------------------------------------
     def settle(self, attempts: Sequence[Attempt]) -> None:

@@ -7,10 +7,22 @@ everything as wanted when it comes back, and would not know any more what it was
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from rules.model import Rule
-from rules.ports import Body, Conflict, Document, Guard, Put, Standing, Store, Unavailable
+from rules.ports import (
+    ActionExecutor,
+    Body,
+    Conflict,
+    Document,
+    Guard,
+    Put,
+    Reversible,
+    Standing,
+    Store,
+    Unavailable,
+)
 from rules.run import OURSELVES, Command
 from rules.standing import asks
 from rules.undoing import PREFIX as UNDO
@@ -25,15 +37,27 @@ def look_again(guard: Guard | None, rule: Rule | None, command: Command) -> Stan
     return guard.look(command.tenant, asked) if asked else Standing()
 
 
-def remember(store: Store, document: Document, data: Body) -> None:
-    """Keep with the command what the action has read. Raises Unavailable when somebody else has moved the command:
-    then it is not ours to do any more, and the try comes again."""
-    outcome: Mapping[str, Any] = document.body["outcome"]
-    if {**outcome.get("data", {}), **data} == outcome.get("data"):
-        return
-    kept = {**outcome, "data": {**outcome.get("data", {}), **data}}
-    try:
-        put = Put("command", document.id, {**document.body, "outcome": kept}, document.version)
-        store.commit(document.tenant, None, [put])
-    except Conflict:
-        raise Unavailable("The action was moved by somebody else meanwhile") from None
+@dataclass(slots=True)
+class Memo:
+    """What is kept with a command before its effect. Raises Unavailable when somebody else has moved the command: then
+    it is not ours to do any more, and the try comes again."""
+
+    store: Store
+    document: Document
+
+    def begin(self, action: ActionExecutor) -> None:
+        """Note that a try has begun, where an undo must know of it and the action itself keeps nothing: Stripe's do."""
+        if isinstance(action, Reversible) and self.document.body["connection"] != "stripe":
+            self.remember({"begun": True})
+
+    def remember(self, data: Body) -> None:
+        outcome: Mapping[str, Any] = self.document.body["outcome"]
+        kept = {**outcome.get("data", {}), **data}
+        if kept == outcome.get("data"):
+            return
+        document, body = self.document, {**self.document.body, "outcome": {**outcome, "data": kept}}
+        try:
+            self.store.commit(document.tenant, None, [Put("command", document.id, body, document.version)])
+        except Conflict:
+            raise Unavailable("The action was moved by somebody else meanwhile") from None
+        self.document = self.store.get(document.tenant, "command", document.id) or document

@@ -121,6 +121,7 @@ class Effect:
     at: datetime
     subscription: str | None
     params: Mapping[str, Any]
+    remember: Callable[[Body], None] = lambda data: None  # keeps what was read before a change
 
 
 @dataclass
@@ -140,7 +141,13 @@ class Outside:
 
     def take(self, name: str, task: Body) -> Outcome:
         effect = Effect(
-            name, task["id"], task["idempotency_key"], self.clock.now(), task["subjects"].get("sub"), task["params"]
+            name,
+            task["id"],
+            task["idempotency_key"],
+            self.clock.now(),
+            task["subjects"].get("sub"),
+            task["params"],
+            task["remember"],
         )
         self.points.pass_(f"before {name}")
         self.requests.append(effect)
