@@ -27,12 +27,13 @@ from app.author_lists import (
     save_connection,
     save_list,
 )
+from app.declared import checked
 from rules.constants import personal_constants
 from rules.event import iso
 from rules.fields import Catalogue
 from rules.personal import replace
 from rules.ports import ABSENT, ActionExecutor, Conflict, Document, Put, Store, Vault, Write
-from rules.rule import Problem, RuleError, check
+from rules.rule import Problem, RuleError
 
 __all__ = [
     "archive",
@@ -114,7 +115,7 @@ def problems(
 ) -> list[Problem]:
     """Everything to say about a document: errors, which keep it from being published, and advice."""
     odd = author_lint.advice(store, catalogue, tenant, document)
-    return [*check(document, catalogue, actions), *advice(store, tenant, document), *odd]
+    return [*checked(store, tenant, document, catalogue, actions), *advice(store, tenant, document), *odd]
 
 
 # ---- drafts ---------------------------------------------------------------------------------------------------------
@@ -139,7 +140,7 @@ def save_draft(
     _meet(expect, found, id)
     body = dict(found.body) if found else _fresh(id, now)
     in_force = version(store, tenant, id, body["number"])["document"] if body["number"] else None
-    errors = [one for one in check(document, catalogue, actions) if one.severity == "error"]
+    errors = [one for one in checked(store, tenant, document, catalogue, actions) if one.severity == "error"]
     before = body["draft"]
     body.update(
         name=str(document.get("name") or body["name"] or id),
@@ -198,7 +199,7 @@ def publish(
     document = draft or (version(store, tenant, rule_id, current)["document"] if current else None)
     if document is None:
         raise Conflict("There is nothing to publish: the rule has neither a draft nor a version.")
-    _refuse_errors(document, catalogue, actions)
+    _refuse_errors(store, tenant, document, catalogue, actions)
     if not draft and found.body["state"] == mode:
         raise Conflict(f"Version {current} is in force already, and there is no draft.")
     number = _next_number(store, tenant, rule_id) if draft else current
@@ -265,7 +266,7 @@ def rollback(
     if number == found.body["number"]:
         raise Conflict(f"Version {number} is the one in force.")
     document = version(store, tenant, rule_id, number)["document"]
-    _refuse_errors(document, catalogue, actions)
+    _refuse_errors(store, tenant, document, catalogue, actions)
     body = {**found.body, "number": number, "name": document["name"], "live_from": iso(now)}
     _enforce(store, tenant, found, body, "roll back", actor, note, now)
     return rule(store, tenant, rule_id)
@@ -309,8 +310,10 @@ def _storable(document: Mapping[str, Any]) -> str:
     return id
 
 
-def _refuse_errors(document: Mapping[str, Any], catalogue: Catalogue, actions: Actions) -> None:
-    errors = [one for one in check(document, catalogue, actions) if one.severity == "error"]
+def _refuse_errors(
+    store: Store, tenant: str, document: Mapping[str, Any], catalogue: Catalogue, actions: Actions
+) -> None:
+    errors = [one for one in checked(store, tenant, document, catalogue, actions) if one.severity == "error"]
     if errors:
         raise RuleError(errors)
 

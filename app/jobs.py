@@ -44,9 +44,15 @@ Run = Callable[[Document, datetime], Step]
 
 # ---- asking for work ------------------------------------------------------------------------------------------------
 def enqueue(
-    store: Store, tenant: str, type: str, params: Mapping[str, Any], now: datetime, id: str | None = None
+    store: Store,
+    tenant: str,
+    type: str,
+    params: Mapping[str, Any],
+    now: datetime,
+    id: str | None = None,
+    due: datetime | None = None,
 ) -> str:
-    """Put a job in the queue; its id. With an id of one's own, asking twice makes one job."""
+    """Put a job in the queue; its id. With an id of one's own, asking twice makes one job. due: not before then."""
     tenants.ensure(store, tenant, now)
     id = id or f"job_{secrets.token_hex(12)}"
     body = {
@@ -59,7 +65,7 @@ def enqueue(
         "error": None,
         "cursor": None,
         "tries": 0,
-        "due_at": iso(now),
+        "due_at": iso(due or now),
         "created_at": iso(now),
         "updated_at": iso(now),
     }

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from app import logs
+from app import logs, tenant_settings
+from app.declared import paths_of
+from rules.hours import in_zone
 from rules.matcher import Matcher
 from rules.model import Rule, RuleError, RuleVersion
 from rules.ports import Document, Store
@@ -62,7 +64,7 @@ class RuleSets:
             self._parsed[key] = found
             while len(self._parsed) > _PARSED:
                 self._parsed.popitem(last=False)
-        return found
+        return in_zone(found, lambda: tenant_settings.read(store, tenant).zone)
 
     def close(self) -> None:
         with self._lock:
@@ -77,7 +79,7 @@ class RuleSets:
         if known and known.revision == revision:
             self._known[tenant] = _Known(revision, known.ruleset, now)
             return known.ruleset
-        ruleset = build(tenant, list(self._versions(store, tenant)), self.matcher)
+        ruleset = build(tenant, list(self._versions(store, tenant)), self.matcher, paths_of(store, tenant))
         self._known[tenant] = _Known(revision, ruleset, now)
         if known:
             known.ruleset.close()

@@ -89,7 +89,7 @@ def _on_sqlite(settings: Settings, process: str) -> Services:
         secrets=secrets,
         verifier=StripeVerifier(webhook_secrets(settings, secrets)),
         tracer=tracer,
-        connectors=connectors(settings, secrets, vault),
+        connectors=every_action(settings, secrets, vault, store, rulesets),
         catalogue=catalogue(),
         rulesets=rulesets,
         closers=(bus.close, inbox.close, vault.close, secrets.close, store.close, rulesets.close, stop_tracing),
@@ -118,6 +118,16 @@ def connectors(settings: Settings, secrets: Secrets, vault: Vault) -> Mapping[st
     )
 
 
+def every_action(
+    settings: Settings, secrets: Secrets, vault: Vault, store: Store, rulesets: RuleSets
+) -> Mapping[str, ActionExecutor]:
+    """What reaches the outside, and what rules do to our own runs."""
+    from app.own_runs import own_actions
+
+    ours = {action.name: action for action in own_actions(store, rulesets)}
+    return {**connectors(settings, secrets, vault), **ours}
+
+
 def guard_of(settings: Settings) -> Guard:
     """What reads the state again just before a run acts."""
     from app.connectors.stripe_answers import StripeAccess
@@ -128,7 +138,7 @@ def guard_of(settings: Settings) -> Guard:
 
 def job_types(services: Services, wait: Callable[[float], object] = time.sleep) -> Mapping[str, jobs.Run]:
     """How each type of job takes a step. wait: sleeps so many seconds, where a job has to."""
-    from app import history, inquire, sample
+    from app import declared, history, inquire, sample
     from app.adapters.stripe_events import StripeEvents
 
     s, settings = services, services.settings
@@ -139,7 +149,7 @@ def job_types(services: Services, wait: Callable[[float], object] = time.sleep) 
         s.store, s.secrets, s.vault, s.catalogue, s.connectors, address, partial(local_secret, s.secrets), s.clock, wait
     )
     backtest = inquire.job(s.store, s.catalogue, s.connectors)
-    return {"import": fetch, "gap": fetch, "sample": play, "backtest": backtest}
+    return {"import": fetch, "gap": fetch, "sample": play, "backtest": backtest, declared.JOB: declared.job(s.store)}
 
 
 def _tracer(settings: Settings, process: str) -> tuple[Tracer, Callable[[], None]]:

@@ -78,12 +78,16 @@ _ALL = (
     ),
     Kind("connection", fields=("created_at",), queries=(("created_at",),)),
     Kind("list", fields=("updated_at",), queries=(("updated_at",),)),
+    Kind("subject", fields=("created_at",), queries=(("created_at",),)),  # a declared path; see app.declared
     Kind("limit"),
     Kind("cap"),  # by customer: {"used": [{"command", "tags", "at"}]}; see rules.caps
     Kind("switch"),
     Kind("tenant", fields=("created_at",), queries=(("created_at",),)),
     Kind("notice", fields=("received_at", "correlation"), queries=(("received_at",), ("correlation", "received_at"))),
     Kind("job", fields=("type", "created_at"), queries=(("created_at",), ("type", "created_at"))),
+    Kind("setting"),  # what a tenant has set: app.tenant_settings
+    Kind("alert"),  # what was announced last: app.alerts
+    Kind("case", fields=("owner", "updated_at"), queries=(("updated_at",), ("owner", "updated_at"))),
     Kind("audit", fields=("at", "about"), queries=(("at",), ("about", "at"))),
 )
 

@@ -102,9 +102,7 @@ class RuleSet:
         self.program.close()
 
 
-def build(
-    tenant: str, versions: Sequence[RuleVersion], matcher: Matcher, declared: Iterable[str] = ()
-) -> RuleSet:
+def build(tenant: str, versions: Sequence[RuleVersion], matcher: Matcher, declared: Iterable[str] = ()) -> RuleSet:
     """Compile the versions in force; highest priority first, then by id, which is the order of traces and runs.
     declared: paths that events are keyed by, whether a rule counts by them already or not."""
     ordered = tuple(sorted(versions, key=lambda version: (-version.rule.priority, version.rule.id)))

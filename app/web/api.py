@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import orjson
 from flask import Blueprint, Response, g, request
 
-from app.web import api_inquire, api_log, api_rules, api_work, pages
+from app.web import api_inquire, api_log, api_rules, api_subjects, api_work, pages
 from app.web.access import token_matches
 from app.web.openapi import (
     JSON_TYPE,
@@ -36,6 +36,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *api_inquire.OPERATIONS,
     *api_log.OPERATIONS,
     *api_work.OPERATIONS,
+    *api_subjects.OPERATIONS,
     Operation(
         "GET",
         "/openapi.json",

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, current_app, request
 
-from app import author
+from app import author, declared
 from app.starters import starter, starters
 from app.web import form_presses, form_read, form_words, forms, unfinished
 from app.web.form_spots import beside, slot, spots
@@ -224,7 +224,8 @@ def _picker(types: Any) -> Picker:
     counter: Seen = current_app.extensions.setdefault("seen", Seen())
     seen = counter.counts(ports.store, ports.catalogue, tenant(), now())
     real = newest(ports.store, tenant(), chosen)
-    return Picker(ports.catalogue, chosen, real or example(chosen), bool(real), seen)
+    declared_paths = [(one.body["path"], one.id) for one in declared.documents(ports.store, tenant())]
+    return Picker(ports.catalogue, chosen, real or example(chosen), bool(real), seen, declared_paths)
 
 
 def _problems(desk: Desk) -> list[Problem]:

@@ -39,13 +39,15 @@ OFTEN = ("invoice.", "customer.subscription.", "charge.", "payment_intent.", "cu
 @dataclass(frozen=True, slots=True)
 class Picker:
     """types: the rule's event types. sample: the newest event of the first of them, tokenised; where none was heard of
-    the sample business's (real is False), or empty. seen: events by type in the last 30 days."""
+    the sample business's (real is False), or empty. seen: events by type in the last 30 days. declared: (path, name) of
+    what settings declare to count by."""
 
     catalogue: Catalogue
     types: Sequence[str] = ()
     sample: JSON = field(default_factory=dict)
     real: bool = True
     seen: Mapping[str, int] = field(default_factory=dict)
+    declared: Sequence[tuple[str, str]] = ()
 
     # ---- events -----------------------------------------------------------------------------------------------------
     def title(self, type: str) -> str:
@@ -75,6 +77,9 @@ class Picker:
         """What "for the same" may be: what every one of the rule's events says it is about."""
         names = [name for name in PREFIX if all(name in self._carried(type) for type in self.types)]
         found = [(name, SAME.get(name, name)) for name in names]
+        found += [
+            (path, name) for path, name in self.declared if all(self.catalogue.field(t, path) for t in self.types)
+        ]
         return [("", "event"), *found] if anything else found
 
     def _carried(self, type: str) -> Sequence[str]:

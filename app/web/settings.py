@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from app import author, browse, history, jobs, operate
+from app import author, browse, declared, history, jobs, operate
 from app.audit import entry
 from app.services import STORED_SECRETS, key_tenant
 from app.web.pages import actor, go, now, page, services, tenant
@@ -28,6 +28,7 @@ def look() -> Response:
         stripe=stripe_status(),
         connections=author.connections(store, mine),
         lists=author.lists(store, mine),
+        subjects=declared.declared(store, mine),
         switches=operate.switches(store, mine),
         rules={row["id"]: row["name"] for row in author.rules(store, mine)},
         job=_job(),
