@@ -68,6 +68,8 @@ _ACTIONS: Final = {
     "access.resume": "resume access to the API",
     "mail.send": "send the customer an e-mail",
     "slack.post": "write to Slack",
+    "runs.stop": "stop other runs",
+    "runs.undo": "take back what other runs did",
 }
 # how an action is said with its main parameter, and the words for some values of others
 _TOLD: Final = {
@@ -77,11 +79,17 @@ _TOLD: Final = {
     "crm.stage": ("stage", "move the customer to the stage {} in the CRM"),
     "mail.send": ("subject", "send the customer the e-mail {}"),
     "slack.post": ("text", "write {} to Slack"),
+    "runs.stop": ("tag", "stop the other runs of rules tagged {}"),
+    "runs.undo": ("tag", "take back what other runs of rules tagged {} did"),
 }
 _MANNERS: Final = {
     ("stripe.change_plan", "proration", "none"): "without proration",
     ("stripe.change_plan", "proration", "create_prorations"): "with proration on the next invoice",
     ("stripe.change_plan", "proration", "always_invoice"): "settling the difference at once",
+    ("runs.stop", "same", "subscription"): "for the same subscription",
+    ("runs.stop", "same", "customer"): "for the same customer",
+    ("runs.undo", "same", "subscription"): "for the same subscription",
+    ("runs.undo", "same", "customer"): "for the same customer",
     ("stripe.change_plan", "when", "now"): "right away",
     ("stripe.change_plan", "when", "period_end"): "at the end of the paid period",
 }

@@ -152,7 +152,7 @@ def services_in_memory(now: datetime = NOON, **settings: Any) -> Services:
     """Every port from the memory adapters, one tenant, a clock that the test sets (`services.clock.set(...)`)."""
     from app.adapters.stripe_verifier import StripeVerifier
     from app.rulesets import RuleSets
-    from app.services import catalogue, connectors
+    from app.services import catalogue, every_action
     from rules.matcher import choose_matcher
 
     clock = ManualClock(now)
@@ -169,6 +169,7 @@ def services_in_memory(now: datetime = NOON, **settings: Any) -> Services:
     )
     chosen = replace(base, **settings)
     vault = MemoryVault()
+    rulesets = RuleSets(choose_matcher(chosen.matcher))
     return Services(
         settings=chosen,
         clock=clock,
@@ -179,9 +180,9 @@ def services_in_memory(now: datetime = NOON, **settings: Any) -> Services:
         secrets=secrets,
         verifier=StripeVerifier(lambda: {"default": chosen.stripe_webhook_secrets}),
         tracer=MemoryTracer(),
-        connectors=connectors(chosen, secrets, vault),
+        connectors=every_action(chosen, secrets, vault, store, rulesets),
         catalogue=catalogue(),
-        rulesets=RuleSets(choose_matcher(chosen.matcher)),
+        rulesets=rulesets,
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from app import author
 from app.adapters.memory import ManualClock, MemoryBus
 from app.connectors import actions
+from app.own_runs import own_actions
 from app.rulesets import RuleSets
 from app.services import Services
 from app.worker import Work, tick
@@ -27,6 +28,7 @@ from rules.ports import (
     Disposition,
     Document,
     Field,
+    Guard,
     Inverse,
     Outcome,
     Put,
@@ -200,6 +202,7 @@ class World:
         self.durable: Store = self.opened()
         self.outside = Outside(self.points, clock)
         true = actions("", "http://127.0.0.1:9", self.base.secrets, self.base.vault, development=True)
+        self.guard: Guard | None = None
         self.connectors = {name: self.outside.executes(action) for name, action in true.items()}
         self.crash_at = crash_at
         self.crashes: list[str] = []
@@ -207,13 +210,16 @@ class World:
 
     def _started(self) -> Services:
         """What a new process builds: nothing of the old one's memory is left."""
+        store, rulesets = CrashingStore(self.durable, self.points), RuleSets(choose_matcher("python"))
+        ours = {action.name: action for action in own_actions(store, rulesets)}
         return replace(
             self.base,
-            store=CrashingStore(self.durable, self.points),
+            store=store,
             bus=self.bus,
             inbox=CrashingInbox(self.bus, self.points),
-            connectors=self.connectors,
-            rulesets=RuleSets(choose_matcher("python")),
+            connectors={**self.connectors, **ours},
+            rulesets=rulesets,
+            guard=self.guard,
         )
 
     # ---- setting up -------------------------------------------------------------------------------------------------
