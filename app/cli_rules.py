@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from app import author
 from app.cli import ACTOR, CommandError, command, complain, read_json, say, show, table, tenant_of
+from app.declared import paths_of
 from rules.model import RuleError
 from rules.rule import parse
 
@@ -130,15 +131,15 @@ def show_rule(given: argparse.Namespace, services: Services) -> None:
         yield f"{row['name']}  ({row['id']}, {row['state']}, {version})"
         if row["draft"] and row["number"]:
             yield "What follows is the draft."
-        yield from _english(services, document)
+        yield from _english(services, tenant, document)
         yield from (f"{one.severity}: {one.path}: {one.message}" for one in found)
 
     show(given, row, lines)
 
 
-def _english(services: Services, document: Mapping[str, Any]) -> Iterator[str]:
+def _english(services: Services, tenant: str, document: Mapping[str, Any]) -> Iterator[str]:
     try:
-        rule = parse(document, services.catalogue, services.connectors)
+        rule = parse(document, services.catalogue, services.connectors, paths_of(services.store, tenant))
     except RuleError:
         yield "It cannot be read back until it is mended:"
         return

@@ -1,6 +1,6 @@
-"""Inquire: what a rule would have done, as a job on the recorded history, and why it fired for somebody or did not.
+"""Inquire: what a rule would have done, as a job on the recorded history.
 
-Both call the very same decision as the live way, on virtual time, and send nothing.
+It calls the very same decision as the live way, on virtual time, and sends nothing. Why: app.explaining.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 from app import author, jobs
-from app.browse.events import subject_key
-from rules import explain as reasons
+from app.declared import paths_of
 from rules.backtest import Backtest, Summary
 from rules.event import Event, instant, iso
 from rules.fields import Catalogue
@@ -23,16 +22,13 @@ from rules.matcher import PythonMatcher
 from rules.model import RuleVersion
 from rules.ports import ActionExecutor, Document, Store, Vault, Where
 from rules.rule import parse
-from rules.ruleset import subject_of
-from rules.run import Run
-from rules.window import EVER, takes_part
+from rules.window import EVER
 
 Actions = Mapping[str, ActionExecutor]
 Row = dict[str, Any]
 CHUNK = 3000  # events that one step of a backtest reads: about a second
 KEPT = 500  # runs that a backtest's answer lists; all are counted
 AT_ONCE = 4  # backtests whose state one worker keeps between steps
-LOOKED_AT = 200  # events of one type and subject, or runs, that an explanation reads: the newest
 
 
 # ---- backtests ------------------------------------------------------------------------------------------------------
@@ -50,7 +46,7 @@ def start_backtest(
     """Ask for a backtest of a rule (its draft, else what is in force) or of a document; the job's id.
     since, until: event time; None is all of the history. LookupError, RuleError."""
     params = _params(document_of(store, vault, catalogue, tenant, rule), since, until, now)
-    parse(params["document"], catalogue, actions)
+    parse(params["document"], catalogue, actions, paths_of(store, tenant))
     return jobs.enqueue(store, tenant, "backtest", params, now)
 
 
@@ -162,7 +158,7 @@ class _Test:
 def _begin(store: Store, catalogue: Catalogue, actions: Actions, tenant: str, params: Mapping[str, Any]) -> _Test:
     since = instant(params["since"]) if params["since"] else None
     until = instant(params["until"])
-    rule = parse(params["document"], catalogue, actions)
+    rule = parse(params["document"], catalogue, actions, paths_of(store, tenant))
     version = RuleVersion(tenant, rule, 0, "watch", "")
     test = Backtest([version], suppressed(store, tenant, rule.never_for), PythonMatcher(), since)
     first = since - timedelta(seconds=test.look_back) if since and test.look_back < EVER else None
@@ -214,82 +210,3 @@ def document_of(
         raise LookupError(f"The rule {rule!r} has neither a draft nor a version.")
     found: Mapping[str, Any] = document
     return found
-
-
-# ---- explanations ---------------------------------------------------------------------------------------------------
-def explain(
-    store: Store,
-    vault: Vault,
-    catalogue: Catalogue,
-    actions: Actions,
-    tenant: str,
-    rule: str | Mapping[str, Any],
-    now: datetime,
-    subject: str | None = None,
-    event: str | None = None,
-    at: datetime | None = None,
-) -> Row:
-    """Why a rule fired for a subject (`sub_1` or a key) or at an event, or why not: see rules.explain.
-    rule: an id, which is asked as it is in force, or a document, as if it had always been. LookupError, RuleError."""
-    version, standing = _version(store, vault, catalogue, actions, tenant, rule)
-    one = _event(store, tenant, event) if event else None
-    keys = {subject_key(subject)} if subject else set(one.keys if one else ())
-    events = _concerning(store, tenant, version, keys, one)
-    found = reasons.explain(
-        version,
-        events,
-        subject=subject_key(subject) if subject else None,
-        event=event,
-        at=at,
-        runs=_runs(store, tenant, version, events) if isinstance(rule, str) else (),
-        members=suppressed(store, tenant, version.rule.never_for),
-        now=now,
-    )
-    if standing in ("off", "archived") and found["fired"] and not found["run"]:
-        said = f"The rule is {standing}, so it starts nothing. If it were live: {found['sentence']}"
-        return {**found, "fired": False, "gate": "live_from", "sentence": said}
-    return found
-
-
-def _version(
-    store: Store, vault: Vault, catalogue: Catalogue, actions: Actions, tenant: str, rule: str | Mapping[str, Any]
-) -> tuple[RuleVersion, str]:
-    """The version that is asked about, and the rule's state."""
-    row = author.rule(store, tenant, rule) if isinstance(rule, str) else None
-    if row is None:
-        document = document_of(store, vault, catalogue, tenant, rule)
-        return RuleVersion(tenant, parse(document, catalogue, actions), 0, "live", ""), ""
-    document = row["in_force"] or document_of(store, vault, catalogue, tenant, rule)
-    state = row["state"]
-    mode: Literal["live", "watch", "paused"] = state if state in ("live", "watch", "paused") else "live"
-    live_from = (row["live_from"] or "") if mode == state else ""
-    return RuleVersion(tenant, parse(document), row["number"] or 0, mode, live_from), state
-
-
-def _event(store: Store, tenant: str, id: str) -> Event | None:
-    found = store.get(tenant, "event", id)
-    return Event.from_cloudevent(found.body["event"]) if found else None
-
-
-def _concerning(store: Store, tenant: str, version: RuleVersion, keys: Iterable[str], one: Event | None) -> list[Event]:
-    """The recorded events that the rule counts and that carry one of these keys, and the event that is asked about."""
-    when = version.rule.when
-    types = takes_part(when) | (set(when.then.types) if when.then else set())
-    found = {one.id: one} if one else {}
-    for key in keys:
-        for type in sorted(types):
-            where: list[Where] = [("keys", "has", key), ("type", "==", type)]
-            page = store.find(tenant, "event", where, order="-created", limit=LOOKED_AT)
-            found |= {document.id: Event.from_cloudevent(document.body["event"]) for document in page.items}
-    return list(found.values())
-
-
-def _runs(store: Store, tenant: str, version: RuleVersion, events: Iterable[Event]) -> list[Run]:
-    """The rule's runs for the subjects of these events."""
-    subjects = {subject_of(event, version.rule.when.same) for event in events} - {None}
-    found = [
-        document
-        for subject in sorted(str(subject) for subject in subjects)[:LOOKED_AT]
-        for document in store.find(tenant, "run", [("key", "==", subject)], order="-created_at", limit=LOOKED_AT).items
-    ]
-    return [Run.from_body(document.body) for document in found if document.body["rule_id"] == version.rule.id]

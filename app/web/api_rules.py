@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
-from app import author, author_lint
+from app import author, author_lint, declared
 from app.web.openapi import (
     ANYTHING,
     NUMBER,
@@ -236,7 +236,9 @@ def english(call: Call, document: Mapping[str, Any] | None) -> str | None:
     if document is None:
         return None
     try:
-        return read_back(parse(document, call.services.catalogue, call.services.connectors), call.services.catalogue)
+        s = call.services
+        rule = parse(document, s.catalogue, s.connectors, declared.paths_of(s.store, call.tenant))
+        return read_back(rule, s.catalogue)
     except RuleError:
         return None
 

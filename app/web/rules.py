@@ -10,7 +10,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from app import author, browse
+from app import author, browse, declared
 from app.web.pages import actor, go, now, page, services, tenant
 from rules import english
 from rules.event import iso
@@ -64,7 +64,9 @@ def export(id: str) -> Response:
 def read(document: Mapping[str, Any] | None) -> Rule | None:
     """The rule of a document, or None while it has errors."""
     try:
-        return parse(document or {}, services().catalogue, services().connectors)
+        ports = services()
+        known = declared.paths_of(ports.store, tenant())
+        return parse(document or {}, ports.catalogue, ports.connectors, known)
     except RuleError:
         return None
 
