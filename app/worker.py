@@ -15,7 +15,9 @@ from functools import partial
 from typing import Any
 
 from app import history, jobs, logs, sample
+from app.alerts import announce
 from app.handle import handle
+from app.lanes import Lanes
 from app.perform import Crew, finish, perform, wake
 from app.services import Services, key_tenant
 from rules.ports import Delivery, Disposition, Unavailable
@@ -35,6 +37,7 @@ class Work:
 
     services: Services
     types: Mapping[str, jobs.Run] = field(default_factory=dict)
+    lanes: Lanes = field(default_factory=Lanes)
 
     def handle_due(self, now: datetime) -> int:
         """Hand a batch of deliveries to the rules; how many."""
@@ -51,7 +54,7 @@ class Work:
     def perform_due(self, now: datetime, crew: Crew | None = None) -> int:
         """Execute commands that are due; how many, or with a crew whether anything moved."""
         s = self.services
-        return perform(s.store, s.rulesets, s.connectors, s.tracer, now, pool=crew)
+        return perform(s.store, s.rulesets, s.connectors, s.tracer, now, pool=crew, lanes=self.lanes, guard=s.guard)
 
     def finish(self, now: datetime, crew: Crew) -> int:
         """Write down what the crew has in flight; how many."""
@@ -61,6 +64,11 @@ class Work:
     def job_due(self, now: datetime) -> bool:
         """One step of one job; whether there was one."""
         return jobs.run_one(self.services.store, self.types, now)
+
+    def announce(self, now: datetime) -> int:
+        """Say what is stuck and what waits for a person, where a tenant has said to whom; how many messages."""
+        s = self.services
+        return announce(s.store, s.inbox, now, s.settings.public_url)
 
     def schedule(self, now: datetime, started: bool = False) -> None:
         """Ask for the import and the gaps, where there is a Stripe account to ask; for the sample when it is wanted."""
@@ -74,6 +82,7 @@ class Work:
 def tick(work: Work, now: datetime) -> dict[str, int]:
     """Do everything that is due, and what becomes due by it; how much of each. For schedulers, commands and tests."""
     done = {"handled": 0, "woken": 0, "performed": 0, "job_steps": 0}
+    work.announce(now)
     for _ in range(ROUNDS):
         round_ = {
             "handled": work.handle_due(now),
@@ -146,6 +155,7 @@ class Worker:
             looks += 1
             if looks % 120 == 0:  # once a minute: schedule itself knows what is due
                 self._try("scheduling", self._work.schedule)
+                self._try("announcing", self._work.announce)
 
     def _try(self, station: str, body: Callable[[datetime], Any]) -> Any:
         """One look; a failure is logged, and the loop goes on after a pause."""

@@ -2,12 +2,13 @@
 
 A moment is within the hours when the wall clock of the zone shows one of the days and a time from `start` up to, but
 not at, `end`. So an hour that the clock shows twice is open twice, and a time that it skips opens once the clock is
-past it. The zone `account` is UTC: there is no setting yet that says where an account is.
+past it. The zone `account` is what the account has set (`in_zone`), and UTC where nothing was put in its place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -26,6 +27,13 @@ def opening(rule: Rule, action: str, instant: datetime) -> datetime:
     if hours is None or not channels_of(action) & set(hours.applies_to):
         return instant
     return next_open(hours, instant)
+
+
+def in_zone(rule: Rule, zone: Callable[[], str]) -> Rule:
+    """The rule with the account's zone in place of `account`; the zone is asked for only where it is needed."""
+    if rule.hours is None or rule.hours.zone != "account":
+        return rule
+    return replace(rule, hours=replace(rule.hours, zone=zone()))
 
 
 def next_open(hours: Hours, instant: datetime) -> datetime:

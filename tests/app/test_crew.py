@@ -30,7 +30,6 @@ class Gate:
 
     name: str = "crm.notify"
     title: str = "Notify"
-    undo: str = "Cannot be undone."
     undo: str = "Cannot be undone: a notice stays sent."
     fields: tuple[Field, ...] = (
         Field("connection", "Connection", "connection", required=True),

@@ -1,4 +1,4 @@
-"""Ten thousand actions are due and the receiver refuses our credentials: a few tries, one thing for a person to mend."""
+"""Ten thousand actions are due and the receiver refuses our credentials: a few tries, and one thing to mend."""
 
 from __future__ import annotations
 
