@@ -65,11 +65,17 @@ def register(subparsers: Any) -> None:
             "explain two-failed-payments sub_1Q2w3e",
             "explain rule.json evt_1Q2w3e",
             "explain two-failed-payments cus_9 --at 7d",
+            "explain two-failed-payments cus_9 --number 3",
         ],
         explain,
         rule=RULE,
         about={"flag": False, "metavar": "ID", "help": "an event's id, or a subscription's, customer's or invoice's"},
         at={"help": "as it was then"},
+        number={
+            "type": int,
+            "metavar": "VERSION",
+            "help": "of the rule, as if in force since it was published",
+        },
     )
     command(
         subparsers,
@@ -195,11 +201,11 @@ def _end(run: Mapping[str, Any]) -> str:
 
 
 def explain(given: argparse.Namespace, services: Services) -> None:
-    from app import inquire
+    from app import explaining
 
     s, now = services, services.clock.now()
     about = {"event": given.about} if given.about.startswith("evt_") else {"subject": given.about}
-    found = inquire.explain(
+    found = explaining.explain(
         s.store,
         s.vault,
         s.catalogue,
@@ -208,6 +214,7 @@ def explain(given: argparse.Namespace, services: Services) -> None:
         rule_of(given.rule),
         now,
         at=moment(given.at, now),
+        number=given.number,
         **about,
     )
     show(given, found, lambda: _explanation(found))
@@ -217,8 +224,17 @@ def _explanation(found: Mapping[str, Any]) -> Iterator[str]:
     yield ("It fired. " if found["fired"] else f"It did not fire ({found['gate']}). ") + found["sentence"]
     if found["tree"]:
         yield from _tree(found["tree"], 1)
-    if found["nearest"]:
-        yield f"Nearest: {found['nearest']['sentence']}"
+        yield from _window(found["tree"].get("window"))
+    near = found["nearest"]
+    if near:
+        yield f"Nearest: {near['sentence']}" + (f" {near['edit']['sentence']}" if near["edit"] else "")
+
+
+def _window(found: Mapping[str, Any] | None) -> Iterator[str]:
+    for one in found["events"] if found else ():
+        yield f"  {one['created'][:19]}  {one['event']}  " + (
+            "counted" if one["counted"] else f"not counted: {one['why']}"
+        )
 
 
 def _tree(node: Mapping[str, Any], depth: int) -> Iterator[str]:

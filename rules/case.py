@@ -143,10 +143,9 @@ class Case:
 
 def _counted(when: When) -> When:
     """What says which events count and which trigger, without the spans and bounds that are asked of them."""
-    spans = {"then": when.then, "and_not": when.and_not}
-    unbound = {name: span and replace(span, within=0) for name, span in spans.items()}
+    then, and_not = (span and replace(span, within=0) for span in (when.then, when.and_not))
     aggregate = when.aggregate and replace(when.aggregate, operator="", value=0)
-    return replace(when, at_least=when.at_least and 1, within=0, aggregate=aggregate, **unbound)
+    return replace(when, at_least=when.at_least and 1, within=0, aggregate=aggregate, then=then, and_not=and_not)
 
 
 def in_order(events: Iterable[Event]) -> tuple[Event, ...]:

@@ -37,7 +37,6 @@ GATES: Final[Mapping[str, str]] = {
     "condition": "Was every condition true?",
     "window": "Was the window full?",
     "waiting": "Is the deadline over?",
-    "off": "Is the rule in force?",
     "paused": "Was it not paused?",
     "live_from": "Was the rule live then?",
     "import": "Was it news, not history?",
@@ -89,7 +88,7 @@ def as_decided(found: JSON, entry: JSON | None) -> dict[str, Any]:
     """The explanation of a rule in force with what was really decided at its trigger, where every gate looks open
     today or another one was closed then. entry: what the trigger's own trace says of the rule (rules.trace)."""
     open_ = found["gate"] is None and not found["run"]
-    late = found["gate"] in ("off", "paused", "live_from", "stopped", "re-entry", "never_for", "holdout")
+    late = found["gate"] in ("paused", "live_from", "stopped", "re-entry", "never_for", "holdout")
     if entry is None or entry["outcome"] != "matched" or not (open_ or late):
         return dict(found)
     return {**found, "fired": False, "gate": entry["gate"], "sentence": entry["sentence"], "nearest": None}
@@ -331,7 +330,9 @@ def _tree(case: Case, key: str, trigger: Event) -> dict[str, Any]:
         earlier = [one for one in ledger.counted if one.created <= trigger.created]
         about = (earlier or ledger.counted)[-1]  # the conditions are about the first of the two events
     known = case.known(trigger)
-    shown = tree(rule.only_if, known.beside(about.data) if known else about.data, about.id, known and known.values)
+    shown = tree(
+        rule.only_if, known.beside(about.data) if known else about.data, about.id, known.values if known else None
+    )
     if span_of(rule.when) is not None and case.is_trigger(key, trigger):
         shown["window"] = window(case, ledger, trigger)
     return shown

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app import inquire, jobs
+from app import explaining, inquire, jobs
 from app.web.openapi import (
     MONEY,
     NUMBER,
@@ -50,7 +50,12 @@ EXPLANATION = define(
         sentence=text("One sentence."),
         gate=nullable(text("The first thing that stood in the way.")),
         tree={"type": ["object", "null"], "description": "Each condition, needed and actual."},
-        nearest={"type": ["object", "null"], "description": "The nearest miss."},
+        nearest={
+            "type": ["object", "null"],
+            "description": "The nearest miss, and the smallest edit with which it would have fired.",
+        },
+        trigger=nullable(text("The event that it is about.")),
+        run=nullable(text("The run that came of it.")),
     ),
 )
 RULE = {"type": ["string", "object"], "description": "A rule's id, or a document."}
@@ -64,6 +69,7 @@ EXPLAIN = {
         subject=text("`sub_...`, `cus_...`, or a subject key.", maxLength=300),
         event=text("An event's id.", maxLength=300),
         at=WHEN,
+        version={"type": ["integer", "null"], "minimum": 1, "description": "Of a rule's id: one of its versions."},
     ),
     "oneOf": [{"required": ["subject"]}, {"required": ["event"]}],
 }
@@ -89,7 +95,7 @@ def cancel_backtest(call: Call) -> Answer:
 
 def explain(call: Call) -> Answer:
     s, body = call.services, call.body
-    answer = inquire.explain(
+    answer = explaining.explain(
         s.store,
         s.vault,
         s.catalogue,
@@ -100,6 +106,7 @@ def explain(call: Call) -> Answer:
         subject=body.get("subject"),
         event=body.get("event"),
         at=moment("at", body.get("at")),
+        number=body.get("version"),
     )
     return Answer(answer)
 

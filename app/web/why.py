@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from app import browse, inquire
+from app import browse, explaining
 from app.web.addresses import asked, end_of_day
 from app.web.pages import now, page, services, tenant
 from rules.explain import GATES
@@ -17,21 +17,25 @@ blueprint = Blueprint("why", __name__)
 @blueprint.get("/why")
 def look() -> Response:
     rule, subject, event, day = asked("rule"), asked("subject"), asked("event"), asked("at")
-    found = _explained(rule, subject, event, day) if rule and (subject or event) else None
+    number = asked("version")
+    found = _explained(rule, subject, event, day, number) if rule and (subject or event) else None
     return page(
         "why.html",
         "answer",
         found=found,
-        asked={"rule": rule, "subject": subject, "event": event, "at": day},
+        asked={"rule": rule, "subject": subject, "event": event, "at": day, "version": number},
         rules=browse.rule_names(services().store, tenant()),
         gates=_gates(found) if found else [],
         moment=now(),
     )
 
 
-def _explained(rule: str, subject: str | None, event: str | None, day: str | None) -> dict[str, Any]:
+def _explained(
+    rule: str, subject: str | None, event: str | None, day: str | None, version: str | None
+) -> dict[str, Any]:
     s = services()
-    found = inquire.explain(
+    number = int(version) if version and version.isdecimal() else None
+    found = explaining.explain(
         s.store,
         s.vault,
         s.catalogue,
@@ -42,8 +46,9 @@ def _explained(rule: str, subject: str | None, event: str | None, day: str | Non
         subject=subject,
         event=event,
         at=end_of_day(day),
+        number=number,
     )
-    return {**found, **browse.shown_at(s.store, tenant(), rule, found)}
+    return {**found, **browse.shown_at(s.store, tenant(), rule, found, number)}
 
 
 def _gates(found: dict[str, Any]) -> list[tuple[str, str]]:
