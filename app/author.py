@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from datetime import datetime
 from typing import Any, Literal
 
-from app import author_lint
+from app import author_examples, author_lint
 from app.audit import entry
 from app.author_advice import advice, connections_of
+from app.author_examples import checked
 from app.author_lists import (
     connection,
     connections,
@@ -27,11 +28,9 @@ from app.author_lists import (
     save_connection,
     save_list,
 )
-from app.declared import checked
-from rules.constants import personal_constants
 from rules.event import iso
 from rules.fields import Catalogue
-from rules.personal import replace
+from rules.personal import replace, replace_emails
 from rules.ports import ABSENT, ActionExecutor, Conflict, Document, Put, Store, Vault, Write
 from rules.rule import Problem, RuleError
 
@@ -157,10 +156,16 @@ def save_draft(
 
 
 def without_personal(document: Mapping[str, Any], vault: Vault, catalogue: Catalogue, tenant: str) -> dict[str, Any]:
-    """A copy in which constants that are compared with personal fields are tokens, as the events hold them."""
+    """A copy in which constants that are compared with personal fields, and the personal values of saved examples, are
+    tokens, as the events hold them."""
     copied = deepcopy(dict(document))
     subject = f"rule:{copied.get('id')}"
-    replace(personal_constants(copied, catalogue), lambda texts: vault.tokenise(tenant, subject, texts))
+
+    def replacing(texts: Sequence[str]) -> list[str]:
+        return vault.tokenise(tenant, subject, texts)
+
+    replace(author_examples.personal(copied, catalogue), replacing)
+    replace_emails(copied.get("examples"), replacing)
     return copied
 
 
