@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -92,29 +93,36 @@ class PubSubBus:
 
 
 # ---- the inbox ------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The full names of what an inbox reads and writes. dead_topic, dead_subscription: where what was given up lies."""
+
+    topic: str
+    subscription: str
+    dead_topic: str
+    dead_subscription: str
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """One message in this process's hands. message: with id, data, attributes, ordering key and time of publishing."""
+
+    message: Any
+    ack_id: str
+    attempt: int
+
+
 class PubSubInbox:
-    """Inbox on a subscription, by pulling. dead_topic, dead_subscription: where what was given up lies.
+    """Inbox on a subscription, by pulling, as suits a tick; app.adapters.pubsub_stream is for workers.
 
     `now` counts nothing here: Pub/Sub keeps the time between tries. wait: seconds that a pull waits for a first
     message. `oldest` knows only what this process was handed; the topic's age is Cloud Monitoring's to tell.
     """
 
-    def __init__(
-        self,
-        subscriber: Any,
-        publisher: Any,
-        subscription: str,
-        topic: str,
-        dead_topic: str,
-        dead_subscription: str,
-        wait: float = 1.0,
-    ) -> None:
+    def __init__(self, subscriber: Any, publisher: Any, names: Names, wait: float = 1.0) -> None:
         self._subscriber = subscriber
         self._publisher = publisher
-        self._subscription = subscription
-        self._topic = topic
-        self._dead_topic = dead_topic
-        self._dead_subscription = dead_subscription
+        self._names = names
         self._wait = wait
         self._handed: dict[str, datetime] = {}
         self._lock = threading.Lock()
@@ -122,18 +130,18 @@ class PubSubInbox:
     def drain(
         self, handler: Callable[[Sequence[Delivery]], Sequence[Disposition]], now: datetime, limit: int = 256
     ) -> int:
-        messages = self._pull(self._subscription, limit)
+        messages = self._take(limit)
         with self._lock:
-            self._handed.update((m.message.message_id, m.message.publish_time) for m in messages)
-        readable = [(message, delivery) for message in messages if (delivery := _delivery(message)) is not None]
+            self._handed.update((taken.message.message_id, taken.message.publish_time) for taken in messages)
+        readable = [(taken, delivery) for taken in messages if (delivery := _delivery(taken)) is not None]
         try:
             said = settle(handler, [delivery for _, delivery in readable])
         except Unavailable:
-            self._return(self._subscription, messages)
+            self._again(messages)
             raise
-        answers = dict(zip([message.ack_id for message, _ in readable], said, strict=True))
+        answers = dict(zip([taken.ack_id for taken, _ in readable], said, strict=True))
         unreadable = Disposition("dead", "this is no event that this version can read")
-        self._settle([(message, answers.get(message.ack_id, unreadable)) for message in messages])
+        self._settle([(taken, answers.get(taken.ack_id, unreadable)) for taken in messages])
         return len(messages)
 
     def oldest(self) -> datetime | None:
@@ -141,93 +149,124 @@ class PubSubInbox:
             return min(self._handed.values(), default=None)
 
     def dead(self, limit: int = 100) -> list[DeadDelivery]:
-        found = self._pull(self._dead_subscription, limit)
-        self._return(self._dead_subscription, found)
-        return sorted((_dead_delivery(message) for message in found), key=lambda dead: dead.at)
+        found = self._pull(self._names.dead_subscription, limit)
+        self._return(self._names.dead_subscription, found)
+        return sorted((_dead_delivery(taken) for taken in found), key=lambda dead: dead.at)
 
     def replay(self, ids: Sequence[str], now: datetime) -> int:
         """Publish dead deliveries anew. now: not used; they are due at once."""
-        found = self._pull(self._dead_subscription, 1_000)
-        chosen = [message for message in found if message.message.message_id in ids]
-        for message in chosen:
-            kept = {name: value for name, value in message.message.attributes.items() if name.startswith("ce-")}
-            self._publish(self._topic, message, kept)
-        self._acknowledge(self._dead_subscription, chosen)
-        self._return(self._dead_subscription, [message for message in found if message not in chosen])
+        return self._resolve(ids, self._publish_again)
+
+    def discard(self, ids: Sequence[str]) -> int:
+        return self._resolve(ids, lambda taken: None)
+
+    def _resolve(self, ids: Sequence[str], what: Callable[[Taken], None]) -> int:
+        """Do it with each of these dead deliveries, and take them out; the others stay. How many."""
+        found = self._pull(self._names.dead_subscription, 1_000)
+        chosen = [taken for taken in found if taken.message.message_id in ids]
+        for taken in chosen:
+            what(taken)
+        self._acknowledge(self._names.dead_subscription, chosen)
+        self._return(self._names.dead_subscription, [taken for taken in found if taken not in chosen])
         return len(chosen)
 
-    def _settle(self, settled: Sequence[tuple[Any, Disposition]]) -> None:
+    def _publish_again(self, taken: Taken) -> None:
+        kept = {name: value for name, value in taken.message.attributes.items() if name.startswith("ce-")}
+        self._publish(self._names.topic, taken, kept)
+
+    # ---- how messages come and go -----------------------------------------------------------------------------------
+    def _take(self, limit: int) -> list[Taken]:
+        return self._pull(self._names.subscription, limit)
+
+    def _done(self, messages: Sequence[Taken]) -> None:
+        self._acknowledge(self._names.subscription, messages)
+
+    def _again(self, messages: Sequence[Taken]) -> None:
+        """Hand messages back, to come again when the retry policy says."""
+        self._return(self._names.subscription, messages)
+
+    def _settle(self, settled: Sequence[tuple[Taken, Disposition]]) -> None:
         done, again = [], []
-        for message, disposition in settled:
+        for taken, disposition in settled:
             if disposition.kind == "done":
-                done.append(message)
-            elif given_up(disposition, max(message.delivery_attempt, 1)):
-                self._bury(message, disposition.reason)
-                done.append(message)
+                done.append(taken)
+            elif given_up(disposition, taken.attempt):
+                self._bury(taken, disposition.reason)
+                done.append(taken)
             else:
-                again.append(message)
-        self._acknowledge(self._subscription, done)
-        self._return(self._subscription, again)
+                again.append(taken)
+        self._done(done)
+        self._again(again)
         with self._lock:
-            for message in done:
-                self._handed.pop(message.message.message_id, None)
+            for taken in done:
+                self._handed.pop(taken.message.message_id, None)
 
-    def _bury(self, message: Any, reason: str) -> None:
-        attempts = str(max(message.delivery_attempt, 1))
-        attributes = {**message.message.attributes, "reason": reason[: PIECE // 4], "attempts": attempts}
-        self._publish(self._dead_topic, message, attributes)
+    def _bury(self, taken: Taken, reason: str) -> None:
+        attributes = {**taken.message.attributes, "reason": reason[: PIECE // 4], "attempts": str(taken.attempt)}
+        self._publish(self._names.dead_topic, taken, attributes)
 
-    def _publish(self, topic: str, message: Any, attributes: dict[str, str]) -> None:
-        key = message.message.ordering_key
+    def _publish(self, topic: str, taken: Taken, attributes: dict[str, str]) -> None:
+        key = taken.message.ordering_key
         with _named():
-            future = self._publisher.publish(topic, message.message.data, ordering_key=key, **attributes)
+            future = self._publisher.publish(topic, taken.message.data, ordering_key=key, **attributes)
             future.result(timeout=PATIENCE)
 
-    def _pull(self, subscription: str, limit: int) -> list[Any]:
+    def _pull(self, subscription: str, limit: int) -> list[Taken]:
         request = {"subscription": subscription, "max_messages": limit}
         with _named():
             try:
-                return list(self._subscriber.pull(request=request, timeout=self._wait, retry=None).received_messages)
+                answer = self._subscriber.pull(request=request, timeout=self._wait, retry=None)
             except exceptions.DeadlineExceeded:  # nothing came
                 return []
+        return [Taken(got.message, got.ack_id, max(got.delivery_attempt, 1)) for got in answer.received_messages]
 
-    def _acknowledge(self, subscription: str, messages: Sequence[Any]) -> None:
+    def _acknowledge(self, subscription: str, messages: Sequence[Taken]) -> None:
         if messages:
-            request = {"subscription": subscription, "ack_ids": [message.ack_id for message in messages]}
-            with _named():
+            request = {"subscription": subscription, "ack_ids": [taken.ack_id for taken in messages]}
+            with _named(), _too_late():
                 self._subscriber.acknowledge(request=request, timeout=PATIENCE, retry=_AGAIN)
 
-    def _return(self, subscription: str, messages: Sequence[Any]) -> None:
-        """Hand messages back, to come again when the retry policy says."""
+    def _return(self, subscription: str, messages: Sequence[Taken]) -> None:
         if messages:
-            ack_ids = [message.ack_id for message in messages]
+            ack_ids = [taken.ack_id for taken in messages]
             request = {"subscription": subscription, "ack_ids": ack_ids, "ack_deadline_seconds": 0}
-            with _named():
+            with _named(), _too_late():
                 self._subscriber.modify_ack_deadline(request=request, timeout=PATIENCE, retry=_AGAIN)
 
 
 _AGAIN = Retry(if_exception_type(exceptions.ServiceUnavailable), initial=0.1, maximum=2.0, timeout=PATIENCE)
 
 
-def _delivery(message: Any) -> Delivery | None:
+def _delivery(taken: Taken) -> Delivery | None:
     try:
-        event = event_of(dict(message.message.attributes), message.message.data)
+        event = event_of(dict(taken.message.attributes), taken.message.data)
     except (KeyError, ValueError, TypeError):
         return None
-    return Delivery(message.message.message_id, event, max(message.delivery_attempt, 1))
+    return Delivery(taken.message.message_id, event, taken.attempt)
 
 
-def _dead_delivery(message: Any) -> DeadDelivery:
-    found = dict(message.message.attributes)
+def _dead_delivery(taken: Taken) -> DeadDelivery:
+    found = dict(taken.message.attributes)
     return DeadDelivery(
-        message.message.message_id,
+        taken.message.message_id,
         found.get("ce-tenant", ""),
         found.get("ce-id", ""),
         found.get("ce-type", ""),
         found.get("reason", "given up by Pub/Sub after its last attempt"),
         int(found.get("attempts") or found.get("CloudPubSubDeadLetterSourceDeliveryCount") or 0),
-        message.message.publish_time,
+        taken.message.publish_time,
     )
+
+
+@contextmanager
+def _too_late() -> Iterator[None]:
+    """With exactly-once delivery an answer is refused when the lease is over, or when an earlier message of the same
+    key is still open. The message comes again, and handling it twice is harmless."""
+    try:
+        yield
+    except exceptions.InvalidArgument as error:
+        if "EXACTLY_ONCE_ACKID_FAILURE" not in str(error):
+            raise
 
 
 @contextmanager

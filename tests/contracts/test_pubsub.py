@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -17,38 +18,74 @@ from tests.contracts.bus import NOON, RETRY, A, Both, BusContract, Seen, drain_a
 pytestmark = pytest.mark.emulator
 
 
+@dataclass(frozen=True)
+class Project:
+    """A project of its own with everything Signalbox needs of Pub/Sub, made as `provision` makes it."""
+
+    publisher: Any
+    subscriber: Any
+    names: Any
+
+
 @pytest.fixture
-def pubsub(pubsub_emulator: None) -> Iterator[Both]:
-    """A topic with its subscription, and a dead letter topic with its own, in a project of their own."""
-    from google.cloud import pubsub_v1
-    from google.cloud.pubsub_v1.types import PublisherOptions
+def project(pubsub_emulator: None) -> Iterator[Project]:
+    from app.adapters import pubsub_topics
 
-    from app.adapters.pubsub import PubSubBus, PubSubInbox
-
-    project = f"test-{uuid.uuid4().hex[:12]}"
-    publisher = pubsub_v1.PublisherClient(publisher_options=PublisherOptions(enable_message_ordering=True))
-    subscriber = pubsub_v1.SubscriberClient()
-    topic, dead_topic = (publisher.topic_path(project, name) for name in ("events", "events-dead"))
-    events, dead = (subscriber.subscription_path(project, name) for name in ("worker", "dead"))
-    publisher.create_topic(request={"name": topic})
-    publisher.create_topic(request={"name": dead_topic})
-    policy = {"dead_letter_topic": dead_topic, "max_delivery_attempts": 20}
-    subscriber.create_subscription(
-        request={"name": events, "topic": topic, "enable_message_ordering": True, "dead_letter_policy": policy}
-    )
-    subscriber.create_subscription(request={"name": dead, "topic": dead_topic})
-    yield (
-        PubSubBus(publisher, topic),
-        PubSubInbox(subscriber, publisher, events, topic, dead_topic, dead, wait=0.5),
-    )
+    publisher, subscriber = pubsub_topics.clients()
+    names = pubsub_topics.names(f"test-{uuid.uuid4().hex[:12]}")
+    pubsub_topics.create(publisher, subscriber, names)
+    yield Project(publisher, subscriber, names)
     publisher.stop()
     subscriber.close()
+
+
+@pytest.fixture
+def pubsub(project: Project) -> Both:
+    from app.adapters.pubsub import PubSubBus, PubSubInbox
+
+    inbox = PubSubInbox(project.subscriber, project.publisher, project.names, wait=0.5)
+    return PubSubBus(project.publisher, project.names.topic), inbox
+
+
+@pytest.fixture
+def streamed(project: Project) -> Iterator[Both]:
+    from app.adapters.pubsub import PubSubBus
+    from app.adapters.pubsub_stream import StreamInbox
+
+    inbox = StreamInbox(project.subscriber, project.publisher, project.names, wait=0.5)
+    yield PubSubBus(project.publisher, project.names.topic), inbox
+    inbox.close()
 
 
 class TestPubSub(BusContract):
     @pytest.fixture
     def both(self, pubsub: Both) -> Both:
         return pubsub
+
+
+class TestStreamingPull(BusContract):
+    @pytest.fixture
+    def both(self, streamed: Both) -> Both:
+        return streamed
+
+
+def test_a_worker_is_woken_by_a_message(streamed: Both) -> None:
+    from app.adapters.pubsub_stream import StreamInbox
+
+    bus, inbox = streamed
+    assert isinstance(inbox, StreamInbox)
+    inbox.drain(Seen(), NOON)  # opens the stream
+    bus.publish(event())
+    assert inbox.wait(10)
+
+
+def test_dead_deliveries_can_be_let_go(pubsub: Both) -> None:
+    bus, inbox = pubsub
+    bus.publish(event())
+    drain_all(inbox, Seen(evt_1=Disposition("dead", "no")), NOON, 1)
+    (dead,) = listed(inbox, 1)
+    assert inbox.discard([dead.id]) == 1
+    assert inbox.dead() == []
 
 
 def test_a_delivery_given_up_lies_in_the_dead_letters_with_its_reason_and_can_be_replayed(pubsub: Both) -> None:

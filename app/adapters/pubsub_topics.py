@@ -1,0 +1,133 @@
+"""The topics and subscriptions that Signalbox needs in a project: their names, their settings, and how they are made.
+
+`differences` reads back what Pub/Sub has, because it takes settings it then ignores; `create` makes what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from google.api_core import exceptions
+from google.cloud import pubsub_v1
+from google.cloud.pubsub_v1.types import BatchSettings, PublisherOptions
+from google.protobuf import duration_pb2, field_mask_pb2
+
+from app.adapters.delivery import MAX_ATTEMPTS
+from app.adapters.pubsub import Names
+from rules.ports import Unavailable
+
+PREFIX = "signalbox"
+GATHER = 0.002  # seconds that a publish waits for others to share its request
+DEADLINE = 30  # seconds of a lease; the client extends it while a message is worked on
+ATTEMPTS = 4 * MAX_ATTEMPTS  # Pub/Sub's own limit is the last resort: the worker gives up first, and says why
+KEPT = 7 * 86_400  # seconds that a message waits for a worker
+FASTEST, SLOWEST = 1, 600  # seconds between tries
+
+
+def clients() -> tuple[Any, Any]:
+    """A publisher that keeps the order of a key and gathers what comes together, and a subscriber."""
+    options = PublisherOptions(enable_message_ordering=True)
+    batches = BatchSettings(max_messages=500, max_latency=GATHER)
+    return pubsub_v1.PublisherClient(batches, publisher_options=options), pubsub_v1.SubscriberClient()
+
+
+def names(project: str, prefix: str = PREFIX) -> Names:
+    return Names(
+        topic=f"projects/{project}/topics/{prefix}-events",
+        subscription=f"projects/{project}/subscriptions/{prefix}-worker",
+        dead_topic=f"projects/{project}/topics/{prefix}-dead-events",
+        dead_subscription=f"projects/{project}/subscriptions/{prefix}-dead-events",
+    )
+
+
+def subscriptions(names: Names) -> dict[str, dict[str, Any]]:
+    """The settings of each subscription, by its full name, as the API takes them."""
+    kept = duration_pb2.Duration(seconds=KEPT)
+    forever: dict[str, Any] = {}  # no expiry: a subscription that nobody reads for a month must not vanish
+    return {
+        names.subscription: {
+            "topic": names.topic,
+            "ack_deadline_seconds": DEADLINE,
+            "message_retention_duration": kept,
+            "expiration_policy": forever,
+            "enable_message_ordering": True,
+            "enable_exactly_once_delivery": True,
+            "retry_policy": {
+                "minimum_backoff": duration_pb2.Duration(seconds=FASTEST),
+                "maximum_backoff": duration_pb2.Duration(seconds=SLOWEST),
+            },
+            "dead_letter_policy": {"dead_letter_topic": names.dead_topic, "max_delivery_attempts": ATTEMPTS},
+        },
+        names.dead_subscription: {
+            "topic": names.dead_topic,
+            "ack_deadline_seconds": DEADLINE,
+            "message_retention_duration": kept,
+            "expiration_policy": forever,
+        },
+    }
+
+
+def create(publisher: Any, subscriber: Any, names: Names) -> list[str]:
+    """Make what is missing; what was made. Raises Unavailable."""
+    made = []
+    try:
+        for topic in (names.topic, names.dead_topic):
+            made += _made(topic, lambda topic=topic: publisher.create_topic(request={"name": topic}))
+        for name, settings in subscriptions(names).items():
+            request = {"name": name, **settings}
+            made += _made(name, lambda request=request: subscriber.create_subscription(request=request))
+    except (exceptions.GoogleAPICallError, exceptions.RetryError) as error:
+        raise Unavailable(f"Pub/Sub: {error}") from error
+    return made
+
+
+def _made(name: str, make: Any) -> list[str]:
+    try:
+        make()
+    except exceptions.AlreadyExists:
+        return []
+    return [name]
+
+
+def differences(publisher: Any, subscriber: Any, names: Names) -> dict[str, list[str]]:
+    """What is missing or set otherwise, by full name: `["missing"]` or the settings that differ. Raises Unavailable."""
+    found: dict[str, list[str]] = {}
+    try:
+        for topic in (names.topic, names.dead_topic):
+            if not _exists(lambda topic=topic: publisher.get_topic(request={"topic": topic})):
+                found[topic] = ["missing"]
+        for name, settings in subscriptions(names).items():
+            there = _exists(lambda name=name: subscriber.get_subscription(request={"subscription": name}))
+            if there is None:
+                found[name] = ["missing"]
+            elif wrong := _different(there, name, settings):
+                found[name] = wrong
+    except (exceptions.GoogleAPICallError, exceptions.RetryError) as error:
+        raise Unavailable(f"Pub/Sub: {error}") from error
+    return found
+
+
+FIXED = ("topic", "enable_message_ordering")  # cannot be changed once a subscription is made
+
+
+def correct(subscriber: Any, names: Names, name: str, wrong: list[str]) -> list[str]:
+    """Set these settings of a subscription right; which. Those that cannot be changed are left."""
+    changed = [setting for setting in wrong if setting not in FIXED]
+    if changed:
+        wanted = {"name": name, **subscriptions(names)[name]}
+        request = {"subscription": wanted, "update_mask": field_mask_pb2.FieldMask(paths=changed)}
+        subscriber.update_subscription(request=request)
+    return changed
+
+
+def _exists(get: Any) -> Any:
+    try:
+        return get()
+    except exceptions.NotFound:
+        return None
+
+
+def _different(there: Any, name: str, settings: Mapping[str, Any]) -> list[str]:
+    wanted = pubsub_v1.types.Subscription({"name": name, **settings})
+    return [setting for setting in settings if getattr(there, setting) != getattr(wanted, setting)]
