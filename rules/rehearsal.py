@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from rules import knowing
 from rules.decide import Decision, decide, documents, reads
 from rules.event import Event, instant, iso, seconds
 from rules.matcher import PythonMatcher
@@ -21,7 +22,7 @@ from rules.ports import ABSENT, Outcome, Put
 from rules.ruleset import build, keyed
 from rules.run import OPEN, Command, Run
 from rules.steps import Advance, current_step
-from rules.workflow import ABSENCE, admit, may_do, operate, refused, settled, woke
+from rules.workflow import ABSENCE, admit, may_do, operate, refused, settled
 
 TENANT = "example/test"
 _NOTHING = Read({}, ABSENT)
@@ -76,7 +77,9 @@ class Rehearsal:
 
     def _woken(self, run: Run, now: datetime) -> Advance:
         rule = self.version.rule
-        return admit(run, rule, now) if run.state == "pending" else woke(run, rule, now)
+        if run.state == "pending":
+            return admit(run, rule, now)
+        return knowing.settled(lambda memory: knowing.woken(run, rule, memory, now), self._answer)
 
     def _perform(self, command: Command, now: datetime) -> None:
         run, rule = self.runs[command.run_id], self.version.rule

@@ -284,3 +284,30 @@ def test_personal_values_of_examples_are_found_and_tokens_left_alone() -> None:
         "ada@example.com",
         "bob@example.com",
     ]
+
+
+# ---- facts ----------------------------------------------------------------------------------------------------------
+def test_facts_are_folded_from_the_events_that_are_given() -> None:
+    rule = {
+        "only_if": {"field": "fact.customer.lifetime_paid", "is": "greater or equal to", "value": 2000},
+        "when": {"event": [FAILED], "same": "invoice"},
+    }
+    paid = [{"type": "invoice.paid", "ago": f"P{30 * month}D", "invoice": f"in_{month}"} for month in (1, 2)]
+    once, twice = [*paid[:1], FAILED], [*paid, FAILED]
+    assert results({"given": once, "then": "does not fire", "because": "condition"}, **rule)[0].holds
+    assert results({"given": twice, "then": "fires"}, **rule)[0].holds
+
+
+def test_a_step_that_asks_for_a_fact_reads_it_when_its_time_has_come() -> None:
+    steps = [
+        {"name": "two-days", "wait": {"for": "P2D"}},
+        {
+            "name": "still-open",
+            "if": {"field": "fact.invoice.status", "is": "equal to", "value": "open"},
+            "then": [{"name": "a-week", "wait": {"for": "P7D"}}],
+        },
+    ]
+    more = {"steps": steps, "stop_when": [], "undo": None, "when": {"event": [FAILED], "same": "invoice"}}
+    assert results({"given": [FAILED], "then": "fires", "after": "P3D", "stands": "a-week"}, **more)[0].holds
+    given = [FAILED, "invoice.paid P1D"]
+    assert results({"given": given, "then": "fires", "after": "P3D", "stands": "done"}, **more)[0].holds
