@@ -14,10 +14,11 @@ from typing import Any
 
 from app import logs
 from app.rulesets import RuleSets
+from app.scores import document_of
 from rules.decide import Decision, decide, documents, reads
 from rules.event import Event, iso, span_id
 from rules.kinds import SYSTEM
-from rules.memory import DocumentOf, Members, Memory, NotRead, Question, Read, RuleOf, RunOf, Window
+from rules.memory import DocumentOf, Members, Memory, NotRead, Question, Read, RuleOf, RunOf, ScoreOf, Window
 from rules.ports import (
     ABSENT,
     DONE,
@@ -129,6 +130,8 @@ class _Handling:
                 return self.rulesets.rule(self.store, tenant, id, number)
             case DocumentOf(id):
                 return self.document(tenant, id)
+            case ScoreOf(name, subject):
+                return document_of(self.store, tenant, name, subject)
 
     def document(self, tenant: str, id: str) -> Read:
         found = self.store.get(tenant, "memory", id)

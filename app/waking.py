@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from app import logs
+from app import knowing, logs
 from app.holds import is_paused
 from app.outbox import advanced, write_run
 from app.rulesets import RuleSets
@@ -59,7 +59,7 @@ def _woken(store: Store, rulesets: RuleSets, document: Document, now: datetime) 
     rule = rulesets.rule(store, document.tenant, run.rule_id, run.version)
     if run.state == "pending":
         return admit(store, document, rule, now)
-    advance = workflow.woke(run, rule, now)
+    advance = knowing.woken(store, run, rule, now)
     store.commit(document.tenant, None, advanced(store, document, advance))
     logs.line("run.woke", correlationid=run.correlation, run=run.id, state=advance.run.state)
     return 1

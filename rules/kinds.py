@@ -79,6 +79,12 @@ _ALL = (
     Kind("connection", fields=("created_at",), queries=(("created_at",),)),
     Kind("list", fields=("updated_at",), queries=(("updated_at",),)),
     Kind("subject", fields=("created_at",), queries=(("created_at",),)),  # a declared path; see app.declared
+    Kind("score", fields=("updated_at",), queries=(("updated_at",),)),
+    Kind(  # by score and customer, with its history; see rules.scores
+        "score_value",
+        fields=("score", "customer", "updated_at"),
+        queries=(("score", "updated_at"), ("customer", "updated_at")),
+    ),
     Kind("limit"),
     Kind("cap"),  # by customer: {"used": [{"command", "tags", "at"}]}; see rules.caps
     Kind("switch"),
