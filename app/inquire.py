@@ -10,10 +10,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import Any
 
-from app import author, jobs
+from app import author, jobs, scores
 from app.declared import paths_of
 from rules.backtest import Backtest, Summary
 from rules.event import Event, instant, iso
@@ -22,6 +23,7 @@ from rules.matcher import PythonMatcher
 from rules.model import RuleVersion
 from rules.ports import ActionExecutor, Document, Store, Vault, Where
 from rules.rule import parse
+from rules.wanted import wanted_by_rule
 from rules.window import EVER
 
 Actions = Mapping[str, ActionExecutor]
@@ -160,7 +162,8 @@ def _begin(store: Store, catalogue: Catalogue, actions: Actions, tenant: str, pa
     until = instant(params["until"])
     rule = parse(params["document"], catalogue, actions, paths_of(store, tenant))
     version = RuleVersion(tenant, rule, 0, "watch", "")
-    test = Backtest([version], suppressed(store, tenant, rule.never_for), PythonMatcher(), since)
+    lists = suppressed(store, tenant, (*rule.never_for, *wanted_by_rule(rule).lists))
+    test = Backtest([version], lists, PythonMatcher(), since, scores=partial(scores.document_of, store, tenant))
     first = since - timedelta(seconds=test.look_back) if since and test.look_back < EVER else None
     types = sorted(test.types)
     total = sum(store.count(tenant, "event", _where(type, first, until)) for type in types)

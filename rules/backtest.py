@@ -17,13 +17,14 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from rules import knowing
 from rules.columns import Slim, event_of, reads_of, slim_of
 from rules.decide import Decision, decide, documents, reads
 from rules.event import Event, iso, seconds
 from rules.matcher import Matcher, PythonMatcher
 from rules.measure import ASSUMES as LIMITS
 from rules.measure import Book, Summary, row_of
-from rules.memory import DocumentOf, Members, Memory, NotRead, Question, Read, RuleOf, RunOf, Window
+from rules.memory import DocumentOf, Members, Memory, NotRead, Question, Read, RuleOf, RunOf, ScoreOf, Window
 from rules.model import Rule, RuleVersion
 from rules.paid import payments_of
 from rules.ports import ABSENT, Put
@@ -32,6 +33,7 @@ from rules.run import OPEN, Command, Run
 from rules.screen import Screen
 from rules.steps import Advance
 from rules.virtual import Virtual
+from rules.wanted import sources_of, wanted_by_rule
 from rules.window import EVER
 from rules.workflow import run_key
 
@@ -39,6 +41,7 @@ __all__ = ["LIMITS", "Backtest", "Summary", "backtest", "row_of"]
 
 JSON = Mapping[str, Any]
 Fetch = Callable[[str], Event | None]
+Scores = Callable[[str, str], JSON | None]
 
 
 def backtest(
@@ -69,7 +72,8 @@ class Backtest:
     """A backtest that is fed event by event, for callers that show progress or stop early.
 
     since: what happened before counts in windows and starts no runs. fetch: the whole event of a slim one, where what
-    is fed is cut down to what the rules read (rules.columns).
+    is fed is cut down to what the rules read (rules.columns). scores: the document of a score and customer. A rule that
+    reads facts is fed whole events, and those that facts are folded from stay in memory.
     reads: what of the events is needed. look_back: the seconds before `since` whose events may count. decided: how many
     events had to be decided about. plain: why every event was, or nothing.
     """
@@ -82,6 +86,7 @@ class Backtest:
         since: datetime | None = None,
         fetch: Fetch | None = None,
         screened: bool = True,
+        scores: Scores | None = None,
     ) -> None:
         live_from = iso(since) if since else ""
         live = [replace(version, mode="live", live_from=live_from) for version in versions]
@@ -92,15 +97,17 @@ class Backtest:
         self._fetch = fetch
         self._heard = frozenset(self._ruleset.by_type) | frozenset(self._ruleset.homes)
         self._payments = frozenset(t for version in live for t in payments_of(version.rule.when.types))
+        self._sources = frozenset(t for version in live for t in sources_of(wanted_by_rule(version.rule)))
         self.reads = reads_of([version.rule for version in live], self._payments)
         self.types = self.reads.types
-        self.look_back = _widest(self._ruleset)
+        self.look_back = EVER if self._sources else _widest(self._ruleset)
         self.plain = self.reads.whole
         self._screen = Screen(self._ruleset) if screened and not self.plain else None
         self._history = _History(self.look_back)
         self._memory: dict[str, Read] = {}
         self._book = Book()
-        self._virtual = Virtual(self._rules, self._changed)
+        self._scores = scores or (lambda name, customer: None)
+        self._virtual = Virtual(self._rules, self._changed, self._woken)
         self._ears: dict[tuple[str, str], int] = {}  # by type and key, how many runs listen
         self._listening: dict[str, tuple[tuple[str, str], ...]] = {}  # by run
         self._now = -1
@@ -128,6 +135,8 @@ class Backtest:
             quiet = self._screen is not None and self._screen.quiet(slim)
             if not quiet or (self._ears and self._is_heard(slim)):
                 self._loud(slim)
+            self._history.add(slim)
+        elif slim.type in self._sources:
             self._history.add(slim)
         return rows
 
@@ -183,19 +192,25 @@ class Backtest:
         questions: Sequence[Question] = plan.questions
         while True:
             if questions:
-                memory = memory.answered({question: self._answer(question, event) for question in questions})
+                memory = memory.answered({question: self._answer(question, event.created) for question in questions})
             try:
                 return decide(event, self._ruleset, memory, seconds(event.created))
             except NotRead as missing:
                 questions = missing.questions
 
-    def _answer(self, question: Question, event: Event) -> Any:
+    def _woken(self, run: Run, rule: Rule, now: datetime) -> Advance:
+        return knowing.settled(
+            lambda memory: knowing.woken(run, rule, memory, now), lambda question: self._answer(question, -1)
+        )
+
+    def _answer(self, question: Question, second: int) -> Any:
+        """second: in which a decision is made."""
         match question:
             case Window():
                 found = self._history.window(question)
                 # a match of this second may start a run, which reads all of its trigger
                 return [
-                    self._whole(slim) if slim.created == event.created else event_of(slim, self._tenant)
+                    self._whole(slim) if slim.created == second else event_of(slim, self._tenant)
                     for slim in found
                 ]
             case RunOf(id):
@@ -207,6 +222,8 @@ class Backtest:
                 return self._rules[id, number]
             case DocumentOf(id):
                 return self._memory.get(id, _NOTHING)
+            case ScoreOf(name, customer):
+                return self._scores(name, customer)
 
     def _keep(self, decision: Decision, now: datetime) -> None:
         commands: dict[str, list[Command]] = {}

@@ -18,10 +18,10 @@ from rules import paths
 from rules.aliases import DERIVED, may_have_moved
 from rules.event import Event, seconds
 from rules.fields import MISSING, read
-from rules.model import All, Any_, Condition, If, Not, Rule, Test
+from rules.model import All, Any_, Condition, Not, Rule, Test
 from rules.ruleset import listens
 from rules.subjects import PREFIX
-from rules.texts import walk
+from rules.wanted import sources_of, wanted_by_rule
 from rules.window import takes_part
 
 JSON = Mapping[str, Any]
@@ -105,7 +105,7 @@ def reads_of(rules: Iterable[Rule], more: Iterable[str] = ()) -> Reads:
 def _add(found: dict[str, set[Path]], rule: Rule) -> None:
     when, listening = rule.when, listens(rule)
     heard = {type for stop, _ in listening.stops for type in stop.types}
-    for type in {*takes_part(when), *heard}:
+    for type in {*takes_part(when), *heard, *sources_of(wanted_by_rule(rule))}:
         found.setdefault(type, set()).add(CLASS)
     counted = {path for path, inside in condition_reads(rule.only_if) if not inside}
     if when.aggregate:
@@ -142,15 +142,11 @@ def _test_reads(test: Test, inside: bool) -> Iterator[tuple[Path, bool]]:
 # ---- what cannot be cut down ----------------------------------------------------------------------------------------
 def _needs_whole(rule: Rule) -> str:
     """Why a pass of this rule needs whole events; empty when it does not."""
+    if wanted := wanted_by_rule(rule):
+        return f"{rule.id} reads {paths.join(wanted.paths[0])}, which is folded from whole events"
     for path, inside in condition_reads(rule.only_if):
-        if path[0] in ("fact", "score"):
-            return f"{rule.id} has a condition on {paths.join(path)}"
         if inside and path in DERIVED["subscription_item"]:
             return f"{rule.id} reads {paths.join(path)} of list items, which older API versions keep elsewhere"
-    for step in walk(rule.steps):
-        conditions = [step.condition] if isinstance(step, If) else []
-        if any(path[0] in ("fact", "score") for one in conditions for path, _ in condition_reads(one)):
-            return f"{rule.id} reads facts in its step {step.name}"
     return ""
 
 

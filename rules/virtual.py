@@ -25,12 +25,19 @@ STOPS_RUNS = "runs.stop"
 
 
 class Virtual:
-    """The open runs of a backtest and their actions. changed: told of every run that moved."""
+    """The open runs of a backtest and their actions. changed: told of every run that moved. woken: what happens to a
+    run whose time has come, where its conditions ask for more than it carries (rules.knowing)."""
 
-    def __init__(self, rules: Rules, changed: Callable[[Run], object]) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        changed: Callable[[Run], object],
+        woken: Callable[[Run, Rule, datetime], Advance] = workflow.woke,
+    ) -> None:
         self.runs: dict[str, Run] = {}
         self._rules = rules
         self._changed = changed
+        self._woken = woken
         self._commands: dict[str, Command] = {}
         self._due: list[tuple[float, int, str, str]] = []  # when, in which order, what, its `due_at`
         self._order = 0
@@ -83,7 +90,7 @@ class Virtual:
     # ---- runs -------------------------------------------------------------------------------------------------------
     def _wake(self, run: Run, now: datetime) -> None:
         rule = self._rule(run)
-        self.took(self._admitted(run, rule, now) if run.state == "pending" else workflow.woke(run, rule, now), now)
+        self.took(self._admitted(run, rule, now) if run.state == "pending" else self._woken(run, rule, now), now)
 
     def _admitted(self, run: Run, rule: Rule, now: datetime) -> Advance:
         """The run goes ahead, or is parked where that would pass a limit of its rule; see app.waking."""
