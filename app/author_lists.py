@@ -154,7 +154,8 @@ def _private(found: Document | None, secrets: Secrets) -> Row:
         return {}
     query = str(found.body.get("url", "")).partition("?")[2]
     known = kinds.private_of(found.body, secrets)
-    return {"headers": known.get("headers", {}), "query": known.get("query", "") if query == kinds.HIDDEN else query}
+    clear = {} if query == kinds.HIDDEN else {"query": query}
+    return {"headers": {}, "query": "", **known, **clear}
 
 
 def _told(body: Mapping[str, Any]) -> Row:

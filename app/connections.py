@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.connection_checks import (
@@ -68,10 +68,11 @@ class ConnectionType:
     trial: Callable[[Given], Mapping[str, Any]]
     made: bool = False
     headers: bool = False
+    more: tuple[Field, ...] = ()  # what else is kept with the secrets
 
     @property
     def known(self) -> tuple[str, ...]:
-        names = (field.name for field in (*self.fields, *PACE))
+        names = (field.name for field in (*self.fields, *self.more, *PACE))
         return ("name", "type", "secret", *names, *(("headers",) if self.headers else ()))
 
 
@@ -106,7 +107,8 @@ def values(given: Given) -> dict[str, Any]:
     type = TYPES[given.get("type", "webhook")]
     kept = {field.name: _value(field, given.get(field.name, field.default)) for field in type.fields}
     pace = {field.name: _pace(field, given[field.name]) for field in PACE if field.name in given}
-    return {"type": type.name, **kept, "url": shown_url(type.shown({**kept, **given})), **pace}
+    hidden = {field.name: HIDDEN for field in type.more if given.get(field.name)}
+    return {"type": type.name, **kept, **hidden, "url": shown_url(type.shown({**kept, **given})), **pace}
 
 
 def _value(field: Field, value: Any) -> Any:
@@ -139,12 +141,16 @@ def private_parts(given: Given, earlier: Given) -> dict[str, Any]:
     known = earlier.get("headers", {})
     headers = given.get("headers", known)
     kept = {name: known.get(name, "") if value == HIDDEN else value for name, value in (headers or {}).items()}
-    return {"query": earlier.get("query", "") if query == HIDDEN else query, "headers": kept}
+    own = {"query": earlier.get("query", "") if query == HIDDEN else query, "headers": kept}
+    more = {
+        field.name: given[field.name] for field in TYPES[given.get("type", "webhook")].more if given.get(field.name)
+    }
+    return {**earlier, **own, **{name: value for name, value in more.items() if value != HIDDEN}}
 
 
 def private_of(document: Body, secrets: Secrets) -> dict[str, Any]:
     """The private parts of a connection; `{}` when it has none."""
-    if HIDDEN not in document.get("url", "") and not document.get("headers"):
+    if HIDDEN not in document.values() and HIDDEN not in document.get("url", "") and not document.get("headers"):
         return {}
     found = json.loads(secrets.get(document["secret_name"] + PRIVATE) or "{}")
     clear = {name: value for name, value in (document.get("headers") or {}).items() if value != HIDDEN}
@@ -262,4 +268,59 @@ SLACK = ConnectionType(
     lambda _: {"text": SAID},
 )
 
-TYPES: Mapping[str, ConnectionType] = {type.name: type for type in (WEBHOOK, ACCESS, SMTP, SLACK)}
+
+# ---- CRMs -----------------------------------------------------------------------------------------------------------
+def _oauth_problems(given: Given, development: bool) -> list[Problem]:
+    wrong = [Problem("base", text) for text in url_problem(given["base"], development)] if given.get("base") else []
+    names = ("client_id", "client_secret", "secret")
+    wrong += [Problem(key, "this is no plain text") for key in names if not is_plain(given.get(key))]
+    if given.get("client_secret") and not given.get("client_id"):
+        wrong.append(Problem("client_id", "a client secret goes with a client id"))
+    return wrong
+
+
+def _salesforce_problems(given: Given, development: bool) -> list[Problem]:
+    wrong = _oauth_problems(given, development)
+    if not given.get("client_id"):
+        wrong.append(Problem("client_id", "write the consumer key of the connected app"))
+    if not re.fullmatch(r"[1-9]\d\.0", str(given.get("version") or "62.0")):
+        wrong.append(Problem("version", "a version is written 62.0", "62.0"))
+    return wrong
+
+
+CLIENT_SECRET = Field("client_secret", "Client secret", help="Kept encrypted; it is never shown again.")
+HUBSPOT = ConnectionType(
+    "hubspot",
+    "HubSpot",
+    "Changes contacts and companies, moves stages and opens tasks in HubSpot.",
+    (
+        Field("base", "Address", default="https://api.hubapi.com", help="Leave it, unless you go through a proxy."),
+        Field("client_id", "Client id", default="", help="Of an OAuth app. Empty: a private app."),
+    ),
+    Field("secret", "Access token", required=True,
+          help="The private app's access token, or with a client id the refresh token."),
+    _oauth_problems,
+    lambda given: str(given["base"]),
+    "hubspot.upsert_contact",
+    lambda _: {},
+    more=(CLIENT_SECRET,),
+)  # fmt: skip
+SALESFORCE = ConnectionType(
+    "salesforce",
+    "Salesforce",
+    "Makes and changes records and opens tasks in Salesforce.",
+    (
+        Field("base", "Address", default="https://login.salesforce.com",
+              help="https://YOURDOMAIN.my.salesforce.com, where tokens are fetched."),
+        Field("client_id", "Consumer key", required=True, help="Of the connected app."),
+        Field("version", "API version", default="62.0"),
+    ),
+    Field("secret", "Refresh token", help="Empty: the client credentials flow of the connected app."),
+    _salesforce_problems,
+    lambda given: str(given["base"]),
+    "salesforce.upsert",
+    lambda _: {},
+    more=(replace(CLIENT_SECRET, label="Consumer secret"),),
+)  # fmt: skip
+
+TYPES: Mapping[str, ConnectionType] = {type.name: type for type in (WEBHOOK, ACCESS, SMTP, SLACK, HUBSPOT, SALESFORCE)}

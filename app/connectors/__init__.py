@@ -30,7 +30,10 @@ from collections.abc import Mapping
 from app.connectors.access import Resume, Suspend
 from app.connectors.crm_webhook import CloseTask, MoveStage, Notify, OpenTask
 from app.connectors.delivery import Courier
+from app.connectors.hubspot import hubspot_actions
 from app.connectors.mail import SendMail
+from app.connectors.rest import Api
+from app.connectors.salesforce import salesforce_actions
 from app.connectors.slack import Post
 from app.connectors.stripe import stripe_actions
 from app.connectors.stripe_answers import StripeAccess
@@ -49,6 +52,7 @@ def actions(
     """Every action by name. public_url: where this installation's pages are, for links in notices ("" = paths only)."""
     access = StripeAccess(stripe_api_key, stripe_api_base)
     courier = courier or Courier(development)
+    api = Api.over(courier, secrets, vault)
     webhook = courier, secrets, vault, public_url.rstrip("/")
     ours: tuple[ActionExecutor, ...] = (
         Notify(*webhook),
@@ -57,6 +61,8 @@ def actions(
         MoveStage(*webhook),
         Suspend(*webhook),
         Resume(*webhook),
+        *hubspot_actions(api),
+        *salesforce_actions(api),
         SendMail(courier, secrets, vault),
         Post(courier, secrets, vault, public_url.rstrip("/")),
     )

@@ -105,12 +105,12 @@ class Courier:
         """One delivery. Raises Forbidden before anything is sent, Undelivered when no whole answer came."""
         return self.send("POST", url, headers, body)
 
-    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Reply:
-        """One request; it may arrive twice, so it must bear that. Raises as `post`."""
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"", once: bool = False) -> Reply:
+        """One request; unless `once`, it may arrive twice, so it must bear that. Raises as `post`."""
         parts = self._checked(url)
         started = time.monotonic()
         deadline = started + self.timeout
-        reused = self._take(parts)
+        reused = None if once else self._take(parts)
         try:
             if reused is not None:
                 try:

@@ -1,11 +1,13 @@
-"""Parameters as people, rules and Stripe write them, read at the moment of acting."""
+"""What connectors read in a task: parameters as people and Stripe write them, and what an earlier try had found."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from rules.event import instant, seconds
+from rules.ports import Body, Outcome
 
 
 def time_of(value: Any) -> datetime | None:
@@ -16,3 +18,11 @@ def time_of(value: Any) -> datetime | None:
         return seconds(int(value))
     found = instant(str(value))
     return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def remembering(outcome: Outcome, task: Body) -> Outcome:
+    """With what an earlier try had read before its answer was lost: the state before the change."""
+    earlier = task.get("outcome", {}).get("data", {})
+    if outcome.kind == "done" and "before" in earlier:
+        return replace(outcome, data={**outcome.data, **earlier})
+    return outcome

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 
 import stripe
 
+from app.connectors.params import remembering
 from app.connectors.stripe_answers import StripeAccess, kept_request, kept_response, outcome_of, state_changed
 from rules.ports import Body, Field, Outcome
 
@@ -209,11 +210,3 @@ def _unanswered(task: Body) -> Iterator[str]:
         if attempt["outcome"] in ("done", "branch"):
             return
         yield f"{task['id']}/{attempt['generation']}"
-
-
-def remembering(outcome: Outcome, task: Body) -> Outcome:
-    """What an earlier try had read before its answer was lost: the state before the change."""
-    earlier = task.get("outcome", {}).get("data", {})
-    if outcome.kind == "done" and "before" in earlier:
-        return replace(outcome, data={**outcome.data, **earlier})
-    return outcome

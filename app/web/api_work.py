@@ -43,13 +43,14 @@ CONNECTION = define(
 )
 NEW_CONNECTION = closed(
     ("name",),
-    "Each type has its own fields: a webhook url and headers; smtp host, port, tls, from and user.",
+    "Each type has its own fields: webhook and access url and headers; smtp host, port, tls, from and user; hubspot "
+    "and salesforce base, client_id, client_secret, and version for Salesforce.",
     name=text("Lower-case letters, digits and hyphens.", maxLength=40),
     type=text(enum=list(TYPES), default="webhook"),
     url=text("https; in development also http on this machine.", maxLength=2000),
     secret=text(
         "A webhook's: `whsec_` and base64; without it one is made and answered once. Mail's: the password. Slack's: "
-        "the webhook address.",
+        "the webhook address. HubSpot's: the access token, or with a client_id the refresh token, as Salesforce's.",
         maxLength=2000,
     ),
     host=text("The mail server.", maxLength=253),
@@ -57,6 +58,10 @@ NEW_CONNECTION = closed(
     tls=text(enum=list(TLS)),
     user=text(maxLength=2000),
     **{"from": text("The sender's address.", maxLength=320)},
+    base=text("HubSpot's or Salesforce's address.", maxLength=2000),
+    client_id=text("Of an OAuth app.", maxLength=2000),
+    client_secret=text("Of an OAuth app.", maxLength=2000),
+    version=text("Salesforce's API version.", maxLength=10),
     headers={"type": "object", "additionalProperties": {"type": "string"}},
     rate={"type": ["number", "null"], "description": "At most so many starts a second."},
     at_once={"type": ["integer", "null"], "description": "At most so many at the same time."},

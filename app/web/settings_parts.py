@@ -54,6 +54,7 @@ def _connection_given(name: str) -> Row:
     body: Row = {"name": form.get("name", "").strip() if name == NEW else name, "type": type.name}
     body.update({one.name: form.get(one.name, "").strip() or one.default or "" for one in type.fields})
     body.update({one.name: form[one.name].strip() for one in PACE if one.name in form})
+    body.update({one.name: given for one in type.more if (given := form.get(one.name, "").strip())})
     return {**body, "secret": form["secret"].strip()} if form.get("secret", "").strip() else body
 
 

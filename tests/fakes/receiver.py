@@ -1,4 +1,4 @@
-"""A receiver of webhooks that answers as told, misbehaves as told, and remembers every request."""
+"""A receiver of HTTP requests that answers as told, misbehaves as told, and remembers every request."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class Got:
     headers: Mapping[str, str]  # names in lower case
     body: bytes
     connection: int  # which TCP connection brought it
+    method: str = "POST"
 
     @property
     def id(self) -> str:
@@ -56,7 +57,11 @@ class Receiver:
         with self._lock:
             self.got.append(got)
             self._lock.notify_all()
-            return self.answers.pop(0) if self.answers else self.usual
+            return self.answers.pop(0) if self.answers else self.answer(got)
+
+    def answer(self, got: Got) -> Say:
+        """What is said when nothing else was told; a fake of a service says it by its state."""
+        return self.usual
 
     def wait_for(self, count: int, seconds: float = 30.0) -> bool:
         """Wait until so many requests have come."""
@@ -105,10 +110,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.number = self.server.receiver.connected()
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def do_POST(self) -> None:
+    def _take(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        self._answer(self.server.receiver.take(Got(self.path, headers, body, self.number)))
+        self._answer(self.server.receiver.take(Got(self.path, headers, body, self.number, self.command)))
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _take
 
     def _answer(self, say: Say) -> None:
         if say.how == "hang":

@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from app import author, jobs, operate
-from app.connections import opened
+from app.connections import opened, private_of
 from app.services import STORED_SECRETS, Services
 from app.web import create_app
 from rules.event import iso
@@ -351,3 +351,41 @@ def test_how_much_may_go_over_a_connection_is_set_beside_it(browser: FlaskClient
     send(browser, address, rate="", at_once="")
     kept = author.connection(services.store, TENANT, "crm")
     assert (kept["rate"], kept["at_once"]) == (None, None)
+
+
+def test_a_crm_connection_keeps_both_of_its_secrets_apart_from_its_document(
+    browser: FlaskClient, services: Services
+) -> None:
+    typed = {"name": "hub", "client_id": "client", "client_secret": "sesame-client", "secret": "sesame-token"}
+    assert (
+        send(browser, "/settings/connections/new?type=hubspot", "/settings/connections/new", **typed).status_code == 303
+    )
+    found = services.store.get(TENANT, "connection", "hub")
+    assert found is not None
+    assert "sesame" not in str(found.body)
+    assert "sesame" not in browser.get("/settings/connections/hub").text
+    assert private_of(found.body, services.secrets)["client_secret"] == "sesame-client"
+    send(browser, "/settings/connections/hub", client_id="another")
+    assert private_of(author_document(services, "hub"), services.secrets)["client_secret"] == "sesame-client"
+
+
+def author_document(services: Services, name: str) -> Any:
+    found = services.store.get(TENANT, "connection", name)
+    assert found is not None
+    return found.body
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({"type": "hubspot", "secret": "t", "client_secret": "x"}, "client_id"),
+        ({"type": "hubspot", "secret": "t", "base": "https://10.0.0.8"}, "base"),
+        ({"type": "hubspot"}, "secret"),
+        ({"type": "salesforce"}, "client_id"),
+        ({"type": "salesforce", "client_id": "c", "version": "new"}, "version"),
+    ],
+)
+def test_what_a_crm_connection_lacks_is_said(services: Services, body: dict[str, Any], path: str) -> None:
+    with pytest.raises(RuleError) as error:
+        author.save_connection(services.store, services.secrets, TENANT, {"name": "c", **body}, "ada", NOON)
+    assert path in [problem.path for problem in error.value.problems]
