@@ -7,6 +7,7 @@ from typing import Any
 
 from rules import operators as ops
 from rules.context import Context
+from rules.facts import LISTS
 from rules.fields import OBJECT, FieldInfo
 from rules.labels import type_words
 from rules.model import TRUE, All, Any_, Condition, Not, Other, Test
@@ -105,6 +106,9 @@ def read_test(node: Node, context: Context, inside: str, depth: int) -> Test | N
     if operator is None or found is None:
         return None
     text, path, infos = found
+    if path == LISTS and operator != "contains":
+        node.child("is").error("of the customer's lists it can only be asked whether they contain one", "contains")
+        return None
     if not _fits(node, operator, infos):
         infos = []  # one problem with it is enough
     _changes(node, operator, path, context, inside)

@@ -61,6 +61,14 @@ class Context:
             return (text, path, []) if self._step(node, path) else None
         return self._known(node, text, path, text)
 
+    def own_path(self, node: Node) -> tuple[str, Path, list[FieldInfo]] | None:
+        """The path of a field of the event itself: what is known beyond it can be neither counted nor added up."""
+        found = self.path(node)
+        if found and found[1][0] in _KNOWN:
+            node.error(f"{found[0]} is no field of the event, which is what counts here", "data.object.amount_due")
+            return None
+        return found
+
     def _known(self, node: Node, text: str, path: Path, full: str) -> tuple[str, Path, list[FieldInfo]] | None:
         if self.catalogue is None:
             return text, path, []

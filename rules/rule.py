@@ -279,7 +279,7 @@ class _Rest:
 
     def money(self) -> str | None:
         node = self.given("money")
-        found = self.context.path(node) if node else None
+        found = self.context.own_path(node) if node else None
         if node and found and found[2] and not {info.type for info in found[2]} & {"amount", "number", "any"}:
             node.error(
                 f"{found[2][0].label} is {type_words(found[2][0].type)}, not an amount", "data.object.amount_remaining"

@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 
 from rules.conditions import read_condition
 from rules.context import Context
+from rules.facts import LISTS
 from rules.labels import type_words
 from rules.model import Approve, Do, If, Step, Stop, StopStep, Wait
 from rules.ports import ActionExecutor, Field
@@ -236,6 +237,8 @@ def _texts(node: Node, value: Any, context: Context) -> None:
 
 def _holes(node: Node, text: str, context: Context) -> None:
     for hole in _HOLE.findall(text):
-        context.path(Node(hole.strip(), node.path, node.problems))
+        found = context.path(Node(hole.strip(), node.path, node.problems))
+        if found and found[1] == LISTS:
+            node.error("a text cannot name the lists; ask with 'contains' in a condition")
     if _ORPHAN.search(_HOLE.sub("", text)):
         node.error("'{{' and '}}' go in pairs, around the path of a field", "{{ data.object.id }}")

@@ -89,7 +89,7 @@ def _counting(node: Node, form: str | None, context: Context) -> str:
         return "events"
     if form != "at_least":
         counting.error("'counting' goes with 'at_least'")
-    found = context.path(counting)
+    found = context.own_path(counting)
     if found and found[2] and {info.type for info in found[2]} & {"list", "object", "map"}:
         counting.error(f"{found[2][0].label} has no single value to count", "events")
     return found[0] if found else "events"
@@ -102,7 +102,7 @@ def _aggregate(node: Node, context: Context) -> Aggregate | None:
     of = node.child("of").choice("'of'", _OF)
     operator = node.child("is").choice("'is'", _COMPARE)
     value = node.child("value").number("'value'")
-    found = context.path(node.child("field"))
+    found = context.own_path(node.child("field"))
     if of is None or operator is None or value is None or found is None:
         return None
     text, path, infos = found
