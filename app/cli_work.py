@@ -51,9 +51,15 @@ def register(subparsers: Any) -> None:
         subparsers,
         "backtest",
         "what a rule would have done in the past; nothing is sent",
-        ["backtest two-failed-payments --since 30d", "backtest rule.json --since 2026-10-01 --json"],
+        [
+            "backtest two-failed-payments --since 30d",
+            "backtest rule.json --since 2026-10-01 --json",
+            "backtest two-failed-payments --against live --together",
+        ],
         backtest,
-        rule=RULE,
+        rule={**RULE, "nargs": "+", "help": "a rule's id, or a file of its document (.json); several run together"},
+        against={"help": "compare: `live` (what is in force), an id with its version (rule@3), or a file"},
+        together={"action": "store_true", "help": "let all other rules in force run along, with their caps and stops"},
         since={"help": "from then: 2026-10-01, or 30d before now; without it all of the history"},
         until={"help": "until then; without it now"},
     )
@@ -169,26 +175,63 @@ def rule_of(text: str) -> str | Mapping[str, Any]:
 
 
 def backtest(given: argparse.Namespace, services: Services) -> None:
-    from app import inquire
+    from app import backtests
+    from app.services import lab_of
 
-    s, now = services, services.clock.now()
+    now = services.clock.now()
     since, until = moment(given.since, now), moment(given.until, now)
-    found = inquire.backtest_now(
-        s.store, s.vault, s.catalogue, s.connectors, tenant_of(given, s), rule_of(given.rule), since, until, now
-    )
+    rules = [rule_of(text) for text in given.rule]
+    against = rule_of(given.against) if given.against else None
+    asked = backtests.Question(tenant_of(given, services), rules, since, until, against, given.together)
+    said = sys.stderr.isatty()
+    found = backtests.at_once(lab_of(services), asked, now, lambda share: _progress(share) if said else None)
+    if said:
+        say(error=True)
     show(given, found, lambda: _backtest(found))
+
+
+def _progress(share: float) -> None:
+    say(f"\r{share:.0%}", end="", error=True)
 
 
 def _backtest(found: Mapping[str, Any]) -> Iterator[str]:
     summary = found["summary"]
-    money = ", ".join(amount(minor, currency) for currency, minor in summary["amount"].items())
-    counted = f"{_many(summary['runs'], 'run')} for {_many(summary['subjects'], 'subject')}"
-    yield counted + (f", {money}" if money else "")
-    rows = [(at(run["at"]), run["subject"], _end(run)) for run in found["runs"]]
+    yield f"{_many(summary['runs'], 'run')} for {_many(summary['subjects'], 'subject')}{_of(summary['amount'])}"
+    yield from _bounds(summary["paid"])
+    if "versus" in summary:
+        yield from _versus(summary["versus"])
+    rows = [(at(run["at"]), run["subject"], _money(run["money"]), _end(run)) for run in found["runs"]]
     if rows:
-        yield from table([("AT", "SUBJECT", "WHAT"), *rows])
+        yield from table([("AT", "SUBJECT", "MONEY", "WHAT"), *rows])
     if found["more"]:
         yield f"... and {found['more']:,} more"
+    yield from ("", *summary["limits"])
+
+
+def _bounds(paid: Mapping[str, Any]) -> Iterator[str]:
+    words = {
+        "without_action": "paid before any action",
+        "after_action": "paid after an action, which was never taken",
+        "never": "not paid",
+        "open": "still open",
+    }
+    for name, text in words.items():
+        if paid[name]["runs"]:
+            yield f"  {text}: {paid[name]['runs']:,}{_of(paid[name]['amount'])}"
+
+
+def _versus(versus: Mapping[str, Any]) -> Iterator[str]:
+    for name, text in (("enter", "enter"), ("leave", "leave"), ("stay", "stay")):
+        part = versus[name]
+        yield f"  {text}: {_many(part['customers'], 'customer')}{_of(part['amount'])}"
+
+
+def _of(money: Mapping[str, int]) -> str:
+    return f", {_money(money)}" if money else ""
+
+
+def _money(money: Mapping[str, int]) -> str:
+    return ", ".join(amount(minor, currency) for currency, minor in money.items())
 
 
 def _many(count: int, what: str) -> str:

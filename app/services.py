@@ -15,7 +15,9 @@ from rules.ports import ActionExecutor, Bus, Clock, Guard, Inbox, Secrets, Store
 
 if TYPE_CHECKING:
     from app import jobs
+    from app.backtests import Lab
     from app.rulesets import RuleSets
+    from rules.columns import Columns
     from rules.fields import Catalogue
 
 LOCAL_SECRET = "stripe/webhook/local"  # signs what this machine posts to itself in development (the sample)
@@ -38,6 +40,7 @@ class Services:
     catalogue: Catalogue
     rulesets: RuleSets
     closers: tuple[Callable[[], None], ...] = ()
+    columns: Columns | None = None  # where history is kept cut down to what rules read
     guard: Guard | None = None  # reads again, just before a run acts, what its stops are about
 
     def close(self) -> None:
@@ -58,6 +61,7 @@ def _on_sqlite(settings: Settings, process: str) -> Services:
     from app.adapters.clock import SystemClock
     from app.adapters.keys import load_keys
     from app.adapters.sqlite_bus import SqliteBus
+    from app.adapters.sqlite_columns import SqliteColumns
     from app.adapters.sqlite_inbox import SqliteInbox
     from app.adapters.sqlite_store import SqliteStore
     from app.adapters.sqlite_vault import SqliteSecrets, SqliteVault
@@ -69,6 +73,7 @@ def _on_sqlite(settings: Settings, process: str) -> Services:
     clock = SystemClock()
     keys = load_keys(settings.data / "keys.json")
     store = SqliteStore(settings.data / "store.db")
+    columns = SqliteColumns(settings.data / "columns.db", settings.data / "store.db")
     bus = SqliteBus(settings.data, clock.now)
     inbox = SqliteInbox(settings.data)
     secrets = SqliteSecrets(settings.data, keys)
@@ -92,7 +97,8 @@ def _on_sqlite(settings: Settings, process: str) -> Services:
         connectors=every_action(settings, secrets, vault, store, rulesets),
         catalogue=catalogue(),
         rulesets=rulesets,
-        closers=(bus.close, inbox.close, vault.close, secrets.close, store.close, rulesets.close, stop_tracing),
+        columns=columns,
+        closers=(columns.close, bus.close, inbox.close, vault.close, secrets.close, store.close, rulesets.close, stop_tracing),
         guard=guard_of(settings),
     )
 
@@ -136,9 +142,17 @@ def guard_of(settings: Settings) -> Guard:
     return StripeGuard(StripeAccess(settings.stripe_api_key, settings.stripe_api_base))
 
 
+def lab_of(services: Services) -> Lab:
+    """The ports of whoever tries rules out."""
+    from app.backtests import Lab
+
+    s = services
+    return Lab(s.store, s.vault, s.catalogue, s.connectors, s.columns)
+
+
 def job_types(services: Services, wait: Callable[[float], object] = time.sleep) -> Mapping[str, jobs.Run]:
     """How each type of job takes a step. wait: sleeps so many seconds, where a job has to."""
-    from app import declared, history, inquire, sample
+    from app import backtest_job, declared, history, sample
     from app.adapters.stripe_events import StripeEvents
 
     s, settings = services, services.settings
@@ -148,7 +162,7 @@ def job_types(services: Services, wait: Callable[[float], object] = time.sleep) 
     play = sample.job(
         s.store, s.secrets, s.vault, s.catalogue, s.connectors, address, partial(local_secret, s.secrets), s.clock, wait
     )
-    backtest = inquire.job(s.store, s.catalogue, s.connectors)
+    backtest = backtest_job.job(s.store, s.columns)
     return {"import": fetch, "gap": fetch, "sample": play, "backtest": backtest, declared.JOB: declared.job(s.store)}
 
 

@@ -118,12 +118,14 @@ class Backtest:
 
     def take(self, event: Event) -> Iterator[JSON]:
         """The next whole event; the rows that are final by it."""
-        yield from self.feed(slim_of(keyed(event, self._ruleset)))
+        yield from self.feed(slim_of(event))
 
     def feed(self, slim: Slim) -> Iterable[JSON]:
         """The next event; the rows that are final by it."""
         if slim.type not in self.types:
             return ()
+        if self._ruleset.paths:
+            slim = self._keyed(slim)
         rows: Iterable[JSON] = ()
         if slim.created != self._now:
             rows = self._on(slim.created)
@@ -139,6 +141,10 @@ class Backtest:
         elif slim.type in self._sources:
             self._history.add(slim)
         return rows
+
+    def advance(self, until: datetime, most: int) -> bool:
+        """Do so much of what is due before then; whether that was all. For callers that work in slices."""
+        return self._virtual.until(until.timestamp(), most)
 
     def finish(self, until: datetime | None = None) -> Iterator[JSON]:
         """The rows of all other runs; those that would still wait are open."""
@@ -168,6 +174,10 @@ class Backtest:
     def _flush(self) -> None:
         self._dataset.update("\n".join([*self._ids, ""]).encode())
         self._ids.clear()
+
+    def _keyed(self, slim: Slim) -> Slim:
+        """With the keys of declared paths that the rules count by."""
+        return slim._replace(keys=keyed(event_of(slim, self._tenant), self._ruleset).keys)
 
     def _is_heard(self, slim: Slim) -> bool:
         return any((slim.type, key) in self._ears for key in slim.keys)

@@ -74,7 +74,7 @@ class Columns(Protocol):
 
     def fill(self, tenant: str, paths: Mapping[str, Sequence[Path]], limit: int) -> int:
         """Take these values out of up to so many recorded events of these types that are not there yet; how many
-        were looked at. 0: every recorded event is there."""
+        events were looked at. 0: every recorded one is there. Raises Unavailable."""
         ...
 
     def slims(
@@ -82,8 +82,6 @@ class Columns(Protocol):
     ) -> list[Slim]:
         """The next page of slim events of these types behind `after`, by (created, id); empty at the end."""
         ...
-
-    def count(self, tenant: str, types: Iterable[str], since: int | None, until: int | None) -> int: ...
 
 
 # ---- what rules read ------------------------------------------------------------------------------------------------

@@ -90,6 +90,7 @@ _ALL = (
     Kind("switch"),
     Kind("tenant", fields=("created_at",), queries=(("created_at",),)),
     Kind("notice", fields=("received_at", "correlation"), queries=(("received_at",), ("correlation", "received_at"))),
+    Kind("job_part"),  # rows of a job's answer, `<job>|<number>`: {"rows": [...]}
     Kind("job", fields=("type", "created_at"), queries=(("created_at",), ("type", "created_at"))),
     Kind("setting"),  # what a tenant has set: app.tenant_settings
     Kind("alert"),  # what was announced last: app.alerts

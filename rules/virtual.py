@@ -7,6 +7,7 @@ and business hours hold as they would have. What is due in a second waits for it
 from __future__ import annotations
 
 import heapq
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -69,15 +70,19 @@ class Virtual:
         elif run.due_at:
             self._push(run.id, run.due_at)
 
-    def until(self, before: float) -> None:
-        """Do what is due before this second."""
+    def until(self, before: float, most: int = sys.maxsize) -> bool:
+        """Do what is due before this second, so many things at most; whether that was all."""
         while self._due and self._due[0][0] < before:
+            if not most:
+                return False
+            most -= 1
             _, _, id, due = heapq.heappop(self._due)
             now = instant(due)
             if id in self._commands:
                 self._perform(id, due, now)
             elif (run := self.runs.get(id)) is not None and run.due_at == due:
                 self._wake(run, now)
+        return True
 
     def _push(self, id: str, due: str | None) -> None:
         if due is not None:

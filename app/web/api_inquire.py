@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from app import explaining, inquire, jobs
+from app import backtests, explaining
+from app.services import lab_of
 from app.web.openapi import (
     MONEY,
     NUMBER,
@@ -10,6 +11,7 @@ from app.web.openapi import (
     Answer,
     Call,
     Operation,
+    Parameter,
     closed,
     define,
     moment,
@@ -18,6 +20,22 @@ from app.web.openapi import (
     text,
 )
 
+PART = record(customers=NUMBER, runs=NUMBER, amount=MONEY)
+SUMMARY = record(
+    ("runs", "subjects", "amount"),
+    "What all of its runs come to.",
+    runs=NUMBER,
+    subjects=NUMBER,
+    customers=NUMBER,
+    amount=MONEY,
+    paid={"type": "object", "description": "Three bounds: paid before any action, after one, never; and still open."},
+    busiest={"type": ["object", "null"], "description": "The day with most runs, and the most money of a day."},
+    versus=record((), "Against another version, by customer.", enter=PART, leave=PART, stay=PART, before=PART),
+    limits={"type": "array", "items": text(), "description": "What it covers and what it cannot know."},
+    rule_hash=text(),
+    dataset=text("A digest of the events that were read."),
+    digest=text("The same for the same rules, history and span."),
+)
 BACKTEST = define(
     "Backtest",
     record(
@@ -27,18 +45,27 @@ BACKTEST = define(
         status=text(enum=["queued", "running", "done", "failed", "cancelled"]),
         progress={"type": "number", "minimum": 0, "maximum": 1},
         error=nullable(text()),
-        summary=record(runs=NUMBER, subjects=NUMBER, amount=MONEY),
+        rules={"type": "array", "items": text()},
+        summary=SUMMARY,
         runs={
             "type": "array",
             "items": record(
                 ("subject", "at"),
                 subject=text(),
+                customer=nullable(text()),
                 at=TIME,
                 events={"type": "array", "items": text()},
-                steps={"type": "array"},
+                steps={"type": "array", "description": "Each with its virtual date."},
+                state=text(enum=["done", "stopped", "failed", "parked", "needs_person", "open"]),
                 stopped={},
+                money=MONEY,
+                paid={"type": ["object", "null"], "description": "The first payment afterwards, in the history."},
+                outcome=nullable(text("without_action, after_action, never, open; null where nothing is owed.")),
+                change=nullable(text("Beside another version: enters, stays, leaves.")),
             ),
         },
+        more=NUMBER,
+        next={"type": ["integer", "null"], "description": "`after` of the next page of runs."},
     ),
 )
 EXPLANATION = define(
@@ -60,7 +87,23 @@ EXPLANATION = define(
 )
 RULE = {"type": ["string", "object"], "description": "A rule's id, or a document."}
 WHEN = {"anyOf": [TIME, {"type": "null"}]}
-NEW_BACKTEST = closed(("rule",), "", rule=RULE, since=WHEN, until=WHEN)
+NEW_BACKTEST = {
+    **closed(
+        (),
+        "One rule, or several that run together.",
+        rule=RULE,
+        rules={"type": "array", "items": RULE, "minItems": 1, "maxItems": 20},
+        since=WHEN,
+        until=WHEN,
+        against={
+            "type": ["string", "object", "null"],
+            "description": "Compare with `live` (what is in force), a version (`rule@3`), or a document.",
+        },
+        together={"type": "boolean", "description": "Let all other rules in force run along."},
+    ),
+    "oneOf": [{"required": ["rule"]}, {"required": ["rules"]}],
+}
+AFTER = Parameter("after", "Where the page of runs begins.", {"type": "integer", "minimum": 0})
 EXPLAIN = {
     **closed(
         ("rule",),
@@ -77,19 +120,21 @@ EXPLAIN = {
 
 # ---- handlers -------------------------------------------------------------------------------------------------------
 def start_backtest(call: Call) -> Answer:
-    s, rule = call.services, call.body["rule"]
-    since, until = moment("since", call.body.get("since")), moment("until", call.body.get("until"))
-    id = inquire.start_backtest(s.store, s.vault, s.catalogue, s.connectors, call.tenant, rule, since, until, call.now)
+    body = call.body
+    rules = body["rules"] if "rules" in body else [body["rule"]]
+    since, until = moment("since", body.get("since")), moment("until", body.get("until"))
+    asked = backtests.Question(call.tenant, rules, since, until, body.get("against"), body.get("together", False))
+    id = backtests.start(lab_of(call.services), asked, call.now)
     return Answer({"id": id}, 202, {"Location": f"/api/v1/backtests/{id}"})
 
 
 def get_backtest(call: Call) -> Answer:
-    return Answer(inquire.backtest(call.services.store, call.tenant, call.path["id"]))
+    after = call.query.get("after") or 0
+    return Answer(backtests.backtest(call.services.store, call.tenant, call.path["id"], after))
 
 
 def cancel_backtest(call: Call) -> Answer:
-    inquire.backtest(call.services.store, call.tenant, call.path["id"])
-    jobs.cancel(call.services.store, call.tenant, call.path["id"], call.now)
+    backtests.cancel(call.services.store, call.tenant, call.path["id"], call.now)
     return get_backtest(call)
 
 
@@ -121,7 +166,7 @@ OPERATIONS = (
         start_backtest,
         (202, "It is queued; ask for it by its id.", record(("id",), id=text())),
         body=NEW_BACKTEST,
-        errors=(422,),
+        errors=(409, 422),
     ),
     Operation(
         "GET",
@@ -131,6 +176,7 @@ OPERATIONS = (
         "rules",
         get_backtest,
         (200, "The backtest.", BACKTEST),
+        parameters=(AFTER,),
     ),
     Operation(
         "POST",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from app import inquire, jobs
+from app import backtest_job, backtests, jobs
 from rules.event import iso
+from rules.kinds import KINDS
 from tests.builders import NOON, SHARED, event, invoice
 from tests.records import keep_event
 from tests.web.api import Api, api
@@ -36,7 +39,7 @@ def history(api: Api) -> None:
 def finished(api: Api, id: str) -> dict[str, Any]:
     """The backtest once the worker has done it."""
     s = api.services
-    types = {"backtest": inquire.job(s.store, s.catalogue, s.connectors)}
+    types = {"backtest": backtest_job.job(s.store, s.columns)}
     while jobs.run_one(s.store, types, NOON):
         pass
     found: dict[str, Any] = api.get(f"/backtests/{id}").json
@@ -102,23 +105,161 @@ def test_a_personal_constant_is_compared_and_kept_as_its_token(api: Api) -> None
     assert api.post("/explain", {"rule": {**RULE, "only_if": mine}, "subject": "sub_1"}).json["fired"] is True
 
 
-def test_many_events_are_read_in_several_steps_with_progress(api: Api) -> None:
-    for number in range(inquire.CHUNK // 2 + 10):
+def many(api: Api, count: int = 120) -> None:
+    """So many subscriptions with two failures each."""
+    for number in range(100, 100 + count):
         failure(api, number, NOON - 5 * DAY + timedelta(seconds=number))
         failure(api, number, NOON - 2 * DAY + timedelta(seconds=number))
+
+
+def ticking(by: float) -> Callable[[], float]:
+    """A clock on which each look takes so long."""
+    ticks = itertools.count()
+    return lambda: next(ticks) * by
+
+
+def test_many_events_are_read_in_several_steps_with_progress(api: Api) -> None:
+    many(api)
     id = api.post("/backtests", {"rule": RULE}).json["id"]
     s = api.services
-    types = {"backtest": inquire.job(s.store, s.catalogue, s.connectors)}
-    assert jobs.run_one(s.store, types, NOON)
-    half = api.get(f"/backtests/{id}").json
-    assert half["status"] == "running"
-    assert 0.9 < half["progress"] < 1
-    restarted = {"backtest": inquire.job(s.store, s.catalogue, s.connectors)}  # as after a crash of the worker
+    types = {"backtest": backtest_job.job(s.store, monotonic=ticking(0.015))}
+    shares = []
+    for _ in range(4):
+        assert jobs.run_one(s.store, types, NOON)
+        shares.append(api.get(f"/backtests/{id}").json["progress"])
+    assert shares == sorted(shares)
+    assert 0 < shares[-1] < 1
+    restarted = {"backtest": backtest_job.job(s.store)}  # as after a crash of the worker
     while jobs.run_one(s.store, restarted, NOON):
         pass
     done = api.get(f"/backtests/{id}").json
-    assert done["summary"]["runs"] == inquire.CHUNK // 2 + 10
-    assert (len(done["runs"]), done["more"]) == (inquire.KEPT, inquire.CHUNK // 2 + 10 - inquire.KEPT)
+    assert done["summary"]["runs"] == 120
+    assert (len(done["runs"]), done["more"], done["next"]) == (120, 0, None)
+
+
+def test_the_list_behind_the_numbers_comes_in_pages(api: Api) -> None:
+    many(api, 620)
+    id = api.post("/backtests", {"rule": RULE}).json["id"]
+    first = finished(api, id)
+    rest, after = [], first["next"]
+    while after is not None:
+        page = api.get(f"/backtests/{id}?after={after}").json
+        rest += page["runs"]
+        after = page["next"]
+    assert (len(first["runs"]), first["more"], len(rest)) == (500, 120, 120)
+    assert len({run["run"] for run in [*first["runs"], *rest]}) == 620
+    assert [run["at"] for run in [*first["runs"], *rest]] == sorted(run["at"] for run in [*first["runs"], *rest])
+
+
+def test_no_step_of_a_backtest_works_for_longer_than_its_slice(api: Api) -> None:
+    """On a clock that goes on by 4 ms with every glance of 50 events, a slice ends by itself."""
+    many(api, 400)
+    api.post("/backtests", {"rule": RULE})
+    s, clock = api.services, ticking(0.004)
+    types = {"backtest": backtest_job.job(s.store, monotonic=clock)}
+    longest, steps, before = 0.0, 0, clock()
+    while jobs.run_one(s.store, types, NOON):
+        after = clock()
+        longest, steps, before = max(longest, after - before), steps + 1, after
+    assert steps >= 2
+    assert longest <= backtest_job.SLICE + 4 * 0.004
+
+
+def test_only_so_many_backtests_of_a_tenant_may_wait(api: Api) -> None:
+    for _ in range(backtests.QUEUED):
+        assert api.post("/backtests", {"rule": RULE}).status_code == 202
+    refused = api.post("/backtests", {"rule": RULE})
+    assert (refused.status_code, refused.json["title"]) == (409, "Not now")
+    assert "stop one" in refused.json["detail"]
+
+
+# ---- side by side ---------------------------------------------------------------------------------------------------
+def stricter(by: int) -> dict[str, Any]:
+    return {**RULE, "when": {**RULE["when"], "at_least": by}}
+
+
+def test_it_says_who_enters_and_who_leaves_beside_what_is_in_force(api: Api) -> None:
+    history(api)
+    failure(api, 3, NOON - 2 * DAY - timedelta(hours=3), amount_remaining=700)
+    api.post("/rules", stricter(1))
+    api.post(f"/rules/{RULE['id']}/publish")
+    id = api.post("/backtests", {"rule": RULE, "against": "live", "since": iso(NOON - 30 * DAY)}).json["id"]
+    found = finished(api, id)
+    versus = found["summary"]["versus"]
+    assert {name: versus[name]["customers"] for name in ("enter", "leave", "stay")} == {
+        "enter": 0,
+        "leave": 1,
+        "stay": 2,
+    }
+    assert versus["leave"]["amount"] == {"usd": 4900}
+    assert [(run["customer"], run["change"]) for run in found["runs"]] == [
+        ("cus_3", "stays"),
+        ("cus_1", "stays"),
+        ("cus_2", "leaves"),
+    ]
+
+
+def test_a_rule_that_was_never_in_force_enters_with_everybody(api: Api) -> None:
+    history(api)
+    id = api.post("/backtests", {"rule": RULE, "against": "live"}).json["id"]
+    versus = finished(api, id)["summary"]["versus"]
+    assert (versus["enter"]["customers"], versus["before"]["customers"]) == (2, 0)
+    assert api.post("/backtests", {"rule": RULE, "against": f"{RULE['id']}@7"}).status_code == 404
+    assert api.post("/backtests", {"rule": RULE, "against": "yesterday"}).status_code == 404
+
+
+def test_rules_are_tried_together_and_each_has_its_sum(api: Api) -> None:
+    history(api)
+    other = {**stricter(1), "id": "one-failure"}
+    id = api.post("/backtests", {"rules": [RULE, other]}).json["id"]
+    found = finished(api, id)
+    assert {id: part["runs"] for id, part in found["summary"]["rules"].items()} == {RULE["id"]: 2, "one-failure": 4}
+    assert api.post("/backtests", {"rules": [RULE, RULE]}).status_code == 422
+    assert api.post("/backtests", {"rules": [RULE], "rule": RULE}).status_code == 400
+
+
+def test_the_same_question_has_the_same_digest_and_another_history_another(api: Api) -> None:
+    history(api)
+    until = iso(NOON)
+    digests = [
+        finished(api, api.post("/backtests", {"rule": RULE, "until": until}).json["id"])["summary"] for _ in "ab"
+    ]
+    assert digests[0] == digests[1]
+    failure(api, 1, NOON - 3 * DAY)
+    after = finished(api, api.post("/backtests", {"rule": RULE, "until": until}).json["id"])["summary"]
+    assert after["rule_hash"] == digests[0]["rule_hash"]
+    assert after["digest"] != digests[0]["digest"]
+
+
+def test_it_states_what_it_covers_and_what_it_cannot_know(api: Api) -> None:
+    history(api)
+    id = api.post("/backtests", {"rule": RULE, "since": iso(NOON - 90 * DAY)}).json["id"]
+    said = " ".join(finished(api, id)["summary"]["limits"])
+    for part in (
+        "It covers",
+        "is missing",
+        "would have made a customer pay",
+        "at the moment of each event",
+        "test clock",
+    ):
+        assert part in said
+
+
+def test_a_backtest_writes_nothing_but_its_job(api: Api) -> None:
+    history(api)
+    store = api.services.store
+    before = everything(store)
+    finished(api, api.post("/backtests", {"rule": RULE, "against": "live", "together": True}).json["id"])
+    changed = {kind for kind, documents in everything(store).items() if documents != before[kind]}
+    assert changed == {"job", "job_part"}
+
+
+def everything(store: Any) -> dict[str, Any]:
+    tenants = ("default/test", "system")
+    return {
+        kind: [(d.id, d.version) for tenant in tenants for d in store.find(tenant, kind, limit=10_000).items]
+        for kind in KINDS
+    }
 
 
 def test_a_backtest_can_be_stopped(api: Api) -> None:
