@@ -14,17 +14,18 @@ from typing import Any, Literal, get_args
 from app import author, holds
 from app.audit import entry
 from app.outbox import advanced, write_run
+from app.reopening import registered_again
 from app.waking import admit
 from rules import workflow
 from rules.event import iso
-from rules.model import Rule
+from rules.model import Approve, Rule
 from rules.ports import ABSENT, ActionExecutor, Conflict, DeadDelivery, Document, Inbox, Put, Store, Write
 from rules.rule import parse
 from rules.run import OPEN, Command, Run
 from rules.steps import Advance, NotPossible, current_step, ended, told
 from rules.undoing import to_take_back
 
-Verb = Literal["cancel", "skip", "retry", "again", "approve", "decline", "release", "discard", "undo"]
+Verb = Literal["cancel", "skip", "retry", "again", "approve", "decline", "release", "discard", "start", "undo", "from"]
 Only = Literal["events", "actions"]
 VERBS: tuple[str, ...] = get_args(Verb)
 LONGEST = 500  # characters of a reason
@@ -33,12 +34,13 @@ Row = dict[str, Any]
 
 
 # ---- runs -----------------------------------------------------------------------------------------------------------
-def act(store: Store, tenant: str, run_id: str, verb: str, actor: str, why: str, now: datetime) -> Row:
+def act(store: Store, tenant: str, run_id: str, verb: str, actor: str, why: str, now: datetime, step: str = "") -> Row:
     """Do one verb to one run; the run as it is then.
 
     cancel: end it. skip: leave out the step it stands at, or the rest of its wait. retry: the failed step once more
     under the same key. again: the step as a new effect. approve, decline: answer an approval. release: let a parked
     run go past its limit. discard: end a parked run. undo: stop it and take back what it did.
+    start: let a parked run ask its rule's limits again. from: go from `step` again, as new effects.
     """
     if verb not in VERBS:
         raise NotPossible(f"there is no {verb!r} for a run; choose one of {', '.join(VERBS)}")
@@ -49,13 +51,27 @@ def act(store: Store, tenant: str, run_id: str, verb: str, actor: str, why: str,
         return _release(store, document, rule, actor, why, now)
     if verb == "discard":
         advance = _discarded(run, actor, why, now)
+    elif verb == "start":
+        advance = _started(run, actor, why, now)
     elif verb == "undo":
         advance = _undone(run, actor, why, now)
     else:
-        advance = workflow.operate(run, rule, _known(verb), actor, _short(why), now)
+        _check_role(store, tenant, run, rule, verb, actor)
+        advance = workflow.operate(run, rule, _known(verb), actor, _short(why), now, step)
     change = entry(now, actor, f"{verb} run", run.id, run.state, advance.run.state, _short(why))
-    store.commit(tenant, None, [*advanced(store, document, advance), change])
+    known = registered_again(store, tenant, rule, run, advance.run)
+    store.commit(tenant, None, [*advanced(store, document, advance), *known, change])
     return advance.run.body()
+
+
+def _check_role(store: Store, tenant: str, run: Run, rule: Rule, verb: str, actor: str) -> None:
+    """An approval is answered by who is on the list `role-<role>`; where there is no such list, by anybody."""
+    step = current_step(run, rule)
+    if verb not in ("approve", "decline") or not isinstance(step, Approve):
+        return
+    found = store.get(tenant, "list", f"role-{step.role}")
+    if found is not None and actor not in found.body["members"]:
+        raise NotPossible(f"only {step.role} may answer: {actor} is not on the list role-{step.role}")
 
 
 def act_on_many(
@@ -87,6 +103,13 @@ def _discarded(run: Run, actor: str, why: str, now: datetime) -> Advance:
         raise NotPossible(f"the run is {run.state}; only a parked one can be discarded")
     said = told(run, now, f"Discarded by {actor}" + (f" ({_short(why)})." if why else "."))
     return Advance(ended(said, "cancelled", _short(why) or f"discarded by {actor}", now))
+
+
+def _started(run: Run, actor: str, why: str, now: datetime) -> Advance:
+    if run.state != "parked":
+        raise NotPossible(f"the run is {run.state}; only a parked one can be started")
+    said = told(run, now, f"Started by {actor}" + (f" ({_short(why)})." if why else "."))
+    return Advance(replace(said, state="pending", due_at=iso(now), reason="", updated_at=iso(now)))
 
 
 def _undone(run: Run, actor: str, why: str, now: datetime) -> Advance:
@@ -231,6 +254,9 @@ def _dead_commands(store: Store, tenant: str, ids: Sequence[str] | None) -> Iter
 def _replay_command(store: Store, document: Document, actor: str, why: str, now: datetime) -> None:
     """Where the run stands at the failed step it goes on from there; where it has gone on, the effect alone is done."""
     command = Command.from_body(document.body)
+    if not command.run_id:
+        _send_again(store, document, command, actor, why, now)
+        return
     run_document = _run(store, document.tenant, command.run_id)
     run = Run.from_body(run_document.body)
     change = entry(now, actor, "replay action", command.id, command.state, "due", _short(why))
@@ -250,6 +276,13 @@ def _replay_command(store: Store, document: Document, actor: str, why: str, now:
     said = told(run, now, f"{command.step}: tried again by {actor}" + (f" ({_short(why)})." if why else "."))
     writes: list[Write] = [Put("command", command.id, alone.body(), document.version), write_run(said, run_document)]
     store.commit(document.tenant, None, [*writes, change])
+
+
+def _send_again(store: Store, document: Document, command: Command, actor: str, why: str, now: datetime) -> None:
+    """A message of Signalbox itself, which belongs to no run."""
+    again = replace(command, state="due", due_at=iso(now), outcome={"kind": "replayed", "replayed": True})
+    change = entry(now, actor, "replay action", command.id, command.state, "due", _short(why))
+    store.commit(document.tenant, None, [Put("command", command.id, again.body(), document.version), change])
 
 
 # ---- switches -------------------------------------------------------------------------------------------------------

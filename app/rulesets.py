@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from app import logs, tenant_settings
 from app.declared import paths_of
@@ -98,7 +98,8 @@ class RuleSets:
                 logs.line("rules.unreadable", logging.ERROR, tenant=tenant, rule=document.id, error=str(error))
                 continue
             mode = IN_FORCE[body["state"]]
-            yield RuleVersion(tenant, rule, int(number), mode, body.get("live_from") or "")
+            before: Literal["live", "watch"] = "watch" if body.get("paused_from") == "watch" else "live"
+            yield RuleVersion(tenant, rule, int(number), mode, body.get("live_from") or "", before)
 
 
 def _in_force(store: Store, tenant: str) -> Iterator[Document]:

@@ -16,11 +16,12 @@ from rules.event import Event, iso
 from rules.judging import untrue
 from rules.knowing import Known, about_event
 from rules.memory import DocumentOf, Memory, NotRead, Question, RunOf, Window
-from rules.model import Rule, RuleVersion, Stop
+from rules.model import Rule, RuleVersion
 from rules.money import currency_of
 from rules.ports import ABSENT, Put, Write
+from rules.registering import open_record, undo_record
 from rules.ruleset import Asks, Listening, RuleSet, document_of, subject_of
-from rules.run import OPEN, Command, Run, run_id
+from rules.run import OPEN, QUEUED, Command, Run, run_id
 from rules.steps import subjects_of
 from rules.wanted import Wanted
 from rules.window import EVER, Found, Passes, changes, span_of
@@ -68,6 +69,7 @@ class Deciding:
         self.entries: list[trace.Entry] = []
         self.heard: list[JSON] = []
         self.matches: list[Match] = []
+        self.begun = 0  # runs started or queued by this event
         for home in ruleset.stop_homes.get(event.type, ()):
             if document := document_of(event, home):
                 self.touched[document] = None
@@ -219,6 +221,11 @@ class Deciding:
         if told is not None:
             more["facts"] = {**more.get("facts", {}), **told.journal()}
         run = self.begin(version, key, told.with_event(trigger) if told else trigger, evidence, why)
+        if run.reason == QUEUED:
+            self.matches.append(Match(rule.id, version.number, key, trigger.id, evidence))
+            queued = "The rule is paused: no run started, and the match stands in line until somebody resumes it."
+            self.entries.append(trace.entry(version, "matched", "paused", f"{why} {queued}", **more, run=run.id))
+            return
         pending = run.position == ABSENCE
         self.matches.append(Match(rule.id, version.number, key, trigger.id, evidence, run.id, pending))
         more |= {"run": run.id, "tree": trace.condition_tree(rule, found, known)}
@@ -235,7 +242,7 @@ class Deciding:
     def gate(self, version: RuleVersion, key: str, trigger: Event, evidence: Sequence[str]) -> tuple[str, str] | None:
         """The first gate that keeps a match from starting a run, with its sentence."""
         rule = version.rule
-        if version.mode == "paused":
+        if version.mode == "paused" and (version.paused_from == "watch" or rule.when.and_not):
             return "paused", "The rule is paused: recorded, and no run started."
         if iso(trigger.recorded) < version.live_from:
             return "live_from", f"Heard before version {version.number} went live."
@@ -300,15 +307,16 @@ class Deciding:
         return gates.too_soon(rule, trigger.created, past)
 
     def crowded(self) -> tuple[str, str] | None:
-        if sum(1 for match in self.matches if match.run) < _RUNS:
+        if self.begun < _RUNS:
             return None
         return "crowded", f"This event has started {_RUNS} runs already, more than one event may."
 
     def begin(self, version: RuleVersion, key: str, trigger: Event, evidence: Sequence[str], why: str) -> Run:
         rule = version.rule
+        self.begun += 1
         waits = self.listening_of(rule).wait_types
         later = [event for event in self.later(rule, trigger) if event.type in waits]
-        advance = start(version, trigger, key, evidence, self.now, why, later)
+        advance = start(version, trigger, key, evidence, self.now, why, later, version.mode == "paused")
         run = advance.run
         self.save(run, ABSENT)
         self.commands.extend(advance.commands)
@@ -322,17 +330,8 @@ class Deciding:
 
     def register(self, rule: Rule, run: Run, trigger: Event) -> None:
         """Let every document that one of the run's stops or waits will read know of the run."""
-        record = {
-            "rule": run.rule_id,
-            "number": run.version,
-            "mode": run.mode,
-            "key": run.key,
-            "trigger": run.trigger,
-            "created": run.triggered,
-            "stops": _heard_by(rule.stop_when, run),
-            "waits": _heard_by(self.listening_of(rule).waits, run),
-        }
-        undo = self.undo_record(rule, run)
+        record = open_record(run, rule, self.listening_of(rule))
+        undo = undo_record(run, rule, self.listening_of(rule))
         for document in {self.home(rule, trigger): None, **self.stop_documents(rule, trigger)}:
             if run.state in OPEN:
                 self.bodies[document] = remember.opened(self.bodies[document], run.id, record)
@@ -341,15 +340,6 @@ class Deciding:
             self.touched[document] = None
             if run.state in OPEN and len(self.bodies[document]["open"]) % _SWEPT == 0:
                 self.sweep(document)
-
-    def undo_record(self, rule: Rule, run: Run) -> JSON | None:
-        """What a memory document keeps of a run that an event may undo."""
-        heard_by = _heard_by(self.listening_of(rule).undo, run)
-        if rule.undo is None or not heard_by:
-            return None
-        until = min(EVER, run.triggered + rule.undo.within)
-        more = {"created": run.triggered, "until": until, "undo": heard_by}
-        return {"rule": run.rule_id, "number": run.version, **more}
 
     def sweep(self, document: str) -> None:
         """Drop the runs that have ended without an event, so that a busy customer's document stays small."""
@@ -434,10 +424,6 @@ class Deciding:
 
 def _mode(version: RuleVersion) -> str:
     return "watch" if version.mode == "watch" else "live"
-
-
-def _heard_by(stops: Sequence[Stop], run: Run) -> list[list[Any]]:
-    return [[list(stop.types), key] for stop in stops if (key := run_key(stop, run.subjects))]
 
 
 def _begun(run: Run) -> str:

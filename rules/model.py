@@ -230,14 +230,15 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class RuleVersion:
-    """A published, immutable version. mode: how it is in force now. live_from: events recorded before it never start
-    runs. tenant: the tenant it belongs to."""
+    """A published, immutable version. mode: how it is in force now, and was before a pause (paused_from). live_from:
+    events recorded before it never start runs. tenant: the tenant it belongs to."""
 
     tenant: str
     rule: Rule
     number: int
     mode: Literal["live", "watch", "paused"]
     live_from: str  # iso text
+    paused_from: Literal["live", "watch"] = "live"
 
     @property
     def id(self) -> str:

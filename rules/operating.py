@@ -1,28 +1,33 @@
-"""What a person asks of a run: cancel, skip, retry, again, approve, decline. Pure; auditing is app.operate's."""
+"""What a person asks of a run: cancel, skip, retry, again, from, approve, decline. Pure; app.operate audits it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
-from rules.model import Approve, Do, Rule
+from rules.model import Approve, Do, If, Rule, Step
 from rules.run import OPEN, Run
 from rules.steps import ABSENCE, Advance, NotPossible, begin, current_step, ended, go, issue, moved, recorded, told
+from rules.texts import walk
 from rules.undoing import is_undoing, operate_undo
 
-Verb = Literal["cancel", "skip", "retry", "approve", "decline", "again"]
+Verb = Literal["cancel", "skip", "retry", "approve", "decline", "again", "from"]
 
 
-def operate(run: Run, rule: Rule, verb: Verb, actor: str, reason: str, now: datetime) -> Advance:
+def operate(run: Run, rule: Rule, verb: Verb, actor: str, reason: str, now: datetime, step: str = "") -> Advance:
     """The run after what a person asked. Raises NotPossible when its state does not allow it.
 
     cancel: end it. skip: leave out the step it stands at. retry: the failed step once more under the same key.
-    again: the step as a new effect, the next generation of its key. approve, decline: answer an approval.
+    again: the step as a new effect, the next generation of its key. approve, decline: answer an approval. from: go
+    from this `step` again, each action from there on as a new effect.
     """
     said = f"{actor}: {verb}" + (f" ({reason})" if reason else "")
     if is_undoing(run):
         return operate_undo(run, verb, said, now)
+    if verb == "from":
+        return _go_from(run, rule, step, f"{said}: from {step}", now)
     if verb in ("retry", "again"):
         return _repeat(run, rule, verb, said, now)
     if run.state not in OPEN:
@@ -61,6 +66,37 @@ def _repeat(run: Run, rule: Rule, verb: Verb, said: str, now: datetime) -> Advan
     generation = int(run.steps.get(step.name, {}).get("generation", 0)) + (1 if verb == "again" else 0)
     run = replace(told(run, now, said + "."), state="acting", due_at=None, reason="")
     return issue(run, rule, step, now, generation)
+
+
+def _go_from(run: Run, rule: Rule, name: str, said: str, now: datetime) -> Advance:
+    position = place_of(rule.steps, name)
+    if position is None:
+        raise NotPossible(f"version {run.version} has no step {name!r}")
+    if run.mode == "watch" or run.undo or run.state in ("pending", "parked", "acting"):
+        raise NotPossible(f"the run is {'undone' if run.undo else run.state}; it cannot go from a step again")
+    names = [step.name for step in walk(rule.steps)]
+    later = frozenset(names[names.index(name) :])
+    steps = {known: _anew(record) if known in later else record for known, record in run.steps.items()}
+    run = replace(told(run, now, said + "."), state="acting", position=position, steps=steps, due_at=None, reason="")
+    return go(run, rule, now)
+
+
+def _anew(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A step that comes again: what it does is a new effect, and what takes the first one back is still known."""
+    kept = {name: record[name] for name in ("at", "inverse", "command") if name in record}
+    generation = int(record.get("generation", 0)) + (1 if "command" in record else 0)
+    return {**kept, "state": "again", "message": "", "generation": generation}
+
+
+def place_of(steps: Sequence[Step], name: str) -> tuple[int, ...] | None:
+    """The position of the step of this name (rules.run)."""
+    for index, step in enumerate(steps):
+        if step.name == name:
+            return (index,)
+        for branch, inner in enumerate((step.then, step.otherwise) if isinstance(step, If) else ()):
+            if (found := place_of(inner, name)) is not None:
+                return (index, branch, *found)
+    return None
 
 
 def _onward(run: Run, rule: Rule, now: datetime) -> Advance:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 JSON = Mapping[str, Any]
 RunState = Literal["pending", "waiting", "acting", "needs_person", "parked", "done", "stopped", "failed", "cancelled"]
 OPEN: frozenset[str] = frozenset({"pending", "waiting", "acting", "needs_person", "parked"})
+QUEUED = "Queued while the rule was paused"  # the reason of a parked run that waits for the rule to be resumed
 OURSELVES = "signalbox"  # the connection of actions that touch nothing but our own runs
 CommandState = Literal["due", "done", "person", "dead", "cancelled"]
 

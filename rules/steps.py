@@ -109,7 +109,7 @@ def go(run: Run, rule: Rule, now: datetime) -> Advance:
             case None:
                 run = ended(told(run, now, "Done."), "done", "", now)
             case Do() if run.mode == "live":
-                return issue(run, rule, step, now)
+                return issue(run, rule, step, now, int(run.steps.get(step.name, {}).get("generation", 0)))
             case Do() if (opens := opening(rule, step.action, now)) > now:
                 run = _closed(run, rule, step, opens, now)
             case Do():

@@ -18,7 +18,7 @@ from rules.model import Approve, Do, Rule, RuleVersion, Step, Wait
 from rules.operating import Verb, operate
 from rules.paths import split
 from rules.ports import Outcome
-from rules.run import OPEN, Command, CommandState, Run, RunState, run_id
+from rules.run import OPEN, QUEUED, Command, CommandState, Run, RunState, run_id
 from rules.steps import (
     ABSENCE,
     Advance,
@@ -37,9 +37,9 @@ from rules.steps import (
     wait_ended_by,
 )
 from rules.texts import facts_of
-from rules.wanted import looks_up
 from rules.undoing import PREFIX as UNDO
 from rules.undoing import begin_undo, carry_on, in_flight, is_undoing, may_do, may_undo, undo_refused, undo_settled
+from rules.wanted import looks_up
 from rules.words import moment, span_text
 
 __all__ = [
@@ -101,9 +101,11 @@ def start(
     now: datetime,
     because: str = "",
     later: Sequence[Event] = (),
+    queued: bool = False,
 ) -> Advance:
     """Begin the run of this match. event: the trigger. evidence: the event ids that made the match, trigger last.
-    because: the match in a sentence. later: recorded events since the trigger that a wait of this rule listens to."""
+    because: the match in a sentence. later: recorded events since the trigger that a wait of this rule listens to.
+    queued: the rule is paused, so the run stands parked before its first step until a person decides."""
     rule = version.rule
     run = Run(
         id=run_id(version.tenant, rule.id, key, event.id),
@@ -126,6 +128,9 @@ def start(
         facts=facts_of(rule, event.data),
         heard=tuple(_remembered(one) for one in later[:_HEARD]),
     )
+    if queued:
+        text = f"{because or 'The rule matched.'} Queued on version {version.number}: the rule is paused."
+        return Advance(told(replace(run, state="parked", reason=QUEUED), now, text))
     opening = f"{because or 'The rule matched.'} Run started on version {version.number}"
     run = told(run, now, opening + (" (watch only: nothing is sent)." if run.mode == "watch" else "."))
     return _await_absence(run, rule, now) if rule.when.and_not else begin(run, rule, now)
@@ -212,7 +217,7 @@ def settled(run: Run, rule: Rule, step: str, outcome: Outcome, now: datetime, in
         return undo_settled(run, step, outcome, now)
     run = told(run, now, f"{step}: {outcome.message}")
     state = _STEP_STATE[outcome.kind]
-    more = {"inverse": dict(inverse)} if inverse else {}
+    more = {"inverse": dict(inverse)} if inverse and not _known_better(run, step, inverse) else {}
     run = recorded(run, step, now, state=state, message=outcome.message, data=dict(outcome.data), **more)
     if is_undoing(run):
         return carry_on(replace(run, updated_at=iso(now)), now)
@@ -222,6 +227,11 @@ def settled(run: Run, rule: Rule, step: str, outcome: Outcome, now: datetime, in
     if outcome.kind in ("done", "branch"):
         return _onward(run, rule, now)
     return _failed(run, rule, here, outcome, now)
+
+
+def _known_better(run: Run, step: str, inverse: JSON) -> bool:
+    """A step that was done anew and found everything as wanted does not lose the way back of the first time."""
+    return "action" not in inverse and "action" in run.steps.get(step, {}).get("inverse", {})
 
 
 def refused(run: Run, step: str, why: str, now: datetime, inverse: JSON | None = None) -> Advance:

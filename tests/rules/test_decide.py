@@ -14,7 +14,7 @@ import pytest
 from rules.decide import decide, reads
 from rules.event import iso, seconds
 from rules.memory import Memory, Read
-from rules.model import Again, Do, If, Limits, Span, Stop, Test, Wait, When
+from rules.model import Again, Do, If, Limits, RuleVersion, Span, Stop, Test, Wait, When
 from rules.ports import ABSENT, Outcome, Put
 from rules.ruleset import document_of, documents
 from rules.run import Run
@@ -159,11 +159,28 @@ def test_a_late_event_makes_no_run_of_a_trigger_from_before_the_rule_was_live() 
     assert world.trace("evt_1")["gate"] == "live_from"
 
 
-def test_a_paused_rule_records_its_matches_and_starts_nothing() -> None:
+def test_a_paused_rule_records_its_matches_and_puts_them_in_line_without_starting_anything() -> None:
     world = World(rule(), mode="paused")
+    world.deliver(event("evt_1"), event("evt_2", at=5))
+    assert world.commands() == []
+    assert (world.run().state, world.run().trigger, world.run().steps) == ("parked", "evt_1", {})
+    assert (world.trace("evt_1")["outcome"], world.trace("evt_1")["gate"]) == ("matched", "paused")
+    assert not world.store.get("default/test", "event", "evt_1").body["fired"]
+    assert world.trace("evt_2")["gate"] == "re-entry"
+
+
+def test_what_stands_in_line_for_a_paused_rule_leaves_it_when_its_stop_comes() -> None:
+    world = World(rule(stop_when=(Stop(("t.stop",), "customer"),)), mode="paused")
+    world.deliver(event("evt_1"), event("evt_stop", "t.stop", at=5))
+    assert world.run().state == "stopped"
+
+
+def test_a_rule_that_only_watched_before_it_was_paused_puts_nothing_in_line() -> None:
+    world = World(rule())
+    world.rules.put(RuleVersion("default/test", rule(), 1, "paused", "", "watch"))
     world.deliver(event("evt_1"))
     assert world.runs() == []
-    assert (world.trace("evt_1")["outcome"], world.trace("evt_1")["gate"]) == ("matched", "paused")
+    assert world.trace("evt_1")["gate"] == "paused"
 
 
 def test_a_watched_rule_simulates_its_run_and_sends_nothing() -> None:
