@@ -50,6 +50,15 @@ def register(subparsers: Any) -> None:
     )
     command(
         rules,
+        "test",
+        "run the saved examples of rules: given these events, it fires or it does not",
+        ["rules test", "rules test two-failed-payments", "rules test --file rule.json"],
+        test_rules,
+        rule={"flag": False, "metavar": "RULE", "nargs": "*", "help": "ids; without any, all but archived ones"},
+        file={"metavar": "FILE", "help": "rule documents in a file instead; - is standard input"},
+    )
+    command(
+        rules,
         "export",
         "rule documents as files, or on standard output",
         ["rules export two-failed-payments > rule.json", "rules export --to rules/"],
@@ -188,6 +197,36 @@ def lint_rules(given: argparse.Namespace, services: Services) -> None:
 def _events(witness: Sequence[Mapping[str, Any]]) -> str:
     kinds = " and ".join(dict.fromkeys(str(event["type"]) for event in witness))
     return f"{len(witness)} constructed event{'s' if len(witness) > 1 else ''} ({kinds})"
+
+
+def test_rules(given: argparse.Namespace, services: Services) -> int:
+    """Those of the draft, else of what is in force. 2 when one does not hold."""
+    from app import author_examples
+
+    store, tenant = services.store, tenant_of(given, services)
+    ran = [
+        (document, author_examples.results(store, services.catalogue, tenant, document))
+        for document in _asked(given, services, tenant)
+    ]
+    report = [{"id": document.get("id"), "examples": [one.body() for one in found]} for document, found in ran]
+    show(given, report, lambda: _tested(report))
+    return 0 if all(one.holds for _, found in ran for one in found) else 2
+
+
+def _asked(given: argparse.Namespace, services: Services, tenant: str) -> list[Mapping[str, Any]]:
+    if given.file:
+        return documents(given.file)
+    rows = author.rules(services.store, tenant)
+    ids = given.rule or [row["id"] for row in rows if row["state"] != "archived"]
+    return [author.rule(services.store, tenant, id)["document"] or {"id": id} for id in ids]
+
+
+def _tested(report: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for rule in report:
+        yield f"{rule['id']}: {len(rule['examples']) or 'no'} examples"
+        for one in rule["examples"]:
+            sign = "holds " if one["holds"] else "BROKEN"
+            yield f"  {sign} {one['example'] + 1}. {one['expected']} {one['happened']}"
 
 
 def export_rules(given: argparse.Namespace, services: Services) -> None:

@@ -73,6 +73,22 @@ def test_lint_says_what_is_odd_about_the_rules_in_force(cli: Cli, tmp_path: Path
     assert finding["witness"][0]["type"] == "invoice.payment_failed"
 
 
+def test_the_examples_of_rules_are_run_and_a_broken_one_ends_with_2(cli: Cli, tmp_path: Path) -> None:
+    document = json.loads(EXAMPLE.read_bytes())
+    document["examples"] = [{"given": ["invoice.payment_failed P-6D", "invoice.payment_failed"], "then": "fires"}]
+    (tmp_path / "rule.json").write_text(json.dumps(document))
+    assert cli("rules", "test") == 0
+    assert cli("rules", "import", tmp_path / "rule.json", "--publish") == 0, cli.err
+    assert cli("rules", "test") == 0
+    assert "holds  1. It should fire. It fires: An invoice payment fails for the 2nd time" in cli.out
+    document["examples"][0]["given"][0] = "invoice.payment_failed P-8D"
+    (tmp_path / "rule.json").write_text(json.dumps(document))
+    assert cli("rules", "test", "--file", tmp_path / "rule.json") == 2
+    assert "BROKEN 1. It should fire. It does not fire: 1 of 2 within 7 days" in cli.out
+    assert cli("rules", "import", tmp_path / "rule.json", "--publish") == 2
+    assert "examples[0]" in cli.err
+
+
 def test_export_gives_back_the_document_that_was_imported(cli: Cli, tmp_path: Path) -> None:
     cli("rules", "import", EXAMPLE)
     assert cli("rules", "export", ID) == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
-from app import author, author_lint, declared
+from app import author, author_examples, author_lint, declared
 from app.web.openapi import (
     ANYTHING,
     NUMBER,
@@ -33,6 +33,7 @@ from rules.schema import rule_schema
 STATES = ["off", "watch", "live", "paused", "archived"]
 DOCUMENT = hoist("RuleDocument", rule_schema())
 PLACED = ref("PlacedProblem")
+EXAMPLE = ref("ExampleResult")
 SUMMARY = {
     "id": text(),
     "name": text(),
@@ -57,6 +58,7 @@ RULE = define(
         document={"description": "The draft, else what is in force.", "type": ["object", "null"]},
         english={"type": ["string", "null"], "description": "The document read back in plain English."},
         findings={"type": "array", "items": PLACED, "description": "Errors and advice about `document`."},
+        examples={"type": "array", "items": EXAMPLE, "description": "What came of its saved examples."},
     ),
 )
 RULE_VERSION = define(
@@ -81,6 +83,7 @@ CHECKED = define(
         ok={"type": "boolean", "description": "It can be published."},
         english={"type": ["string", "null"]},
         problems={"type": "array", "items": PLACED},
+        examples={"type": "array", "items": EXAMPLE},
     ),
 )
 ODDITY = define(
@@ -147,7 +150,7 @@ def check_rule(call: Call) -> Answer:
     found = problems(call, document)
     errors = [one for one in found if one.severity == "error"]
     body = {"ok": not errors, "english": english(call, document), "problems": [one.body() for one in found]}
-    return Answer(body)
+    return Answer({**body, "examples": examples(call, document)})
 
 
 def publish_rule(call: Call) -> Answer:
@@ -232,6 +235,13 @@ def problems(call: Call, document: Mapping[str, Any]) -> list[Problem]:
     return author.problems(services.store, services.catalogue, services.connectors, call.tenant, document)
 
 
+def examples(call: Call, document: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """What comes of each of its saved examples."""
+    services = call.services
+    found = author_examples.results(services.store, services.catalogue, call.tenant, document or {})
+    return [one.body() for one in found]
+
+
 def english(call: Call, document: Mapping[str, Any] | None) -> str | None:
     if document is None:
         return None
@@ -247,7 +257,7 @@ def shown(call: Call, row: Mapping[str, Any]) -> Answer:
     """A rule as answered: with its read-back, what is to be said about it, and its ETag."""
     document = row["document"]
     findings = [one.body() for one in problems(call, document)] if document is not None else []
-    body = {**row, "english": english(call, document), "findings": findings}
+    body = {**row, "english": english(call, document), "findings": findings, "examples": examples(call, document)}
     return Answer(body, headers={"ETag": f'"{row["version"]}"'})
 
 

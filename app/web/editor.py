@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, current_app, request
 
-from app import author, declared
+from app import author, author_examples, declared
 from app.starters import starter, starters
 from app.web import form_presses, form_read, form_words, forms, unfinished
 from app.web.form_spots import beside, slot, spots
@@ -21,6 +21,8 @@ from app.web.forms import Form
 from app.web.pages import actor, go, now, page, services, tenant
 from app.web.picker import Picker, Seen, example, newest
 from app.web.rules import sentences
+from rules.example import ENDS
+from rules.examples import ExampleResult
 from rules.ports import ABSENT, Conflict
 from rules.rule import Problem, RuleError
 
@@ -253,6 +255,8 @@ def _show(desk: Desk, block: str = "editor", status: int = 200, said: str = "", 
         said=said,
         pressed=pressed,
         lines=_lines(desk),
+        examples=_examples(desk),
+        stands=[*_step_names(desk.document.get("steps")), *ENDS],
         actions=services().connectors,
         connections=[] if desk.as_json else author.connections(services().store, tenant()),
         lists=[] if desk.as_json else author.lists(services().store, tenant()),
@@ -280,6 +284,22 @@ def _lines(desk: Desk) -> list[dict[str, Any]]:
         return []
     found = sentences(desk.document) or unfinished.sentences(desk.document, services().catalogue)
     return [dict(one) for one in found if one["part"] != "name"]
+
+
+def _examples(desk: Desk) -> list[ExampleResult]:
+    """What comes of each of the rule's examples as it stands here."""
+    if desk.broken or not desk.document.get("examples"):
+        return []
+    return author_examples.results(services().store, services().catalogue, tenant(), desk.document)
+
+
+def _step_names(steps: Any) -> list[str]:
+    """The names of the steps, those inside an `if` too."""
+    found: list[str] = []
+    for step in steps if isinstance(steps, list) else ():
+        if isinstance(step, Mapping) and isinstance(step.get("name"), str):
+            found += [step["name"], *_step_names(step.get("then")), *_step_names(step.get("else"))]
+    return found
 
 
 def _place(problem: Said, places: Mapping[str, str]) -> str:

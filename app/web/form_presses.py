@@ -12,6 +12,7 @@ import json
 import re
 from typing import Any
 
+from app.web.form_examples import BLANK
 from app.web.form_values import BARE
 from app.web.forms import Form
 from rules.operators import OPERATORS
@@ -58,8 +59,15 @@ def _add(form: Form, what: str) -> None:
     elif kind == "stop" and form["stop_when"] is not None:
         last = form["stop_when"][-1]["same"] if form["stop_when"] else form["when"]["same"] or "customer"
         form["stop_when"].append({"event": "", "same": last})
+    elif kind == "example":
+        form["examples"].append(_new_example(form))
     elif kind == "step":
         form["steps"].append(_new_step(form, name))
+
+
+def _new_example(form: Form) -> Form:
+    """Begun with the event that the rule begins with, which is what most examples are about."""
+    return {**BLANK, "given": next((type for type in form["when"]["event"] if type), "")}
 
 
 def _new_step(form: Form, what: str) -> Form:
@@ -107,6 +115,7 @@ def _listed(form: Form, place: str) -> tuple[list[Any], int] | None:
     lists = {
         "steps": form["steps"],
         "stop_when": form["stop_when"] or [],
+        "examples": form["examples"],
         "event": form["when"]["event"],
         "start": form["when"]["start_again_after"],
     }

@@ -36,6 +36,7 @@ def read(fields: Fields) -> Form:
         "steps": [_read_step(f"steps-{place}", fields, one) for place in _places(fields, r"steps-(\d+)\.was")],
         "stop_when": None if fields.get("stop_when.kept") else _read_stops(fields, one),
         "limits": _read_limits(fields, one),
+        "examples": [_read_example(f"examples-{at}", fields, one) for at in _places(fields, r"examples-(\d+)\.was")],
     }
 
 
@@ -105,6 +106,14 @@ def _read_limits(fields: Fields, one: One) -> Form:
     ]
     kept = [row for row in money if row["amount"]]
     return {"runs": one("limits.runs"), "money": kept, "n": one("limits.n", "1"), "unit": one("limits.unit", "days")}
+
+
+def _read_example(start: str, fields: Fields, one: One) -> Form:
+    was = _json(one(f"{start}.was"))
+    if fields.get(f"{start}.kept"):
+        return {"was": was, "kept": True}
+    said = {key: one(f"{start}.{key}") for key in ("given", "then", "because", "n", "stands")}
+    return {"was": was, **said, "unit": one(f"{start}.unit", "days")}
 
 
 def picked(text: str) -> str:

@@ -36,6 +36,7 @@ def spots(form: Form, document: Mapping[str, Any]) -> dict[str, str]:
     }
     found |= {"again": "again-mode", "again.after": "again-n", "limits": "limits-runs"}
     found |= _when(form["when"]) | _conditions(form["only_if"], document.get("only_if"))
+    found |= _examples(form["examples"])
     found |= _steps(form["steps"]) | _stops(form["stop_when"] or [], document.get("stop_when")) | _limits(form)
     return {path: slot(name) for path, name in found.items()}
 
@@ -95,6 +96,16 @@ def _steps(steps: list[Form]) -> dict[str, str]:
         found |= {path: f"{name}.name", f"{path}.name": f"{name}.name"}
         found |= {f"{path}.{part}": f"{name}.{field}" for part, field in STEP_FIELDS.get(step.get("kind"), {}).items()}
         found |= {f"{path}.with.{param}": f"{name}.with.{param}" for param in step.get("with", ())}
+    return found
+
+
+def _examples(rows: list[Form]) -> dict[str, str]:
+    found = {"examples": "examples-0.given"} if rows else {}
+    for at, row in enumerate(rows):
+        path, name = f"examples[{at}]", f"examples-{at}"
+        found[path] = f"{name}.given"
+        found |= {f"{path}.{key}": f"{name}.{key}" for key in ("then", "because", "stands") if not row.get("kept")}
+        found |= {f"{path}.after": f"{name}.n"}
     return found
 
 

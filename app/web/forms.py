@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from app.web import form_examples
 from app.web.form_values import (
     BARE,
     MANY,
@@ -33,7 +34,7 @@ Form = dict[str, Any]
 Kinds = Callable[[Sequence[str], str], Kind]  # (event types, path) -> kind of the field's values
 Actions = Mapping[str, ActionExecutor]
 
-SECTIONS = ("name", "why", "when", "only_if", "never_for", "again", "steps", "stop_when", "limits")
+SECTIONS = ("name", "why", "when", "only_if", "never_for", "again", "steps", "stop_when", "limits", "examples")
 ORDER = ("id", "name", "why", "tags", "priority", *SECTIONS[2:5], "again", "steps", "stop_when", "undo", "limits")
 SHAPES = ("at_least", "within", "counting", "aggregate", "then", "and_not", "first")  # what `mode` stands for
 CONDITION = ("field", "is", "value", "second", "unit")  # of a row, what people type
@@ -55,6 +56,7 @@ def form_of(document: Any, kinds: Kinds, currency: str = "usd") -> Form:
         "steps": [_step_form(step) for step in _list(base.get("steps"))],
         "stop_when": _stops_form(base.get("stop_when")),
         "limits": _limits_form(_map(base.get("limits"))),
+        "examples": [form_examples.shown(one) for one in _list(base.get("examples"))],
     }
 
 
@@ -219,6 +221,8 @@ def _section(key: str, form: Form, kinds: Kinds, actions: Actions) -> Any:
         return _stops(part) if part is not None else base
     if key == "limits":
         return _limits(part, _map(base))
+    if key == "examples":
+        return [form_examples.meant(row) for row in part] or None
     return part or (None if key == "why" else "")
 
 
