@@ -32,7 +32,9 @@ def happened(id: str, type: str, at: int, thing: Thing, tenant: str = TENANT, pr
     )
 
 
-def price(id: str = "price_pro", amount: int | None = 4900, interval: str = "month", count: int = 1, **more: Any) -> Thing:
+def price(
+    id: str = "price_pro", amount: int | None = 4900, interval: str = "month", count: int = 1, **more: Any
+) -> Thing:
     recurring = {"interval": interval, "interval_count": count, "usage_type": "licensed"}
     return {
         "id": id,
@@ -46,7 +48,9 @@ def price(id: str = "price_pro", amount: int | None = 4900, interval: str = "mon
 
 
 def subscription(id: str = "sub_1", *items: Thing, status: str = "active", **more: Any) -> Thing:
-    rows = [{"object": "subscription_item", "price": one, "quantity": 1} if "recurring" in one else one for one in items]
+    rows = [
+        {"object": "subscription_item", "price": one, "quantity": 1} if "recurring" in one else one for one in items
+    ]
     return {
         "id": id,
         "object": "subscription",
@@ -101,8 +105,5 @@ def later(event: Event, by: int) -> Event:
     return replace(event, recorded=seconds(event.created + by))
 
 
-def test(field: str, operator: str, value: Any = None) -> Test:
+def asks(field: str, operator: str, value: Any = None) -> Test:
     return Test(field, split(field), operator, tuple(value) if isinstance(value, list) else value)
-
-
-test.__test__ = False  # type: ignore[attr-defined]
