@@ -61,7 +61,9 @@ def _web(settings: Settings, with_worker: bool) -> int:
     _begin(settings)
     if server.is_taken(settings.host, settings.port):
         raise CannotRun(f"Something else listens on {settings.host}:{settings.port}. Set PORT to another number.")
-    lock = FolderLock(settings.data / "ingest.lock", "receives into").hold()
+    lock = FolderLock(settings.data / "ingest.lock", "receives into")
+    if settings.backend == "sqlite":  # one process receives into a folder; into a topic as many as there are
+        lock.hold()
     services = wiring.build(settings, "web")
     if settings.development:
         wiring.local_secret(services.secrets)
@@ -108,8 +110,8 @@ def _started_worker(services: Services) -> Worker:
 
     take_over(services)
     stop = threading.Event()
-    bell = Bell(services.settings.data / "worker.sock")
-    worker = Worker(Work(services, job_types(services, partial(_wait, stop))), bell.wait, stop)
+    wait = services.wait or Bell(services.settings.data / "worker.sock").wait
+    worker = Worker(Work(services, job_types(services, partial(_wait, stop))), wait, stop)
     worker.start()
     return worker
 
@@ -169,8 +171,9 @@ def _serve(settings: Settings, one_process: bool) -> int:
     supervisor = Supervisor(_say)
     supervisor.stop_on_signals()
     environment = {"PORT": str(port), "SIGNALBOX_PUBLIC_URL": settings.public_url or address}
-    environment |= _stand_in(settings, supervisor)
     try:
+        environment |= _emulators(settings, supervisor)
+        environment |= _stand_in(settings, supervisor)
         if one_process:
             supervisor.start(Part("signalbox", [MAIN, "web", "--with-worker"], environment))
         else:
@@ -178,10 +181,41 @@ def _serve(settings: Settings, one_process: bool) -> int:
             supervisor.start(Part("worker", [MAIN, "work"], environment))
         if not supervisor.wait_until_ready(address):
             return 0 if supervisor.stopping else 1
-        _say(f"Signalbox is ready: {address}   (data in {settings.data}/; Ctrl-C stops it)")
+        _say(f"Signalbox is ready: {address}   ({_kept(settings)}; Ctrl-C stops it)")
         return supervisor.run()
     finally:
         supervisor.stop()
+
+
+def _emulators(settings: Settings, supervisor: Supervisor) -> dict[str, str]:
+    """Where no project is named, Google's emulators play its part on this machine."""
+    from app import emulators
+    from app.supervise import Part
+    from app.web.server import free_port
+
+    if settings.backend != "google" or settings.google_project:
+        return {}
+    environment = {"GOOGLE_CLOUD_PROJECT": emulators.PROJECT}
+    running = {"firestore": settings.firestore_emulator, "pubsub": settings.pubsub_emulator}
+    for which in (name for name, host in running.items() if not host):
+        port = free_port("127.0.0.1")
+        try:
+            emulators.command(which, port)
+        except emulators.Missing as error:
+            raise CannotRun(f"SIGNALBOX_BACKEND=google without GOOGLE_CLOUD_PROJECT: {error}") from None
+        supervisor.start(
+            Part(f"{which} emulator", ["-m", "app.emulators", which, str(port)], {"PYTHONPATH": str(ROOT)})
+        )
+        if not emulators.wait_for(port):
+            raise CannotRun(f"The {which} emulator did not start.")
+        environment[emulators.VARIABLES[which]] = f"127.0.0.1:{port}"
+    return environment
+
+
+def _kept(settings: Settings) -> str:
+    if settings.backend == "google":
+        return f"data in project {settings.google_project}" if settings.google_project else "data in Google's emulators"
+    return f"data in {settings.data}/"
 
 
 def _stand_in(settings: Settings, supervisor: Supervisor) -> dict[str, str]:

@@ -40,6 +40,7 @@ class Services:
     catalogue: Catalogue
     rulesets: RuleSets
     closers: tuple[Callable[[], None], ...] = ()
+    wait: Callable[[float], object] | None = None  # for a message, where the bus can tell; else the folder's bell does
     columns: Columns | None = None  # where history is kept cut down to what rules read
     guard: Guard | None = None  # reads again, just before a run acts, what its stops are about
 
@@ -52,54 +53,39 @@ class Services:
 def build(settings: Settings, process: str = "web") -> Services:
     """Everything for one process. process: its name in traces. Raises SettingsError, and what opening the data folder
     raises (Unavailable, NewerData, WrongKeys), with messages for a person."""
-    if settings.backend == "sqlite":
-        return _on_sqlite(settings, process)
-    raise SettingsError([f"SIGNALBOX_BACKEND={settings.backend} cannot be served by this version; use sqlite"])
-
-
-def _on_sqlite(settings: Settings, process: str) -> Services:
+    from app import backends
     from app.adapters.clock import SystemClock
-    from app.adapters.keys import load_keys
-    from app.adapters.sqlite_bus import SqliteBus
-    from app.adapters.sqlite_columns import SqliteColumns
-    from app.adapters.sqlite_inbox import SqliteInbox
-    from app.adapters.sqlite_store import SqliteStore
-    from app.adapters.sqlite_vault import SqliteSecrets, SqliteVault
     from app.adapters.stripe_verifier import StripeVerifier
-    from app.audit import entry
     from app.rulesets import RuleSets
     from rules.matcher import choose_matcher
 
     clock = SystemClock()
-    keys = load_keys(settings.data / "keys.json")
-    store = SqliteStore(settings.data / "store.db")
-    columns = SqliteColumns(settings.data / "columns.db", settings.data / "store.db")
-    bus = SqliteBus(settings.data, clock.now)
-    inbox = SqliteInbox(settings.data)
-    secrets = SqliteSecrets(settings.data, keys)
-
-    def looked(tenant: str, token: str, actor: str, reason: str) -> None:
-        store.commit(tenant, None, [entry(clock.now(), actor, "looked at", token, why=reason)])
-
-    vault = SqliteVault(settings.data, keys, bus, looked)
+    if settings.backend == "google":
+        backend = backends.on_google(settings, clock, process)
+    elif settings.backend == "sqlite":
+        backend = backends.on_sqlite(settings, clock)
+    else:
+        raise SettingsError([f"SIGNALBOX_BACKEND={settings.backend} is for tests; use sqlite or google"])
     tracer, stop_tracing = _tracer(settings, process)
     rulesets = RuleSets(choose_matcher(settings.matcher))
+    columns, close_columns = _columns(settings)
     return Services(
         settings=settings,
         clock=clock,
-        store=store,
-        bus=bus,
-        inbox=inbox,
-        vault=vault,
-        secrets=secrets,
-        verifier=StripeVerifier(webhook_secrets(settings, secrets)),
+        store=backend.store,
+        bus=backend.bus,
+        inbox=backend.inbox,
+        vault=backend.vault,
+        secrets=backend.secrets,
+        verifier=StripeVerifier(webhook_secrets(settings, backend.secrets)),
         tracer=tracer,
-        connectors=every_action(settings, secrets, vault, store, rulesets),
+        connectors=every_action(settings, backend.secrets, backend.vault, backend.store, rulesets),
         catalogue=catalogue(),
         rulesets=rulesets,
+        closers=(close_columns, *backend.closers, rulesets.close, stop_tracing),
         columns=columns,
-        closers=(columns.close, bus.close, inbox.close, vault.close, secrets.close, store.close, rulesets.close, stop_tracing),
         guard=guard_of(settings),
+        wait=backend.wait,
     )
 
 
@@ -110,9 +96,12 @@ def catalogue() -> Catalogue:
     return Catalogue.load()
 
 
-def connectors(settings: Settings, secrets: Secrets, vault: Vault) -> Mapping[str, ActionExecutor]:
-    """Every action this installation offers, by name."""
+def connectors(
+    settings: Settings, secrets: Secrets, vault: Vault, store: Store | None = None
+) -> Mapping[str, ActionExecutor]:
+    """Every action that reaches the outside, by name. store: where it is kept who gets no e-mail."""
     from app.connectors import actions
+    from app.suppressions import StoredSuppressions
 
     return actions(
         settings.stripe_api_key,
@@ -121,6 +110,7 @@ def connectors(settings: Settings, secrets: Secrets, vault: Vault) -> Mapping[st
         vault,
         development=settings.development,
         public_url=settings.public_url,
+        suppressions=StoredSuppressions(store) if store else None,
     )
 
 
@@ -131,7 +121,7 @@ def every_action(
     from app.own_runs import own_actions
 
     ours = {action.name: action for action in own_actions(store, rulesets)}
-    return {**connectors(settings, secrets, vault), **ours}
+    return {**connectors(settings, secrets, vault, store), **ours}
 
 
 def guard_of(settings: Settings) -> Guard:
@@ -152,7 +142,7 @@ def lab_of(services: Services) -> Lab:
 
 def job_types(services: Services, wait: Callable[[float], object] = time.sleep) -> Mapping[str, jobs.Run]:
     """How each type of job takes a step. wait: sleeps so many seconds, where a job has to."""
-    from app import backtest_job, declared, history, sample
+    from app import backtest_job, dead_letters, declared, history, sample
     from app.adapters.stripe_events import StripeEvents
 
     s, settings = services, services.settings
@@ -163,7 +153,24 @@ def job_types(services: Services, wait: Callable[[float], object] = time.sleep) 
         s.store, s.secrets, s.vault, s.catalogue, s.connectors, address, partial(local_secret, s.secrets), s.clock, wait
     )
     backtest = backtest_job.job(s.store, s.columns)
-    return {"import": fetch, "gap": fetch, "sample": play, "backtest": backtest, declared.JOB: declared.job(s.store)}
+    return {
+        "import": fetch,
+        "gap": fetch,
+        "sample": play,
+        "backtest": backtest,
+        declared.JOB: declared.job(s.store),
+        dead_letters.JOB: dead_letters.job(s.store, s.inbox),
+    }
+
+
+def _columns(settings: Settings) -> tuple[Columns | None, Callable[[], None]]:
+    """Beside the SQLite store; elsewhere backtests read whole documents."""
+    if settings.backend != "sqlite":
+        return None, lambda: None
+    from app.adapters.sqlite_columns import SqliteColumns
+
+    columns = SqliteColumns(settings.data / "columns.db", settings.data / "store.db")
+    return columns, columns.close
 
 
 def _tracer(settings: Settings, process: str) -> tuple[Tracer, Callable[[], None]]:

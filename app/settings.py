@@ -40,6 +40,9 @@ class Settings:
     stripe_webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
     stripe_api_base: str = "https://api.stripe.com"
     google_project: str = ""
+    firestore_emulator: str = ""  # host:port
+    pubsub_emulator: str = ""
+    kms_key: str = ""  # full name of the Cloud KMS key that wraps the vault's keys
     otlp_endpoint: str = ""
     admin_token: str = field(default="", repr=False)
     sample: bool = False
@@ -70,6 +73,9 @@ class Settings:
             stripe_webhook_secrets=read.several("STRIPE_WEBHOOK_SECRET"),
             stripe_api_base=read.url("STRIPE_API_BASE", "https://api.stripe.com"),
             google_project=read.text("GOOGLE_CLOUD_PROJECT"),
+            firestore_emulator=read.text("FIRESTORE_EMULATOR_HOST"),
+            pubsub_emulator=read.text("PUBSUB_EMULATOR_HOST"),
+            kms_key=read.text("SIGNALBOX_KMS_KEY"),
             otlp_endpoint=read.url("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
             admin_token=read.text("SIGNALBOX_ADMIN_TOKEN"),
             sample=read.flag("SAMPLE"),
@@ -130,9 +136,7 @@ class _Reader:
 
 
 def _contradictions(settings: Settings) -> list[str]:
-    problems = []
-    if settings.backend == "google" and not settings.google_project:
-        problems.append("SIGNALBOX_BACKEND=google needs GOOGLE_CLOUD_PROJECT")
+    problems = [] if settings.backend != "google" else _google_problems(settings)
     if settings.environment == "production" and not settings.admin_token:
         problems.append("SIGNALBOX_ENV=production needs SIGNALBOX_ADMIN_TOKEN, the first administrator's token")
     if settings.traces == "otlp" and not settings.otlp_endpoint:
@@ -143,6 +147,18 @@ def _contradictions(settings: Settings) -> list[str]:
         problems.append(f"SIGNALBOX_ADMIN_TOKEN can be guessed: give it at least {SHORTEST_TOKEN} random characters")
     if settings.environment == "production" and settings.sample:
         problems.append("SAMPLE=1 plays a made-up business and is for SIGNALBOX_ENV=development only")
-    if settings.sample and settings.backend == "google":
-        problems.append("SAMPLE=1 needs SIGNALBOX_BACKEND=sqlite")
+    return problems
+
+
+def _google_problems(settings: Settings) -> list[str]:
+    problems = []
+    emulators = (settings.firestore_emulator, settings.pubsub_emulator)
+    if not settings.google_project and not settings.development:
+        problems.append("SIGNALBOX_BACKEND=google needs GOOGLE_CLOUD_PROJECT")
+    if any(emulators) != all(emulators):
+        problems.append("set FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST both, or neither")
+    if any(emulators) and not settings.development:
+        problems.append("the emulators keep nothing safe: they are for SIGNALBOX_ENV=development only")
+    if settings.google_project and not any(emulators) and not settings.kms_key:
+        problems.append("SIGNALBOX_BACKEND=google needs SIGNALBOX_KMS_KEY, the key that wraps the vault's keys")
     return problems

@@ -9,6 +9,13 @@ import pytest
 from app.settings import Settings, SettingsError
 from tests.builders import ADMIN_TOKEN as TOKEN
 
+PRODUCTION = {"SIGNALBOX_ENV": "production", "SIGNALBOX_ADMIN_TOKEN": TOKEN}
+EMULATORS = {
+    "GOOGLE_CLOUD_PROJECT": "p",
+    "FIRESTORE_EMULATOR_HOST": "127.0.0.1:1",
+    "PUBSUB_EMULATOR_HOST": "127.0.0.1:2",
+}
+
 
 def test_an_empty_environment_is_a_laptop() -> None:
     settings = Settings.from_env({})
@@ -59,7 +66,10 @@ def test_a_port_is_a_plain_number(port: str) -> None:
 @pytest.mark.parametrize(
     ("environ", "said"),
     [
-        ({"SIGNALBOX_BACKEND": "google"}, "GOOGLE_CLOUD_PROJECT"),
+        ({**PRODUCTION, "SIGNALBOX_BACKEND": "google"}, "GOOGLE_CLOUD_PROJECT"),
+        ({"SIGNALBOX_BACKEND": "google", "FIRESTORE_EMULATOR_HOST": "127.0.0.1:1"}, "both, or neither"),
+        ({"SIGNALBOX_BACKEND": "google", "GOOGLE_CLOUD_PROJECT": "p"}, "SIGNALBOX_KMS_KEY"),
+        ({**PRODUCTION, "SIGNALBOX_BACKEND": "google", **EMULATORS}, "keep nothing safe"),
         ({"SIGNALBOX_ENV": "production"}, "SIGNALBOX_ADMIN_TOKEN"),
         ({"SIGNALBOX_ENV": "production", "SIGNALBOX_ADMIN_TOKEN": "letmein"}, "can be guessed"),
         ({"SIGNALBOX_TRACES": "otlp"}, "OTEL_EXPORTER_OTLP_ENDPOINT"),

@@ -1,0 +1,113 @@
+"""Where an installation keeps things: store, bus and inbox, vault and secrets, all of one technology."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from app.audit import entry
+from app.settings import Settings, SettingsError
+from rules.ports import Bus, Clock, Inbox, Secrets, Store, Vault
+
+WRAPPING_KEY = "wrapping-key.json"  # in the data folder; plays Cloud KMS where the emulators play Google
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """closers: what is to be let go of, in this order. wait: waits for a message so many seconds, where the inbox can
+    tell; None: the data folder's bell does."""
+
+    store: Store
+    bus: Bus
+    inbox: Inbox
+    vault: Vault
+    secrets: Secrets
+    closers: tuple[Callable[[], None], ...]
+    wait: Callable[[float], object] | None = None
+
+
+def on_sqlite(settings: Settings, clock: Clock) -> Backend:
+    """In the data folder. Raises what opening it raises: Unavailable, NewerData, WrongKeys."""
+    from app.adapters.keys import load_keys
+    from app.adapters.sqlite_bus import SqliteBus
+    from app.adapters.sqlite_inbox import SqliteInbox
+    from app.adapters.sqlite_store import SqliteStore
+    from app.adapters.sqlite_vault import SqliteSecrets, SqliteVault
+
+    keys = load_keys(settings.data / "keys.json")
+    store = SqliteStore(settings.data / "store.db")
+    bus = SqliteBus(settings.data, clock.now)
+    inbox = SqliteInbox(settings.data)
+    secrets = SqliteSecrets(settings.data, keys)
+    vault = SqliteVault(settings.data, keys, bus, _looked(store, clock))
+    return Backend(store, bus, inbox, vault, secrets, (bus.close, inbox.close, vault.close, secrets.close, store.close))
+
+
+def on_google(settings: Settings, clock: Clock, process: str) -> Backend:
+    """On Firestore and Pub/Sub: the project's, or the emulators where their hosts are set. process: a worker reads by
+    an open stream, the others by pulling when they must. Raises Unavailable, WrongKeys."""
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import firestore
+
+    from app.adapters import pubsub_topics
+    from app.adapters.firestore import FirestoreStore
+    from app.adapters.firestore_vault import FirestoreVault, load_keyring
+    from app.adapters.pubsub import PubSubBus, PubSubInbox
+    from app.adapters.pubsub_stream import StreamInbox
+
+    project = settings.google_project
+    if not project:
+        raise SettingsError(["GOOGLE_CLOUD_PROJECT is not set; `python main.py serve` runs Google's emulators itself"])
+    credentials = AnonymousCredentials() if settings.firestore_emulator else None
+    client = firestore.Client(project=project, credentials=credentials)
+    publisher, subscriber = pubsub_topics.clients()
+    names = pubsub_topics.names(project)
+    if settings.pubsub_emulator:
+        pubsub_topics.create(publisher, subscriber, names)
+    streams = process == "worker" and not settings.pubsub_emulator  # the emulator outlives no stream's end
+    inbox: Any = (StreamInbox if streams else PubSubInbox)(subscriber, publisher, names)
+    keys = load_keyring(client, _wrapper(settings))
+    store = FirestoreStore(client)
+    return Backend(
+        store=store,
+        bus=PubSubBus(publisher, names.topic),
+        inbox=inbox,
+        vault=FirestoreVault(client, keys, _looked(store, clock)),
+        secrets=_secrets(settings, client, keys),
+        closers=(*((inbox.close,) if streams else ()), publisher.stop, subscriber.close, client.close),
+        wait=inbox.wait if streams else _no_wait,
+    )
+
+
+def _no_wait(seconds: float) -> None:
+    """A pull has waited for a message already."""
+
+
+def _looked(store: Store, clock: Clock) -> Callable[[str, str, str, str], None]:
+    def looked(tenant: str, token: str, actor: str, reason: str) -> None:
+        store.commit(tenant, None, [entry(clock.now(), actor, "looked at", token, why=reason)])
+
+    return looked
+
+
+def _wrapper(settings: Settings) -> Any:
+    from app.adapters.kms import FileWrapper, KmsWrapper
+
+    if not settings.kms_key:
+        return FileWrapper(settings.data / WRAPPING_KEY)
+    from google.cloud import kms
+
+    return KmsWrapper(kms.KeyManagementServiceClient(), settings.kms_key)
+
+
+def _secrets(settings: Settings, client: Any, keys: Any) -> Secrets:
+    if settings.firestore_emulator:
+        from app.adapters.firestore_vault import FirestoreSecrets
+
+        return FirestoreSecrets(client, keys)
+    from google.cloud import secretmanager
+
+    from app.adapters.secret_manager import SecretManager
+
+    return SecretManager(secretmanager.SecretManagerServiceClient(), settings.google_project)
