@@ -20,11 +20,12 @@ from rules.judging import failed
 from rules.model import RuleVersion
 from rules.nearest import nearest, nearness, stretch_end
 from rules.ruleset import subject_of
-from rules.run import OPEN, Run
+from rules.run import OPEN, QUEUED, Run
 from rules.steps import run_key, subjects_of
 from rules.tree import tree
 from rules.window import Found, span_of, takes_part
 from rules.words import event_text, moment
+from rules.workflow import acted
 
 JSON = Mapping[str, Any]
 # every gate that may be the first closed one, in the order in which they are asked, with what it asks
@@ -37,13 +38,13 @@ GATES: Final[Mapping[str, str]] = {
     "condition": "Was every condition true?",
     "window": "Was the window full?",
     "waiting": "Is the deadline over?",
-    "paused": "Was it not paused?",
     "live_from": "Was the rule live then?",
     "import": "Was it news, not history?",
     "stopped": "Had nothing stopped it?",
     "re-entry": "Was it not too soon again?",
     "never_for": "Was the subject on no list?",
     "holdout": "Was it not held out?",
+    "paused": "Was it not paused?",
     "crowded": "Did the event start few enough runs?",
     "contradicted": "Did no late event take it back?",
     "limit": "Was there room under the limit?",
@@ -179,7 +180,8 @@ def _fires(case: Case, key: str, trigger: Event) -> bool:
 def first_gate(case: Case, key: str, trigger: Event) -> tuple[str | None, str]:
     """The first gate that is closed for this trigger, with the sentence that says so; None when it fires."""
     rule, when = case.rule, case.rule.when
-    if when.ignore_own and trigger.causation:
+    heeded = {*when.start_again_after, *(when.and_not.types if when.and_not else ())}  # our own too
+    if when.ignore_own and trigger.causation and trigger.type not in heeded:
         return "own", f"{trigger.id} was caused by our own action {trigger.causation}, so it does not count."
     second = bool(when.then and trigger.type in when.then.types)
     if trigger.type in when.types and not second and not case.passes(trigger):
@@ -225,8 +227,9 @@ def _undecided(case: Case, trigger: Event) -> tuple[str, str] | None:
 def _started_nothing(case: Case, key: str, found: Found) -> tuple[str, str] | None:
     """The gate that kept a match from becoming a run, in the order in which decide asks them."""
     version, rule, trigger = case.version, case.rule, found.trigger
-    if version.mode == "paused":
-        return "paused", "The rule is paused: the match is recorded, and no run started."
+    paused = "paused", "The rule is paused: the match is recorded, and no run started."
+    if version.mode == "paused" and (version.paused_from == "watch" or rule.when.and_not):
+        return paused
     if iso(trigger.recorded) < version.live_from:
         since = moment(instant(version.live_from))
         heard = moment(trigger.recorded)
@@ -238,6 +241,7 @@ def _started_nothing(case: Case, key: str, found: Found) -> tuple[str, str] | No
         or _again(case, key, found)
         or gates.suppressed(rule, trigger, case.memory())
         or gates.held_out(rule, key)
+        or (paused if version.mode == "paused" else None)
     )
 
 
@@ -266,11 +270,19 @@ def _again(case: Case, key: str, found: Found) -> tuple[str, str] | None:
     rule, watching = case.rule, case.version.mode == "watch"
     until = iso(_heard(found))
     mine = [run for run in case.runs if run.key == key and (run.mode == "watch") == watching]
-    before = [run for run in mine if _began(case, run) <= until]
+    before = [run for run in mine if _began(case, run) <= until and not _forgotten(case, run, until)]
     for run in before if not rule.again.while_open else ():
         if run.state in OPEN or run.updated_at > until:
             return "re-entry", f"Run {run.id} of this rule was still open."
     return gates.too_soon(rule, found.trigger.created, sorted((run.triggered, run.id) for run in before))
+
+
+def _forgotten(case: Case, run: Run, until: str) -> bool:
+    """Whether a late event had taken the run's match back by then, so that the rule had never run."""
+    if not run.contradicted_by or run.state != "stopped" or acted(run):
+        return False
+    late = case.event(run.contradicted_by)
+    return (iso(late.recorded) if late else run.updated_at) < until
 
 
 def _began(case: Case, run: Run) -> str:
@@ -283,6 +295,8 @@ def _began(case: Case, run: Run) -> str:
 def _after(run: Run) -> tuple[str | None, str]:
     """What kept a run from doing anything, or the sentence that tells of it."""
     why = run.story[0]["text"].split(" Run started")[0] if run.story else "It matched."
+    if run.state == "parked" and run.reason.startswith(QUEUED):
+        return "paused", f"{why} The rule was paused: its run stands in line until somebody resumes the rule."
     if run.state == "parked":
         return "limit", f"{why} Its run is parked, because {_reason(run).removeprefix('parked: ')}."
     if run.state in ("stopped", "cancelled") and not _did(run):

@@ -176,7 +176,7 @@ def _lower(case: Case, ledger: Ledger, trigger: Event) -> Iterator[Edit]:
     if when.aggregate and (value := _bound(when.aggregate.operator, number)) is not None:
         other = replace(rule, when=replace(when, aggregate=replace(when.aggregate, value=value)))
         shown = trace.bound_text(when.aggregate, value, ledger.at(trigger))
-        said = f"With {when.aggregate.operator} {shown} it would have fired."
+        said = f"With {trace.bound_word(when.aggregate.operator)} {shown} it would have fired."
         yield Edit(1, "when.aggregate.value", value, other, said)
 
 

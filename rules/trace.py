@@ -31,6 +31,14 @@ from rules.words import amount, event_text, number_text, roughly, span_text
 
 JSON = Mapping[str, Any]
 Entry = dict[str, Any]
+_BOUNDS = {
+    "greater or equal to": "at least",
+    "greater than": "more than",
+    "less or equal to": "at most",
+    "less than": "less than",
+    "equal to": "exactly",
+    "not equal to": "other than",
+}
 _SHOWN = 50  # counted events that a stored trace names
 
 
@@ -92,9 +100,14 @@ def needed(rule: Rule, found: Found | None = None) -> str:
     bounds = bound(rule)
     if bounds is None:
         return "each time"
-    word = "at least" if bounds.operator == "greater or equal to" else bounds.operator
+    word = bound_word(bounds.operator)
     value = bound_text(rule.when.aggregate, bounds.value, found) if rule.when.aggregate else str(bounds.value)
     return f"{word} {value}{_within(rule.when)}"
+
+
+def bound_word(operator: str) -> str:
+    """An operator before its number: `at least 5`, `more than 5`."""
+    return _BOUNDS.get(operator, operator)
 
 
 def bound_text(aggregate: Aggregate, number: Number, found: Found | None) -> str:
