@@ -160,7 +160,7 @@ def test_a_window_that_is_not_full_reads_no_facts() -> None:
 
 def test_a_late_event_that_completes_a_window_is_judged_with_the_facts_of_the_trigger() -> None:
     here = world(RICH, TWICE)
-    here.deliver(paying(9000, 0), failed("g", 30), paying(100, 40), failed("f", 10))
+    here.deliver(paying(100, 0), paying(9000, 20), failed("g", 30), paying(100, 40), failed("f", 10))
     assert [run.trigger for run in here.runs()] == ["g"]
 
 
