@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from app.browse.audit import audit
 from app.browse.customers import customer, customers
+from app.browse.dead_letters import causes, dead_letters
 from app.browse.decision import shown_at
-from app.browse.deliveries import command, commands, connections, dead_letters
+from app.browse.deliveries import command, commands, connections
 from app.browse.events import event, events
 from app.browse.find import find
 from app.browse.journey import journey, journeys
@@ -17,6 +18,7 @@ from app.browse.runs import rule_names, run, runs
 
 __all__ = [
     "audit",
+    "causes",
     "command",
     "commands",
     "connections",

@@ -1,4 +1,4 @@
-"""What is sent to the outside: every action with its tries, the connections they go through, and what gave up."""
+"""What is sent to the outside: every action with its tries, and the connections they go through."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import datetime
 
 from app.browse.rows import JSON, Row, command_row, listing
 from rules.event import instant, iso
-from rules.ports import DeadDelivery, Inbox, Store, Where
+from rules.ports import Store, Where
 
 STATES = ("due", "done", "person", "dead", "cancelled")
 CONNECTIONS = 100  # connections that one page shows
@@ -60,31 +60,6 @@ def connections(store: Store, tenant: str) -> list[Row]:
     """Every connection with its state; their secrets are elsewhere and never shown."""
     found = store.find(tenant, "connection", order="created_at", limit=CONNECTIONS)
     return [dict(document.body) for document in found.items]
-
-
-def dead_letters(store: Store, inbox: Inbox, tenant: str, *, after: str | None = None, limit: int = 50) -> Row:
-    """What gave up on both sides: deliveries of events that could not be handled, and actions that were refused."""
-    sent = store.find(tenant, "command", [("state", "==", "dead")], order="-created_at", after=after, limit=limit)
-    received = [] if after else [_received(dead) for dead in inbox.dead() if dead.tenant == tenant]
-    return {"items": received + [_sent(document.body) for document in sent.items], "next": sent.next}
-
-
-def _received(dead: DeadDelivery) -> Row:
-    return {
-        "kind": "event",
-        "id": dead.id,
-        "event_id": dead.event_id,
-        "type": dead.event_type,
-        "reason": dead.reason,
-        "tries": dead.attempts,
-        "at": iso(dead.at),
-    }
-
-
-def _sent(body: JSON) -> Row:
-    row = command_row(body)
-    last = row["last"] or {}
-    return {"kind": "command", **row, "reason": last.get("message") or "", "at": last.get("at") or row["created_at"]}
 
 
 def day_start(now: datetime) -> str:

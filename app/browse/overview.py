@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from app.browse.deliveries import connections, day_start, dead_letters
+from app.browse.dead_letters import dead_letters
+from app.browse.deliveries import connections, day_start
 from app.browse.rows import JSON, Row, command_row, run_row
 from app.browse.runs import version_of
 from app.browse.steps import verbs
+from app.cases import case_id, case_of, is_overdue
 from rules.event import iso
 from rules.ports import Document, Inbox, Store, Where
 
@@ -121,8 +123,11 @@ def _since(since: str) -> list[Where]:
 
 
 # ---- what needs a person --------------------------------------------------------------------------------------------
-def needs_you(store: Store, inbox: Inbox, tenant: str, now: datetime) -> Row:
-    """Everything that waits for a decision, in groups: the total of each, and the newest ones with what can be done."""
+def needs_you(
+    store: Store, inbox: Inbox, tenant: str, now: datetime, owner: str | None = None, overdue: bool = False
+) -> Row:
+    """Everything that waits for a decision, in groups: the total of each, and the newest ones with what can be done
+    and whose they are. owner: only what is theirs; "" for what is nobody's. overdue: only what is past its time."""
     groups = [
         _runs(store, tenant, "parked", "Held back by a limit"),
         _runs(store, tenant, "needs_person", "Asking for a person"),
@@ -130,8 +135,35 @@ def needs_you(store: Store, inbox: Inbox, tenant: str, now: datetime) -> Row:
         _given_up(store, inbox, tenant),
         _failing(store, tenant),
     ]
-    shown = [group for group in _without_doubles(groups) if group["count"]]
+    told = [_with_cases(store, tenant, group, now) for group in _without_doubles(groups)]
+    if owner is not None or overdue:
+        told = [_only(group, owner, overdue) for group in told]
+    shown = [group for group in told if group["count"]]
     return {"at": iso(now), "count": sum(group["count"] for group in shown), "groups": shown}
+
+
+_ABOUT = {"parked": "run", "needs_person": "run", "person": "command", "failing": "connection", "looping": "rule"}
+
+
+def _with_cases(store: Store, tenant: str, group: Row, now: datetime) -> Row:
+    """Each thing with the name of its case (`run:run_1`) and, where somebody has made one, the case."""
+    items = []
+    for item in group["items"]:
+        about = case_id(
+            _ABOUT.get(group["kind"], item.get("kind", "")), item.get("event_id") or item.get("id") or item["name"]
+        )
+        case = case_of(store, tenant, about)
+        items.append({**item, "about": about, "case": case, "overdue": is_overdue(case, now)})
+    return {**group, "items": items}
+
+
+def _only(group: Row, owner: str | None, overdue: bool) -> Row:
+    items = [
+        item
+        for item in group["items"]
+        if (owner is None or (item["case"] or {}).get("owner", "") == owner) and (item["overdue"] or not overdue)
+    ]
+    return {**group, "items": items, "count": len(items)}
 
 
 def waiting(store: Store, inbox: Inbox, tenant: str) -> int:

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import orjson
 from flask import Blueprint, Response, g, request
 
-from app.web import api_inquire, api_log, api_rules, api_subjects, api_work, pages
+from app.web import api_examples, api_inquire, api_log, api_needs, api_rules, api_subjects, api_work, pages
 from app.web.access import token_matches
 from app.web.openapi import (
     JSON_TYPE,
@@ -33,9 +33,11 @@ def openapi(call: Call) -> Answer:
 
 OPERATIONS: tuple[Operation, ...] = (
     *api_rules.OPERATIONS,
+    *api_examples.OPERATIONS,
     *api_inquire.OPERATIONS,
     *api_log.OPERATIONS,
     *api_work.OPERATIONS,
+    *api_needs.OPERATIONS,
     *api_subjects.OPERATIONS,
     Operation(
         "GET",

@@ -1,4 +1,4 @@
-"""API calls that work: verbs on runs, dead letters, switches, connections, and loading events."""
+"""API calls that work: verbs on runs, switches, connections, and loading events."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from app import author, browse, history, operate
 from app.connections import TLS, TYPES
-from app.web.api_log import PAGED, RUN
+from app.web.api_log import RUN
 from app.web.api_rules import NOTE, note
 from app.web.openapi import (
     NUMBER,
@@ -67,28 +67,6 @@ NEW_CONNECTION = closed(
     at_once={"type": ["integer", "null"], "description": "At most so many at the same time."},
     in_order={"type": "boolean", "description": "One after the other for each customer."},
 )
-DEAD_LETTER = define(
-    "DeadLetter",
-    record(
-        ("kind", "id", "reason", "at"),
-        "What gave up.",
-        kind=text(enum=["event", "command"]),
-        id=text(),
-        reason=text(),
-        tries=NUMBER,
-        at=TIME,
-    ),
-)
-REPLAYED = define(
-    "Replayed",
-    record(
-        ("events", "actions", "refused"),
-        "How many are tried again.",
-        events=NUMBER,
-        actions=NUMBER,
-        refused={"type": "array", "items": record(("id", "why"), id=text(), why=text())},
-    ),
-)
 SWITCHES = define(
     "Switches",
     record(
@@ -98,13 +76,6 @@ SWITCHES = define(
         rules={"type": "array", "items": text()},
         connections={"type": "array", "items": text()},
     ),
-)
-REPLAY = closed(
-    (),
-    "Without ids, all that gave up.",
-    ids={"type": "array", "items": text(maxLength=300), "maxItems": 1000},
-    only=text(enum=["events", "actions"]),
-    **WHY,
 )
 LOADED = define(
     "Loaded",
@@ -130,18 +101,6 @@ def operated(verb: str) -> Callable[[Call], Answer]:
         return Answer(browse.run(store, call.tenant, id))
 
     return handler
-
-
-# ---- dead letters ---------------------------------------------------------------------------------------------------
-def list_dead_letters(call: Call) -> Answer:
-    s, q = call.services, call.query
-    return Answer(browse.dead_letters(s.store, s.inbox, call.tenant, after=q["after"], limit=q["limit"]))
-
-
-def replay(call: Call) -> Answer:
-    s, body = call.services, call.body
-    ids, only = body.get("ids"), body.get("only")
-    return Answer(operate.replay(s.store, s.inbox, call.tenant, ids, call.actor, note(call), call.now, only))
 
 
 # ---- switches -------------------------------------------------------------------------------------------------------
@@ -225,28 +184,6 @@ OPERATIONS = (
     verb("decline", "Answer its approval with no"),
     verb("release", "Let a parked run go past its limit"),
     verb("discard", "End a parked run"),
-    Operation(
-        "GET",
-        "/dead-letters",
-        "listDeadLetters",
-        "What gave up: events that could not be handled, actions that were refused",
-        "runs",
-        list_dead_letters,
-        (200, "A page of dead letters.", listed(DEAD_LETTER)),
-        parameters=PAGED,
-    ),
-    Operation(
-        "POST",
-        "/dead-letters/replay",
-        "replay",
-        "Try again what gave up",
-        "runs",
-        replay,
-        (200, "How many are tried again.", REPLAYED),
-        body=REPLAY,
-        body_required=False,
-        errors=(409,),
-    ),
     Operation(
         "GET",
         "/switches",

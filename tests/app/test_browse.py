@@ -339,7 +339,7 @@ def test_an_event_that_waits_for_minutes_and_a_dead_letter_are_told_as_ill_healt
     assert [part["state"] for part in health[:2]] == ["good", "bad"]
     (group,) = browse.needs_you(store, bus, TENANT, LATER)["groups"]
     assert (group["kind"], group["items"][0]["reason"]) == ("dead", "unreadable")
-    assert browse.dead_letters(store, bus, TENANT)["items"] == group["items"]
+    assert [one["id"] for one in browse.dead_letters(store, bus, TENANT)["items"]] == [group["items"][0]["id"]]
 
 
 def test_an_action_that_is_due_for_long_asks_whether_the_worker_runs(store: MemoryStore, bus: MemoryBus) -> None:
