@@ -1,7 +1,8 @@
 """Caps: how often the actions of all rules may reach one customer. Pure; app.capped keeps the count.
 
 A cap `{tag, at_most, per}` speaks of a rule's own actions that carry the tag: those that go by that name
-(rules.channels: `email`, `crm`, `stripe.change_plan`), or all of them when it is one of the rule's `tags`. What counts
+(rules.channels: `email`, `crm`, `stripe.change_plan`), or all of them when it is one of the rule's `tags`. An e-mail of
+a rule that says no cap for e-mail has the usual one: a customer gets one a day, over all rules. What counts
 against it is every action with the tag that reached for the same customer within `per`, of whatever rule; an action
 whose first try failed counts from its latest try, because its receiver may have had it.
 
@@ -24,6 +25,8 @@ from rules.model import Cap, Rule
 from rules.words import moment, span_text
 
 JSON = Mapping[str, Any]
+MAIL = "mail.send"
+USUAL = Cap("email", 1, 86400)  # for e-mail of ours, where its rule says no cap that speaks of it
 _KEPT = 500  # entries of one customer; beyond, the oldest is forgotten
 
 
@@ -53,11 +56,17 @@ def tags_of(rule: Rule, action: str) -> frozenset[str]:
     return channels_of(action) | set(rule.tags)
 
 
+def caps_of(rule: Rule, action: str) -> tuple[Cap, ...]:
+    """The caps that the action is held to: its rule's, and the usual one for e-mail where its rule says none."""
+    told = any(cap.tag in channels_of(action) for cap in rule.caps)
+    return rule.caps if told or action != MAIL else (*rule.caps, USUAL)
+
+
 def spans(rules: Iterable[Rule]) -> dict[str, int]:
     """The tags that some cap counts, each with the longest span that looks back at it, in seconds."""
     found: dict[str, int] = {}
     for rule in rules:
-        for cap in rule.caps:
+        for cap in (*rule.caps, USUAL):
             found[cap.tag] = max(cap.per, found.get(cap.tag, 0))
     return found
 
@@ -66,7 +75,9 @@ def room(rule: Rule, action: str, command: str, used: Sequence[JSON], now: datet
     """The cap that is full for longest, of those of the rule that speak of this action; None when there is room."""
     tags = tags_of(rule, action)
     full = [
-        Room(cap, at) for cap in rule.caps if cap.tag in tags and (at := _free_at(cap, command, used, now)) is not None
+        Room(cap, at)
+        for cap in caps_of(rule, action)
+        if cap.tag in tags and (at := _free_at(cap, command, used, now)) is not None
     ]
     return max(full, key=lambda one: one.at, default=None)
 

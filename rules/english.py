@@ -13,6 +13,7 @@ from difflib import SequenceMatcher
 from typing import Any, Final
 
 from rules import paths
+from rules.caps import MAIL, USUAL, caps_of
 from rules.catalogue import Catalogue
 from rules.model import (
     TRUE,
@@ -28,6 +29,7 @@ from rules.model import (
     Wait,
 )
 from rules.reading import is_time
+from rules.texts import walk
 from rules.words import Words, amount, counted, listed, moment, only_currency, plain_value, quoted, span_text
 
 __all__ = ["amount", "diff", "moment", "read_back", "sentences", "span_text"]
@@ -344,6 +346,9 @@ class _Speaker:
         for cap in self.rule.caps:
             most = f"At most {counted(cap.at_most, 'action')} tagged {quoted(cap.tag)}"
             yield f"{most} per customer in {span_text(cap.per)}, over all rules."
+        mails = any(isinstance(step, Do) and step.action == MAIL for step in walk(self.rule.steps))
+        if mails and USUAL in caps_of(self.rule, MAIL) and USUAL not in self.rule.caps:
+            yield "A customer gets one e-mail a day, over all rules, as usual."
 
     def hours(self) -> Iterator[str]:
         hours = self.rule.hours

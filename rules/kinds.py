@@ -87,6 +87,7 @@ _ALL = (
     ),
     Kind("limit"),
     Kind("cap"),  # by customer: {"used": [{"command", "tags", "at"}]}; see rules.caps
+    Kind("suppression", fields=("at",), queries=(("at",),)),  # by the token of an address; see app.suppressions
     Kind("switch"),
     Kind("tenant", fields=("created_at",), queries=(("created_at",),)),
     Kind("notice", fields=("received_at", "correlation"), queries=(("received_at",), ("correlation", "received_at"))),

@@ -31,7 +31,7 @@ from app.connectors.access import Resume, Suspend
 from app.connectors.crm_webhook import CloseTask, MoveStage, Notify, OpenTask
 from app.connectors.delivery import Courier
 from app.connectors.hubspot import hubspot_actions
-from app.connectors.mail import SendMail
+from app.connectors.mail import SendMail, Suppressions
 from app.connectors.rest import Api
 from app.connectors.salesforce import salesforce_actions
 from app.connectors.slack import Post
@@ -48,6 +48,7 @@ def actions(
     development: bool = False,
     public_url: str = "",
     courier: Courier | None = None,
+    suppressions: Suppressions | None = None,
 ) -> Mapping[str, ActionExecutor]:
     """Every action by name. public_url: where this installation's pages are, for links in notices ("" = paths only)."""
     access = StripeAccess(stripe_api_key, stripe_api_base)
@@ -63,7 +64,7 @@ def actions(
         Resume(*webhook),
         *hubspot_actions(api),
         *salesforce_actions(api),
-        SendMail(courier, secrets, vault),
+        SendMail(courier, secrets, vault, suppressions, public_url.rstrip("/")),
         Post(courier, secrets, vault, public_url.rstrip("/")),
     )
     return {action.name: action for action in (*stripe_actions(access), *ours)}

@@ -1,7 +1,8 @@
 """`mail.send`: an e-mail to the customer through the operator's own mail server, as text and as HTML made of it.
 
 The address is a token everywhere in Signalbox; the vault reveals it for the moment of sending. Every try of a command
-has the same Message-ID and date, so that a mail server or reader that sees two copies can tell.
+has the same Message-ID and date, so that a mail server or reader that sees two copies can tell. Each e-mail carries a
+link to unsubscribe (RFC 8058); who has, and an address that does not exist, is written to no more.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as POLICY
 from email.utils import format_datetime
-from typing import Any
+from typing import Any, Protocol
 
+from app import unsubscribe
 from app.connections import ADDRESS
 from app.connectors.delivery import CONNECT, Courier, Forbidden, TimedReader, Undelivered, left
 from app.connectors.personal import TOKEN, connection_of, masked, revealed
@@ -33,7 +35,19 @@ from rules.texts import ADDRESSES
 TIMEOUT = 25.0  # seconds for the whole conversation, which is some ten round trips
 # RFC 4954 and RFC 3207: the server wants other credentials, or an encryption, than the connection has
 LOCKED = (530, 534, 535, 538, 523, 524)
+# RFC 3463: the mailbox or its domain does not exist, has moved, or is disabled; without such a code, RFC 5321's
+BOUNCED = re.compile(r"5\.(?:1\.[1236]|2\.1)\b")
+NO_MAILBOX = (550, 551, 553)
+LEAVE = "Get no more e-mail like this"
 LINK = re.compile(r"https?://[^\s<>\"]+[^\s<>\".,;:!?)]")
+
+
+class Suppressions(Protocol):
+    """Who gets no e-mail, by the token of the address."""
+
+    def has(self, tenant: str, token: str) -> bool: ...
+
+    def add(self, tenant: str, token: str, why: str, now: datetime) -> None: ...
 
 
 class _Refused(Exception):
@@ -47,10 +61,12 @@ def message_id(tenant: str, command: str, sender: str) -> str:
     return f"<{digest}@{sender.rpartition('@')[2]}>"
 
 
-def as_html(text: str) -> str:
-    """Plain text as HTML: paragraphs at empty lines, links that can be followed, nothing else."""
+def as_html(text: str, leave: str = "") -> str:
+    """Plain text as HTML: paragraphs at empty lines, links that can be followed, nothing else. leave: the address of
+    the page to unsubscribe."""
     paragraphs = [part.strip() for part in re.split(r"\n\s*\n", text.replace("\r\n", "\n")) if part.strip()]
     body = "".join(f"<p>{_linked(part)}</p>" for part in paragraphs)
+    body += f'<p><small><a href="{html.escape(leave)}">{LEAVE}</a></small></p>' if leave else ""
     return f'<!doctype html><html><head><meta charset="utf-8"></head><body>{body}</body></html>'
 
 
@@ -63,8 +79,8 @@ def _linked(text: str) -> str:
     return "".join([*parts, html.escape(text[at:])]).replace("\n", "<br>")
 
 
-def message(task: Body, sender: str, to: str, subject: str, text: str) -> EmailMessage:
-    """The whole e-mail."""
+def message(task: Body, sender: str, to: str, subject: str, text: str, leave: str = "") -> EmailMessage:
+    """The whole e-mail. leave: the address of the page to unsubscribe; "" where there is none."""
     made = EmailMessage(POLICY)
     made["From"] = Address(addr_spec=sender)
     made["To"] = Address(addr_spec=to)
@@ -72,8 +88,11 @@ def message(task: Body, sender: str, to: str, subject: str, text: str) -> EmailM
     made["Date"] = format_datetime(instant(task["created_at"]))
     made["Message-ID"] = message_id(task["tenant"], task["id"], sender)
     made["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answering machine answers it
-    made.set_content(text)
-    made.add_alternative(as_html(text), subtype="html")
+    if leave:
+        made["List-Unsubscribe"] = f"<{leave}>"
+        made["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    made.set_content(f"{text.rstrip()}\n\n{LEAVE}: {leave}\n" if leave else text)
+    made.add_alternative(as_html(text, leave), subtype="html")
     return made
 
 
@@ -126,6 +145,8 @@ class SendMail:
     courier: Courier
     secrets: Secrets
     vault: Vault
+    suppressions: Suppressions | None = None
+    public_url: str = ""
     name: str = "mail.send"
     title: str = "Send an e-mail to the customer"
     undo: str = "Cannot be undone: an e-mail that was sent stays sent."
@@ -146,10 +167,15 @@ class SendMail:
                 "To": params.get("to") or "{the customer's address}",
                 "Subject": params.get("subject", ""),
                 "Message-ID": "<(made from the run and the step)@(the sender's domain)>",
+                **({"List-Unsubscribe": f"<{self._example}>"} if self.public_url else {}),
             },
-            "body": {"text": params.get("text", ""), "html": as_html(str(params.get("text", "")))},
+            "body": {"text": params.get("text", ""), "html": as_html(str(params.get("text", "")), self._example)},
             "undo": self.undo,
         }
+
+    @property
+    def _example(self) -> str:
+        return f"{self.public_url}{unsubscribe.PATH}(the customer)" if self.public_url else ""
 
     def execute(self, task: Body, now: datetime) -> Outcome:
         connection = connection_of(task, "smtp")
@@ -162,9 +188,26 @@ class SendMail:
             return Outcome("branch", "The customer's address was erased; nothing was sent.", {"result": "erased"})
         if not ADDRESS.fullmatch(to):
             return Outcome("person", "The customer's e-mail address cannot be written to.")
+        known = token if TOKEN.fullmatch(token) else self._token(task, to)
+        if self.suppressions and self.suppressions.has(task["tenant"], known):
+            return Outcome("branch", "The customer gets no e-mail: see Settings.", {"result": "suppressed"})
         request = _kept_request(connection, task, token)
-        made = message(task, connection["from"], to, subject, text)
-        return self._sent(connection, made, to, request)
+        leave = unsubscribe.link(self.public_url, self.secrets, task["tenant"], known)
+        outcome = self._sent(connection, message(task, connection["from"], to, subject, text, leave), to, request)
+        return self._told(outcome, task, known, now)
+
+    def _token(self, task: Body, to: str) -> str:
+        """The token of an address that somebody typed; the same as the one that events have."""
+        subject = f"cus:{task['customer']}" if task["customer"] else f"run:{task['run_id']}"
+        return self.vault.tokenise(task["tenant"], subject, [to])[0]
+
+    def _told(self, outcome: Outcome, task: Body, token: str, now: datetime) -> Outcome:
+        """After a hard bounce nothing more is written to the address."""
+        if outcome.kind != "dead" or not outcome.data.get("bounced"):
+            return outcome
+        if self.suppressions:
+            self.suppressions.add(task["tenant"], token, f"bounced: {task['id']}", now)
+        return outcome
 
     def _clear(self, text: Any, task: Body) -> str:
         reason = f"e-mail {task['id']} over {task['connection']}"
@@ -178,7 +221,8 @@ class SendMail:
             return Outcome.retry(f"Not sent: {refused}.", request=request, pause_connection=True)
         except smtplib.SMTPRecipientsRefused as refused:
             code, text = next(iter(refused.recipients.values()))
-            return outcome_of(code, text, to, name, request)
+            outcome = outcome_of(code, text, to, name, request)
+            return replace(outcome, data={"bounced": True}) if _is_bounce(code, text) else outcome
         except smtplib.SMTPResponseException as answer:
             return outcome_of(answer.smtp_code, answer.smtp_error, to, name, request)
         except smtplib.SMTPNotSupportedError:
@@ -223,6 +267,13 @@ def outcome_of(code: int, text: bytes | str, to: str, connection: str, request: 
     if 500 <= code < 600:
         return Outcome.dead(f"{connection} refused the e-mail ({code}): {said}", **kept)
     return Outcome.retry(f"{connection} cannot take the e-mail now ({code}): {said}", **kept)
+
+
+def _is_bounce(code: int, text: bytes | str) -> bool:
+    """Whether a recipient was refused for good, and not our right to write to them."""
+    said = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+    enhanced = re.match(r"[245]\.\d{1,3}\.\d{1,3}\b", said.strip())
+    return bool(BOUNCED.match(said.strip())) if enhanced else code in NO_MAILBOX
 
 
 def _kept_request(connection: Body, task: Body, token: str) -> dict[str, Any]:

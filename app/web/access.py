@@ -29,6 +29,7 @@ OPEN = (  # (method or *, path, whole path or prefix): these check for themselve
     ("GET", "/readyz", "whole"),
     ("GET", "/api/v1/openapi.json", "whole"),
     ("GET", "/static/", "prefix"),
+    ("*", "/unsubscribe/", "prefix"),  # the link is signed
     ("GET", "/favicon.ico", "whole"),
     ("*", "/sign-in", "whole"),
     ("*", "/api/v1/", "prefix"),  # asks every caller for the bearer token itself (app.web.api)

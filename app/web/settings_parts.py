@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from app import author, operate, trial
+from app import author, operate, suppressions, trial
 from app.connections import PACE, TYPES
 from app.web.pages import actor, go, now, page, services, tenant
 from rules.event import iso
@@ -151,6 +151,41 @@ def _confirm_connection(name: str, verb: str, error: str | None = None, status: 
         means=means,
         action=f"/settings/connections/{name}/{verb}",
         back=f"/settings/connections/{name}",
+        error=error,
+    )
+
+
+# ---- who gets no e-mail ---------------------------------------------------------------------------------------------
+@blueprint.get("/settings/no-email")
+def no_email() -> Response:
+    count, latest = suppressions.suppressed(services().store, tenant())
+    return page("no_email.html", count=count, latest=latest)
+
+
+@blueprint.get("/settings/no-email/<token>/lift")
+def ask_lift(token: str) -> Response:
+    return _confirm_lift(token)
+
+
+@blueprint.post("/settings/no-email/<token>/lift")
+def lift(token: str) -> Response:
+    why = request.form.get("reason", "").strip()[:2000]
+    if not why:
+        return _confirm_lift(token, "Say who asked for it.", 422)
+    suppressions.lift(services().store, tenant(), token, why, actor(), now())
+    return go("/settings/no-email", "The address gets e-mail again.", "warn")
+
+
+def _confirm_lift(token: str, error: str | None = None, status: int = 200) -> Response:
+    return page(
+        "confirm.html",
+        status=status,
+        title=f"Send e-mail to {token} again?",
+        verb="Send again",
+        kind="danger",
+        means=["Only who asked for it may be written to again after having unsubscribed."],
+        action=f"/settings/no-email/{token}/lift",
+        back="/settings/no-email",
         error=error,
     )
 

@@ -78,7 +78,7 @@ def test_what_has_waited_a_whole_span_is_too_old() -> None:
 
 def test_what_no_cap_looks_back_at_is_forgotten() -> None:
     longest = spans([ONE_A_DAY, rule(caps=(Cap("crm", 3, 7 * DAY),))])
-    assert longest == {"crm": 7 * DAY}
+    assert longest == {"crm": 7 * DAY, "email": DAY}
     kept = counted(used(60, 6 * DAY, 7 * DAY), "run_x/tell", ["crm", "crm.notify"], longest, NOW)
     assert [entry["command"] for entry in kept] == ["run_0/tell", "run_1/tell", "run_x/tell"]
     assert kept[-1]["tags"] == ["crm"]
