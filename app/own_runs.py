@@ -25,6 +25,12 @@ CONFLICTS = 6
 PAGE = 100
 TAG = Field("tag", "Runs tagged", required=True, help="A tag of the other rules, such as dunning.")
 SAME = Field("same", "For the same", "choice", choices=("subscription", "customer"), default="subscription")
+WHOSE = Field(
+    "subject",
+    "Whose",
+    "template",
+    help="An id, or a fact such as {{ fact.charge.customer }} where the event names none. Empty: the event's.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +47,8 @@ class _Others:
     def found(self, task: Body) -> Iterator[Document]:
         same, tag = task["params"].get("same") or "subscription", task["params"]["tag"]
         prefix = PREFIX[same]
-        subject = task["subjects"].get(prefix)
-        customer = task["customer"]
+        subject = task["params"].get("subject") or task["subjects"].get(prefix)
+        customer = subject if same == "customer" else task["customer"]
         where: Where = ("customer", "==", customer) if customer else ("key", "==", f"{prefix}:{subject}")
         after = None
         while subject:
@@ -77,7 +83,7 @@ class StopRuns:
     name = "runs.stop"
     title = "Stop other runs of the same customer or subscription"
     undo = "Cannot be undone: a run that was stopped does not start again."
-    fields: tuple[Field, ...] = (TAG, SAME)
+    fields: tuple[Field, ...] = (TAG, SAME, WHOSE)
 
     def __init__(self, store: Store, rulesets: RuleSets) -> None:
         self.others = _Others(store, rulesets)
@@ -104,6 +110,7 @@ class UndoRuns:
     fields: tuple[Field, ...] = (
         TAG,
         SAME,
+        WHOSE,
         Field("within", "Begun within", default=WITHIN, help="P60D: runs of the last sixty days."),
     )
 

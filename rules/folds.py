@@ -8,7 +8,7 @@ named in rules.facts; which events are read for them is rules.knowing's business
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any, Final
@@ -204,6 +204,23 @@ def own_mrr(about: About, events: Sequence[Event]) -> Said:
     return Said(earns, event.id, "data.object.items.data", text_of(value(event, "currency")))
 
 
+def mrr_before(about: About, events: Sequence[Event]) -> Said:
+    """The same before the newest update: with what it changed put back."""
+    event = newest(latest(events, "subscription"))
+    if event is None:
+        return NOTHING
+    data = event.data["data"]
+    former = replace(event, data={**event.data, "data": {"object": {**data["object"], **_previous(data)}}})
+    earned = rounded(monthly(former)) if _status(former) in EARNING else 0
+    where = "previous_attributes" if "items" in _previous(data) else "object"
+    return Said(earned, event.id, f"data.{where}.items.data", text_of(value(event, "currency")))
+
+
+def _previous(data: JSON) -> JSON:
+    found = data.get("previous_attributes")
+    return found if isinstance(found, dict) else {}
+
+
 def status(about: About, events: Sequence[Event]) -> Said:
     event = current(events)
     return Said(_status(event), event.id, "data.object.status") if event else NOTHING
@@ -275,6 +292,17 @@ def currency(about: About, events: Sequence[Event]) -> Said:
     named = newest(event for event in latest(found, "customer") if value(event, "currency"))
     named = named or newest(event for event in latest(found, "subscription") if value(event, "currency"))
     return said(named, "currency")
+
+
+def email(about: About, events: Sequence[Event]) -> Said:
+    """The token of the customer's address, as it was heard of last."""
+    mine = [event for event in events if text_of(value(event, _address(event)))]
+    last = newest(mine)
+    return said(last, _address(last)) if last else NOTHING
+
+
+def _address(event: Event) -> str:
+    return "email" if thing(event).get("object") == "customer" else "customer_email"
 
 
 def default_payment_method(about: About, events: Sequence[Event]) -> Said:

@@ -292,6 +292,7 @@ class PayInvoice(StripeAction):
     title = "Try the payment again"
     kind: Kind = "invoice"
     fields: tuple[Field, ...] = (
+        Field("invoice", "Invoice", "template", help="in_..., or a field or fact that has it. Empty: the event's."),
         Field("payment_method", "Payment method", "template", help="pm_..., or a field that has it. Empty: as usual."),
         Field("paid_out_of_band", "Paid elsewhere", "boolean", help="yes: nothing is charged, it is called paid."),
         Field("forgive", "Forgive what a source cannot pay", "boolean", help="As Stripe says; for old sources."),
