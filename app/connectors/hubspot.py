@@ -266,7 +266,7 @@ class CreateTask(HubSpotAction):
             "hs_task_body": str(params.get("text") or ""),
             "hs_timestamp": due or "(when it is due)",
             "hs_task_status": "NOT_STARTED",
-            "hs_task_priority": PRIORITY[params.get("priority") or "normal"],
+            "hs_task_priority": PRIORITY.get(str(params.get("priority")), "MEDIUM"),
             "hs_task_type": "TODO",
         }
         return {**told, "hubspot_owner_id": str(params["owner"])} if params.get("owner") else told

@@ -193,7 +193,7 @@ class CreateTask(SalesforceAction):
         told = {
             "Subject": str(params.get("subject") or ""),
             "Description": str(params.get("text") or ""),
-            "Priority": PRIORITY[params.get("priority") or "normal"],
+            "Priority": PRIORITY.get(str(params.get("priority")), "Normal"),
             "Status": "Not Started",
         }
         more = {"ActivityDate": due, "OwnerId": params.get("owner")}

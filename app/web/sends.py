@@ -1,0 +1,49 @@
+"""What a rule sends, step by step, exactly as it would go out, and a test of its e-mail to an address of one's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from app import author, step_previews, trial
+from app.connection_checks import ADDRESS
+from app.web.pages import actor, go, now, page, services, tenant
+from rules.rule import RuleError
+
+blueprint = Blueprint("sends", __name__)
+MAIL = "mail.send"
+
+
+@blueprint.get("/rules/<id>/sends")
+def look(id: str) -> Response:
+    return _page(id)
+
+
+@blueprint.post("/rules/<id>/sends/<step>/test")
+def test(id: str, step: str) -> Response:
+    """Send the step's e-mail to the address that was typed, which is kept nowhere."""
+    to = request.form.get("to", "").strip()
+    if not ADDRESS.fullmatch(to):
+        return _page(id, {step: "Write one e-mail address."}, 422)
+    found = next((one for one in _previews(id)["steps"] if one["name"] == step and one["action"] == MAIL), None)
+    if found is None:
+        raise LookupError(f"The rule has no e-mail in a step {step!r}.")
+    s = services()
+    outcome = trial.send_test_mail(s.store, s.connectors, tenant(), found["params"], to, actor(), now())
+    return go(f"/rules/{id}/sends", f"Test e-mail: {outcome.message}", "good" if outcome.kind == "done" else "bad")
+
+
+def _page(id: str, wrong: dict[str, str] | None = None, status: int = 200) -> Response:
+    rule = author.rule(services().store, tenant(), id)
+    try:
+        found = _previews(id)
+    except RuleError:
+        found = {"event": None, "steps": [], "broken": True}
+    return page("sends.html", status=status, rule=rule, found=found, wrong=wrong or {})
+
+
+def _previews(id: str) -> dict[str, Any]:
+    s = services()
+    document = author.rule(s.store, tenant(), id)["document"] or {}
+    return step_previews.previews(s.store, s.catalogue, s.connectors, tenant(), document)
