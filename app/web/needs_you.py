@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, abort, request
 
-from app import browse, operate
+from app import browse, cases, operate
+from app.web.addresses import chosen
 from app.web.pages import actor, go, now, page, services, tenant
+from rules.rule import RuleError
 
 blueprint = Blueprint("needs_you", __name__)
 
 MOST = 100  # things that one answer is given to
+SHOW = ("mine", "nobodys", "overdue")
 # verb: (what it is called, what it means for each)
 VERBS: dict[str, tuple[str, str]] = {
     "release": ("Release", "Each goes on past the limit that held it back, and acts. The limit itself stays."),
@@ -23,8 +26,44 @@ NOUNS = {"replay": "dead letter", "discard": "dead letter", "resume": "connectio
 
 @blueprint.get("/needs-you")
 def look() -> Response:
-    found = browse.needs_you(services().store, services().inbox, tenant(), now())
-    return page("needs_you.html", "list", needs=found, moment=now())
+    show = chosen("show", SHOW)
+    owner = {"mine": actor(), "nobodys": ""}.get(show or "")
+    found = browse.needs_you(services().store, services().inbox, tenant(), now(), owner, show == "overdue")
+    return page("needs_you.html", "list", needs=found, moment=now(), show=show)
+
+
+# ---- whose it is ----------------------------------------------------------------------------------------------------
+@blueprint.get("/needs-you/assign")
+def ask_whose() -> Response:
+    about = request.args.getlist("about")[:MOST]
+    if not about:
+        return go("/needs-you", "Nothing was marked.", "warn")
+    return _assigning(about, cases.case_of(services().store, tenant(), about[0]) or {})
+
+
+@blueprint.post("/needs-you/assign")
+def assign() -> Response:
+    about = request.form.get("about", "").split()[:MOST]
+    given = {name: request.form.get(name, "").strip() for name in ("owner", "note", "due")}
+    if request.form.get("owner_me"):
+        given["owner"] = actor()
+    try:
+        kept = {**given, "due": cases.read_due(given["due"], now())}
+    except ValueError:
+        return _assigning(about, given, {"due": "Write a date such as 2026-11-30, or 3d from now."})
+    try:
+        cases.assign(services().store, tenant(), about, kept, actor(), now())
+    except RuleError as error:
+        return _assigning(about, given, {one.path: one.message for one in error.problems})
+    whose = f"{given['owner']} looks after it." if given["owner"] else "It is nobody's."
+    return go("/needs-you", whose)
+
+
+def _assigning(about: list[str], case: dict[str, str], wrong: dict[str, str] | None = None) -> Response:
+    return page("assign.html", status=422 if wrong else 200, about=about, case=case, wrong=wrong or {}, me=actor())
+
+
+# ---- the answers ----------------------------------------------------------------------------------------------------
 
 
 @blueprint.get("/needs-you/<verb>")

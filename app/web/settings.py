@@ -9,8 +9,9 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from app import author, browse, declared, history, jobs, operate
+from app import author, browse, declared, history, jobs, operate, tenant_settings
 from app.audit import entry
+from app.scores import scores
 from app.services import STORED_SECRETS, key_tenant
 from app.web.pages import actor, go, now, page, services, tenant
 from rules.ports import Conflict
@@ -28,7 +29,9 @@ def look() -> Response:
         stripe=stripe_status(),
         connections=author.connections(store, mine),
         lists=author.lists(store, mine),
+        account=tenant_settings.read(store, mine),
         subjects=declared.declared(store, mine),
+        scores=scores(store, mine),
         switches=operate.switches(store, mine),
         rules={row["id"]: row["name"] for row in author.rules(store, mine)},
         job=_job(),

@@ -1,0 +1,51 @@
+"""Settings of the account: its time zone, and where and when Signalbox itself speaks up."""
+
+from __future__ import annotations
+
+from typing import Any
+from zoneinfo import available_timezones
+
+from flask import Blueprint, Response, request
+
+from app import author, tenant_settings
+from app.tenant_settings import DEFAULTS, SPEAKING
+from app.web.pages import actor, go, now, page, services, tenant
+from rules.ports import Conflict
+from rules.rule import RuleError
+
+blueprint = Blueprint("settings_account", __name__)
+Row = dict[str, Any]
+
+
+@blueprint.get("/settings/account")
+def look() -> Response:
+    found = tenant_settings.read(services().store, tenant())
+    return _form({**found.body(), "version": found.version}, {})
+
+
+@blueprint.post("/settings/account")
+def save() -> Response:
+    given: Row = {name: request.form.get(name, "").strip() for name in DEFAULTS.body()}
+    numbers = [name for name, value in DEFAULTS.body().items() if isinstance(value, int)]
+    given |= {name: int(given[name]) if given[name].isdecimal() else given[name] for name in numbers}
+    expect = request.form.get("expect") or None
+    try:
+        tenant_settings.save(services().store, tenant(), given, actor(), now(), expect)
+    except RuleError as error:
+        return _form({**given, "version": expect}, {one.path: one.message for one in error.problems}, 422)
+    except Conflict as error:
+        return _form({**given, "version": expect}, {"expect": str(error)}, 409)
+    return go("/settings#account", "The settings are saved.")
+
+
+def _form(given: Row, wrong: Row, status: int = 200) -> Response:
+    known = author.connections(services().store, tenant())
+    speaking = [(row["name"], f"{row['name']} ({row['type']})") for row in known if row["type"] in SPEAKING]
+    return page(
+        "settings_account.html",
+        status=status,
+        given=given,
+        wrong=wrong,
+        speaking=speaking,
+        zones=sorted(zone for zone in available_timezones() if "/" in zone),
+    )
