@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from app.settings import Settings, SettingsError
-from rules.ports import ActionExecutor, Bus, Clock, Guard, Inbox, Secrets, Store, Tracer, Vault, Verifier
+from rules.ports import ActionExecutor, Bus, Callers, Clock, Guard, Inbox, Secrets, Store, Tracer, Vault, Verifier
 
 if TYPE_CHECKING:
     from app import jobs
@@ -42,6 +42,7 @@ class Services:
     closers: tuple[Callable[[], None], ...] = ()
     wait: Callable[[float], object] | None = None  # for a message, where the bus can tell; else the folder's bell does
     columns: Columns | None = None  # where history is kept cut down to what rules read
+    callers: Callers | None = None  # which service accounts may push events and ask for a tick
     guard: Guard | None = None  # reads again, just before a run acts, what its stops are about
 
     def close(self) -> None:
@@ -86,6 +87,7 @@ def build(settings: Settings, process: str = "web") -> Services:
         columns=columns,
         guard=guard_of(settings),
         wait=backend.wait,
+        callers=_callers(settings),
     )
 
 
@@ -142,7 +144,7 @@ def lab_of(services: Services) -> Lab:
 
 def job_types(services: Services, wait: Callable[[float], object] = time.sleep) -> Mapping[str, jobs.Run]:
     """How each type of job takes a step. wait: sleeps so many seconds, where a job has to."""
-    from app import backtest_job, dead_letters, declared, history, sample
+    from app import backtest_job, bulk, dead_letters, declared, history, sample
     from app.adapters.stripe_events import StripeEvents
 
     s, settings = services, services.settings
@@ -159,8 +161,17 @@ def job_types(services: Services, wait: Callable[[float], object] = time.sleep) 
         "sample": play,
         "backtest": backtest,
         declared.JOB: declared.job(s.store),
+        bulk.JOB: bulk.job(s.store),
         dead_letters.JOB: dead_letters.job(s.store, s.inbox),
     }
+
+
+def _callers(settings: Settings) -> Callers | None:
+    if not settings.callers:
+        return None
+    from app.adapters import oidc
+
+    return oidc.Callers(settings.callers)
 
 
 def _columns(settings: Settings) -> tuple[Columns | None, Callable[[], None]]:

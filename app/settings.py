@@ -42,6 +42,7 @@ class Settings:
     google_project: str = ""
     firestore_emulator: str = ""  # host:port
     pubsub_emulator: str = ""
+    callers: tuple[str, ...] = ()  # service accounts that may push events and ask for a tick
     kms_key: str = ""  # full name of the Cloud KMS key that wraps the vault's keys
     otlp_endpoint: str = ""
     admin_token: str = field(default="", repr=False)
@@ -75,6 +76,7 @@ class Settings:
             google_project=read.text("GOOGLE_CLOUD_PROJECT"),
             firestore_emulator=read.text("FIRESTORE_EMULATOR_HOST"),
             pubsub_emulator=read.text("PUBSUB_EMULATOR_HOST"),
+            callers=read.several("SIGNALBOX_CALLERS"),
             kms_key=read.text("SIGNALBOX_KMS_KEY"),
             otlp_endpoint=read.url("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
             admin_token=read.text("SIGNALBOX_ADMIN_TOKEN"),

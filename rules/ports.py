@@ -308,6 +308,13 @@ class Verifier(Protocol):
         ...
 
 
+class Callers(Protocol):
+    def check(self, authorization: str, audience: str) -> str:
+        """The account that calls, from an Authorization header. audience: the address that was called. Raises Refused
+        with what is wrong, Unavailable when it cannot be checked."""
+        ...
+
+
 class Vault(Protocol):
     """Personal values, encrypted, by deterministic tokens."""
 

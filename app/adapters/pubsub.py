@@ -7,11 +7,13 @@ letter topic with its reason.
 
 from __future__ import annotations
 
+import base64
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -21,10 +23,11 @@ from google.cloud.pubsub_v1.publisher.exceptions import PublishToPausedOrderingK
 
 from app.adapters.delivery import given_up, settle
 from rules.event import Event
-from rules.ports import DeadDelivery, Delivery, Disposition, Unavailable
+from rules.ports import DeadDelivery, Delivery, Disposition, Refused, Unavailable
 
 PATIENCE = 10.0  # seconds for one answer of Pub/Sub
 PIECE = 1_000  # bytes of an attribute's value; Pub/Sub takes 1,024
+UNREADABLE = "this is no event that this version can read"
 _PLAIN = ("specversion", "id", "source", "type", "time", "recordedtime", "correlationid", "partitionkey", "tenant")
 _PLAIN_TOO = ("origin", "causationid", "datacontenttype")
 _LISTED = ("keys", "received")
@@ -140,9 +143,22 @@ class PubSubInbox:
             self._again(messages)
             raise
         answers = dict(zip([taken.ack_id for taken, _ in readable], said, strict=True))
-        unreadable = Disposition("dead", "this is no event that this version can read")
+        unreadable = Disposition("dead", UNREADABLE)
         self._settle([(taken, answers.get(taken.ack_id, unreadable)) for taken in messages])
         return len(messages)
+
+    def pushed(self, handler: Callable[[Sequence[Delivery]], Sequence[Disposition]], body: Any) -> bool:
+        """Handle the message of a push request's body; whether it is settled and not to come again. Raises Refused
+        for what is no such body, Unavailable."""
+        taken = _pushed(body)
+        delivery = _delivery(taken)
+        said = settle(handler, [delivery])[0] if delivery else Disposition("dead", UNREADABLE)
+        if said.kind == "done":
+            return True
+        if given_up(said, taken.attempt):
+            self._bury(taken, said.reason)
+            return True
+        return False
 
     def oldest(self) -> datetime | None:
         with self._lock:
@@ -243,6 +259,23 @@ def _delivery(taken: Taken) -> Delivery | None:
     except (KeyError, ValueError, TypeError):
         return None
     return Delivery(taken.message.message_id, event, taken.attempt)
+
+
+def _pushed(body: Any) -> Taken:
+    """The message of a push request (https://cloud.google.com/pubsub/docs/push#receive_push)."""
+    try:
+        message = body["message"]
+        found = SimpleNamespace(
+            message_id=str(message["messageId"]),
+            data=base64.b64decode(message.get("data", ""), validate=True),
+            attributes=dict(message.get("attributes") or {}),
+            ordering_key=str(message.get("orderingKey") or ""),
+        )
+        return Taken(found, "", int(body.get("deliveryAttempt") or 1))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise Refused(
+            "This is no push request of Pub/Sub, with messageId, data and attributes."
+        ) from None
 
 
 def _dead_delivery(taken: Taken) -> DeadDelivery:
