@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from app import jobs
+from app import jobs, scores
 from app.audit import entry
 from app.author_lists import in_force_again
 from app.connections import NAME
@@ -159,7 +159,7 @@ def checked(
     """`rules.rule.check` with what settings declare; a path that is not filled in yet is a problem of its own."""
     known = documents(store, tenant)
     filling = {one.body["path"]: one for one in known if one.body["state"] != "ready"}
-    problems = check(document, catalogue, actions, [one.body["path"] for one in known])
+    problems = check(document, catalogue, actions, [one.body["path"] for one in known], scores.names(store, tenant))
     used = sorted({(where, path) for where, path in subjects_in(document) if path in filling})
     return [*problems, *(_not_yet(store, where, filling[path]) for where, path in used)]
 

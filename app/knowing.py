@@ -1,17 +1,29 @@
-"""Answer what facts and scores are read from: windows of the log, lists and the scores' documents."""
+"""Answer what facts and scores are read from, and look at all that is known of a customer.
+
+They are read from windows of the log, lists and the scores' documents; rules.knowing works them out.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
+from app import scores
 from app.scores import document_of
 from rules import knowing
+from rules.fact_fields import known_field
+from rules.facts import FACTS
+from rules.folds import About, Said
 from rules.memory import Members, Question, ScoreOf, Window
 from rules.model import Rule
 from rules.ports import Store
 from rules.run import Run
 from rules.steps import Advance
+from rules.texts import known_text
+from rules.wanted import Path, Wanted
+
+Row = dict[str, Any]
+_LISTS = 500
 
 
 def answer(store: Store, tenant: str, question: Question) -> Any:
@@ -32,3 +44,44 @@ def woken(store: Store, run: Run, rule: Rule, now: datetime) -> Advance:
     return knowing.settled(
         lambda memory: knowing.woken(run, rule, memory, now), lambda question: answer(store, run.tenant, question)
     )
+
+
+# ---- one customer, looked at ----------------------------------------------------------------------------------------
+def of_customer(store: Store, tenant: str, customer: str, at: datetime) -> list[Row]:
+    """Every fact and score of a customer as of then, in the order of the table: `{"name", "title", "says", "type",
+    "value", "text", "event", "path", "currency"}`; text: the value as people write it, empty where nothing is known."""
+    lists = tuple(document.id for document in store.find(tenant, "list", order="updated_at", limit=_LISTS).items)
+    paths = [fact.path for fact in FACTS.values() if fact.path[1] == "customer"]
+    paths += [("score", name) for name in scores.names(store, tenant)]
+    second = int(at.timestamp())
+    about = About({"cus": customer}, second, second, names=frozenset({customer, f"cus:{customer}"}))
+    known = knowing.settled(
+        lambda memory: knowing.read(Wanted(tuple(paths), lists), about, memory),
+        lambda question: answer(store, tenant, question),
+    )
+    return [_row(path, said) for path, said in known.values.items()]
+
+
+def table() -> list[Row]:
+    """The facts that there are, each with what it is folded from and what it is when nothing is known."""
+    return [
+        {
+            "name": fact.name,
+            "title": fact.title,
+            "type": fact.type,
+            "says": fact.says,
+            "enum": list(fact.enum),
+            "empty": fact.empty,
+            "sources": list(fact.sources),
+        }
+        for fact in FACTS.values()
+    ]
+
+
+def _row(path: Path, said: Said) -> Row:
+    name = ".".join(path)
+    info = known_field(name)
+    assert info is not None
+    text = known_text(said.value, info.type, said.currency) if said.value is not None else ""
+    told = {"name": name, "title": info.label, "says": info.description, "type": info.type, "text": text}
+    return {**told, **knowing.journalled(said)}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
@@ -134,9 +134,11 @@ def check(
     catalogue: Catalogue | None,
     actions: Mapping[str, ActionExecutor] | None,
     declared: Sequence[str] = (),
+    scores: Collection[str] | None = None,
 ) -> list[Problem]:
-    """Everything to say about a document: errors, then advice, each in the document's order."""
-    problems = _read(document, catalogue, actions, declared)[1]
+    """Everything to say about a document: errors, then advice, each in the document's order. scores: those that
+    settings declare; None when that is not checked."""
+    problems = _read(document, catalogue, actions, declared, scores)[1]
     return sorted(problems, key=lambda problem: problem.severity != "error")
 
 
@@ -145,6 +147,7 @@ def _read(
     catalogue: Catalogue | None,
     actions: Mapping[str, ActionExecutor] | None,
     declared: Sequence[str],
+    scores: Collection[str] | None = None,
 ) -> tuple[Rule | None, list[Problem]]:
     problems: list[Problem] = []
     node = Node(document, "", problems)
@@ -153,7 +156,7 @@ def _read(
     if len(json.dumps(document, default=str)) > LARGEST:
         node.error(f"the document has more than {LARGEST // 1024} KB")
         return None, problems
-    context = Context(catalogue, actions, declared)
+    context = Context(catalogue, actions, declared, scores=scores)
     when = read_when(node.child("when"), context) if node.has("when") else None
     only_if = read_condition(node.child("only_if"), context) if _given(node, "only_if") else TRUE
     context.steps = []
