@@ -167,10 +167,10 @@ class Deciding:
         events = self.memory.window(around(event, key, self.listening_of(rule)))
         reached = self.ruleset.program.reached
         found = changes(rule.when, event, events, self.passes(rule), lambda number: bool(reached({rule.id: number})))
+        for trigger in found.gone:  # first, so that a run that stops unacted holds nothing back
+            self.take_back(version, key, trigger)
         for match in found.made:
             self.match(version, key, match)
-        for trigger in found.gone:
-            self.take_back(version, key, trigger)
         if not found.made and not found.gone:
             self.nothing(version, key, found.here)
 
@@ -365,7 +365,8 @@ class Deciding:
         id = run_id(version.tenant, version.rule.id, key, trigger.id)
         run = self.run(id)
         if run is None:
-            self.miss(version, "contradicted", f"{trigger.id} is no match any more; no run came of it.", key=key)
+            sentence = f"{trigger.id} is no match any more; no run came of it."
+            self.miss(version, "contradicted", sentence, key=key, trigger=trigger.id)
             return
         now = contradicted(run, self.event, self.now).run
         if now is not run:
