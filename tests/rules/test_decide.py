@@ -389,6 +389,21 @@ def test_an_absence_that_was_taken_back_does_not_hold_back_the_next() -> None:
     assert [run.state for run in sorted(world.runs(), key=lambda run: run.triggered)] == ["stopped", "waiting"]
 
 
+def test_what_takes_an_absence_back_may_begin_the_next_one() -> None:
+    world = World(rule(when=When(("t.a",), "customer", and_not=Span(("t.a",), DAY))))
+    world.now = seconds(START + 5)
+    world.deliver(event("evt_1"), event("evt_2", at=10))
+    states = {run.trigger: run.state for run in world.runs()}
+    assert states == {"evt_1": "stopped", "evt_2": "waiting"}
+
+
+def test_the_trace_says_which_match_is_taken_back_though_no_run_came_of_it() -> None:
+    world = World(rule(when=ABSENCE, never_for=("contract",)))
+    world.store.commit(TENANT, None, [Put("list", "contract", {"name": "contract", "members": ["cus_1"]})])
+    world.deliver(event("evt_1"), event("evt_2", "t.b", 10))
+    assert (world.trace("evt_2")["gate"], world.trace("evt_2")["trigger"]) == ("contradicted", "evt_1")
+
+
 def test_what_came_before_its_late_trigger_is_no_absence() -> None:
     world = World(rule(when=ABSENCE))
     world.deliver(event("evt_2", "t.b", 10), event("evt_1"))
