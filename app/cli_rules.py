@@ -93,6 +93,9 @@ def register(subparsers: Any) -> None:
     ):
         made = command(rules, name, words, [f"rules {name} two-failed-payments"], change_rule, rule=RULE, note=NOTE)
         made.set_defaults(verb=name)
+        if name == "resume":
+            choices = ("keep", "start", "drop")
+            made.add_argument("--queued", choices=choices, default="keep", help="what stood in line during the pause")
     command(
         rules,
         "rollback",
@@ -295,8 +298,14 @@ def publish_rule(given: argparse.Namespace, services: Services) -> None:
 
 
 def change_rule(given: argparse.Namespace, services: Services) -> None:
-    change = {"pause": author.pause, "resume": author.resume, "archive": author.archive}[given.verb]
     tenant = tenant_of(given, services)
+    if given.verb == "resume":
+        from app import bulk
+
+        now = services.clock.now()
+        _say(given, bulk.resume_rule(services.store, tenant, given.rule, ACTOR, given.note, now, given.queued))
+        return
+    change = {"pause": author.pause, "archive": author.archive}[given.verb]
     _say(given, change(services.store, tenant, given.rule, ACTOR, given.note, services.clock.now()))
 
 

@@ -84,6 +84,7 @@ def run_row(body: JSON) -> Row:
         "due_at": body.get("due_at"),
         "money": dict(body.get("money") or {}),
         "contradicted_by": body.get("contradicted_by"),
+        "undone": (body.get("undo") or {}).get("state", ""),
     }
 
 

@@ -10,6 +10,7 @@ from app.browse.deliveries import whole_command
 from app.browse.rows import JSON, Row, event_row, gather, listing, run_row
 from app.browse.scale import Scale, scale
 from app.browse.steps import steps_of, verbs
+from app.browse.undoing import undo_of
 from rules.event import iso, trace_id
 from rules.ports import Document, Page, Store, Where
 
@@ -54,7 +55,8 @@ def run(store: Store, tenant: str, id: str) -> Row:
     """One run whole. Raises LookupError.
 
     `story` in sentences, `steps` with their actions, `timeline` on a scale of 0..1000, `verdict` (why it began) and
-    `others` (what the other rules made of the same event), `events` of the match, and `can`: what may be asked of it.
+    `others` (what the other rules made of the same event), `events` of the match, `undo` (what was taken back, or could
+    be), and `can`: what may be asked of it.
     """
     document = store.get(tenant, "run", id)
     if document is None:
@@ -62,7 +64,8 @@ def run(store: Store, tenant: str, id: str) -> Row:
     body = document.body
     commands = store.find(tenant, "command", [("run_id", "==", id)], order="created_at").items
     version = version_of(store, tenant, body)
-    steps = steps_of(version, body, {c.body["step"]: whole_command(c.body) for c in commands})
+    by_step = {c.body["step"]: whole_command(c.body) for c in commands}
+    steps = steps_of(version, body, by_step)
     evidence = _evidence(store, tenant, body)
     events = [event_row(event) for event in evidence]
     return {
@@ -73,6 +76,7 @@ def run(store: Store, tenant: str, id: str) -> Row:
         "steps": steps,
         "commands": [whole_command(command.body) for command in commands],
         "can": verbs(version, body),
+        "undo": undo_of(body, by_step),
         "events": events,
         **_decided(store, tenant, id, evidence),
         "timeline": timeline(body, steps, events),

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from app.browse.rows import JSON, Row
+from app.browse.undoing import undo_of, undo_verbs
 from rules.model import duration
-from rules.run import OPEN
+from rules.run import OPEN, QUEUED
 from rules.words import span_text
 
 KINDS = ("do", "wait", "if", "approve", "stop")
@@ -39,10 +40,14 @@ def steps_of(document: JSON, run: JSON, commands: Mapping[str, Row]) -> list[Row
 
 def verbs(document: JSON, run: JSON) -> list[str]:
     """What an operator may ask of the run as it stands, the likeliest first."""
+    if (undoing := undo_verbs(run)) is not None:
+        return undoing
     state, step = run["state"], current(document, run)
     kind = kind_of(step) if step else ""
     can = []
-    if state in ("parked", "pending"):
+    if state == "parked" and run["reason"] == QUEUED:
+        can.append("start")
+    elif state in ("parked", "pending"):
         can.append("release")
     if state == "needs_person" and kind == "approve":
         can += ["approve", "decline"]
@@ -50,6 +55,8 @@ def verbs(document: JSON, run: JSON) -> list[str]:
         can += ["retry", "again"]
     if state == "waiting" or (state == "needs_person" and kind != "approve"):
         can.append("skip")
+    if undo_of(run, {})["may"]:
+        can.append("undo")
     return [*can, "cancel"] if state in OPEN else can
 
 

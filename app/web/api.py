@@ -8,7 +8,18 @@ from typing import Any, NoReturn
 import orjson
 from flask import Blueprint, Response, g, request
 
-from app.web import api_examples, api_inquire, api_log, api_needs, api_rules, api_scores, api_subjects, api_work, pages
+from app.web import (
+    api_examples,
+    api_inquire,
+    api_log,
+    api_needs,
+    api_rules,
+    api_runs,
+    api_scores,
+    api_subjects,
+    api_work,
+    pages,
+)
 from app.web.access import token_matches
 from app.web.openapi import (
     JSON_TYPE,
@@ -37,6 +48,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *api_inquire.OPERATIONS,
     *api_log.OPERATIONS,
     *api_work.OPERATIONS,
+    *api_runs.OPERATIONS,
     *api_needs.OPERATIONS,
     *api_subjects.OPERATIONS,
     *api_scores.OPERATIONS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
-from app import author, author_examples, author_lint, declared
+from app import author, author_examples, author_lint, bulk, declared
 from app.web.openapi import (
     ANYTHING,
     NUMBER,
@@ -271,6 +271,12 @@ def note(call: Call) -> str:
     return str((call.body or {}).get("note") or "")
 
 
+def resume_rule(call: Call) -> Answer:
+    store, id = call.services.store, call.path["id"]
+    queued = call.body.get("queued", "keep")
+    return shown(call, bulk.resume_rule(store, call.tenant, id, call.actor, note(call), call.now, queued))
+
+
 def change(path: str, name: str, summary: str, handler: Callable[[Call], Answer], **more: Any) -> Operation:
     """`POST /rules/{id}/<path>`."""
     return Operation(
@@ -378,7 +384,18 @@ OPERATIONS = (
         errors=(409, 412, 422),
     ),
     change("pause", "pauseRule", "Start no runs until resumed", changing(author.pause)),
-    change("resume", "resumeRule", "Go on as before the pause", changing(author.resume)),
+    change(
+        "resume",
+        "resumeRule",
+        "Go on as before the pause; say what becomes of the matches that stood in line",
+        resume_rule,
+        body=closed(
+            (),
+            "",
+            note=text("Why; kept in the audit log.", maxLength=2000),
+            queued=text("What becomes of the matches that stood in line.", enum=["keep", "start", "drop"]),
+        ),
+    ),
     change("archive", "archiveRule", "Take the rule out of force and out of the lists", changing(author.archive)),
     change("restore", "restoreRule", "Take it out of the archive, not in force", changing(author.restore)),
     change(

@@ -184,6 +184,7 @@ OPERATIONS = (
     verb("decline", "Answer its approval with no"),
     verb("release", "Let a parked run go past its limit"),
     verb("discard", "End a parked run"),
+    verb("start", "Let a parked run ask its rule's limits again"),
     Operation(
         "GET",
         "/switches",

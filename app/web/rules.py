@@ -10,11 +10,12 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from app import author, browse, declared
+from app import author, browse, bulk, declared
 from app.web.pages import actor, go, now, page, services, tenant
 from rules import english
 from rules.event import iso
 from rules.rule import Rule, RuleError, parse
+from rules.words import amount
 
 blueprint = Blueprint("rules", __name__)
 WEEK = timedelta(days=7)
@@ -123,6 +124,18 @@ VERBS = {
 }
 
 
+# what becomes of the matches of a pause: the form's value, its words
+IN_LINE = (
+    ("keep", "Keep them, and I choose among them: they are under Runs, held back"),
+    ("start", "Start all of them; the rule’s limits are asked"),
+    ("drop", "Drop all of them: no run of theirs starts"),
+)
+
+
+def _stands_in_line(row: Row) -> bool:
+    return bool(bulk.counted(services().store, tenant(), bulk.in_line(row["id"]))["count"])
+
+
 @blueprint.get("/rules/<id>/<any(publish, watch, pause, resume, archive, restore, rollback, discard):verb>")
 def ask(id: str, verb: str) -> Response:
     return _ask(author.rule(services().store, tenant(), id), verb, _number())
@@ -156,6 +169,7 @@ def _ask(row: Row, verb: str, number: int, error: str | None = None, status: int
         action=f"/rules/{row['id']}/{verb}",
         back=f"/rules/{row['id']}",
         fields={"number": number, "expect": row["version"]},
+        choices=IN_LINE if verb == "resume" and _stands_in_line(row) else None,
         error=error,
     )
 
@@ -169,7 +183,7 @@ def meaning(row: Row, verb: str, number: int) -> list[str]:
         return [*difference(row["in_force"], chosen["document"]), *_in_flight(row), *_from_now()]
     return {
         "pause": ["Matches are still recorded, and no new run starts.", "Open runs sleep until you resume."],
-        "resume": ["New matches start runs again, and open runs go on.", "Matches during the pause start no runs."],
+        "resume": ["New matches start runs again, and open runs go on.", *_in_line(row)],
         "archive": [
             "No new run starts, and the rule leaves the list; its versions, runs and traces stay.",
             *_in_flight(row),
@@ -177,6 +191,16 @@ def meaning(row: Row, verb: str, number: int) -> list[str]:
         "restore": ["It is listed again and off: it does nothing until you put it live."],
         "discard": ["The changes that were not put in force are gone. The audit log keeps a copy."],
     }[verb]
+
+
+def _in_line(row: Row) -> list[str]:
+    """What stood in line while the rule was paused, with what it is about in money."""
+    counted = bulk.counted(services().store, tenant(), bulk.in_line(row["id"]))
+    if not counted["count"]:
+        return ["Nothing stood in line during the pause."]
+    money = ", ".join(amount(minor, currency) for currency, minor in (counted["money"] or {}).items())
+    runs = f"{counted['count']:,} run" + ("" if counted["count"] == 1 else "s")
+    return [f"{runs} stood in line during the pause" + (f", about {money}." if money else ".")]
 
 
 def _publishing(row: Row, verb: str) -> list[str]:
@@ -218,6 +242,12 @@ def _simple(change: Callable[..., object]) -> Callable[[str, str, int], object]:
     return lambda id, why, number: change(services().store, tenant(), id, actor(), why, now())
 
 
+def _resume(id: str, why: str, number: int) -> object:
+    wanted = request.form.get("queued")
+    queued: bulk.Queued = "start" if wanted == "start" else "drop" if wanted == "drop" else "keep"
+    return bulk.resume_rule(services().store, tenant(), id, actor(), why, now(), queued)
+
+
 def _rollback(id: str, why: str, number: int) -> object:
     ports = services()
     return author.rollback(ports.store, ports.catalogue, ports.connectors, tenant(), id, number, actor(), why, now())
@@ -227,7 +257,7 @@ CONTROLS: Mapping[str, Callable[[str, str, int], object]] = {
     "publish": _publish("live"),
     "watch": _publish("watch"),
     "pause": _simple(author.pause),
-    "resume": _simple(author.resume),
+    "resume": _resume,
     "archive": _simple(author.archive),
     "restore": _simple(author.restore),
     "discard": _simple(author.discard_draft),

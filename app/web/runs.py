@@ -34,6 +34,21 @@ VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
             "Choose “Try again” unless you have looked and know that it did not happen.",
         ),
     ),
+    "start": (
+        "Start this run",
+        ("It stood in line while its rule was paused. It starts now; its rule’s limits are asked first.",),
+    ),
+    "undo": (
+        "Undo what this run did",
+        ("An open run is stopped first. Then each step is taken back, the newest first, under an id of its own.",),
+    ),
+    "from": (
+        "Go from this step again",
+        (
+            "The run goes on from this step. Each action from there on is a new effect: Stripe gets a new key.",
+            "A receiver that goes by webhook-id has seen the id before, and may pass it over.",
+        ),
+    ),
     "skip": ("Skip this step", ("The step is left out, or its wait ended, and the run goes on behind it.",)),
     "cancel": (
         "Cancel the run",
@@ -82,7 +97,7 @@ def act(id: str, verb: str) -> Response:
     if not why:
         return _asking(id, verb, error="Say why: it is kept in the audit log.", status=422)
     try:
-        operate.act(services().store, tenant(), id, verb, actor(), why, now())
+        operate.act(services().store, tenant(), id, verb, actor(), why, now(), request.form.get("step", ""))
     except NotPossible as refused:
         return _asking(id, verb, why, f"Not possible now: {refused}.", 409)
     except Conflict:
@@ -95,6 +110,8 @@ def _asking(id: str, verb: str, reason: str = "", error: str | None = None, stat
         abort(404)
     found = browse.run(services().store, tenant(), id)
     name, means = VERBS[verb]
+    step = request.values.get("step", "")
+    calls = operate.undo_preview(services().store, services().connectors, tenant(), id) if verb == "undo" else None
     about = f"{found['rule_name']}, for {found['customer'] or found['key']}"
     return page(
         "confirm.html",
@@ -104,7 +121,9 @@ def _asking(id: str, verb: str, reason: str = "", error: str | None = None, stat
         action=f"/runs/{id}/{verb}",
         back=f"/runs/{id}",
         means_title=about,
-        means=means,
+        means=(*means, f"Step: {step}.") if step else means,
+        fields={"step": step} if step else None,
+        calls=calls,
         kind="danger" if verb in ("cancel", "again") else "primary",
         reason=reason,
         error=error,
