@@ -33,7 +33,7 @@ def register(subparsers: Any) -> None:
         "remove a score with all its values",
         ["scores delete churn_risk --note 'replaced by health'"],
         delete_score,
-        name={"flag": False, "metavar": "NAME"},
+        score={"flag": False, "metavar": "NAME"},
         note={"default": "", "help": "why; kept in the audit log"},
     )
     command(
@@ -72,15 +72,15 @@ def import_scores(given: argparse.Namespace, services: Services) -> None:
 
     def lines_() -> Iterator[str]:
         for name, count in counts.items():
-            yield f"{name}: {count:,} values are set. Rules read them as score.{name}."
+            yield f"{name}: {count:,} {'value is' if count == 1 else 'values are'} set. Rules read score.{name}."
 
     show(given, counts, lines_)
 
 
 def delete_score(given: argparse.Namespace, services: Services) -> None:
     now = services.clock.now()
-    scores.delete(services.store, tenant_of(given, services), given.name, ACTOR, given.note, now)
-    say(f"The score {given.name} is gone.")
+    scores.delete(services.store, tenant_of(given, services), given.score, ACTOR, given.note, now)
+    say(f"The score {given.score} is gone.")
 
 
 def show_facts(given: argparse.Namespace, services: Services) -> None:
