@@ -20,7 +20,8 @@ def firestore_indexes() -> dict[str, list[dict[str, Any]]]:
     kinds = list(KINDS.values())
     return {
         "indexes": [
-            index for kind in kinds for query in kind.queries if len(query) > 1 for index in _both(kind, query)
+            *(index for kind in kinds for query in kind.queries if len(query) > 1 for index in _both(kind, query)),
+            *(_unordered(kind, query) for kind in kinds for query in kind.queries if _listed(kind, query)),
         ],
         "fieldOverrides": [
             *({"collectionGroup": kind.name, "fieldPath": "body", "indexes": []} for kind in kinds),
@@ -38,6 +39,16 @@ def _both(kind: Kind, query: tuple[str, ...]) -> list[dict[str, Any]]:
         }
         for direction in DIRECTIONS
     ]
+
+
+def _listed(kind: Kind, query: tuple[str, ...]) -> bool:
+    """Whether the query without its order still combines a list with something else, which needs an index too."""
+    return len(query) > 2 and any(name in kind.lists for name in query[:-1])
+
+
+def _unordered(kind: Kind, query: tuple[str, ...]) -> dict[str, Any]:
+    fields = [_leading(kind, name) for name in query[:-1]]
+    return {"collectionGroup": kind.name, "queryScope": "COLLECTION", "fields": fields}
 
 
 def _leading(kind: Kind, name: str) -> dict[str, str]:

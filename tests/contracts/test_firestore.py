@@ -27,12 +27,23 @@ INDEXES = Path(__file__).parents[2] / "deploy" / "firestore.indexes.json"
 
 @pytest.fixture
 def client(firestore_emulator: None) -> Iterator[Any]:
-    from google.auth.credentials import AnonymousCredentials
-    from google.cloud import firestore
+    """It fails the test when a query was asked that production would refuse for want of an index."""
+    from tests.firestore_calls import recording_client
 
-    client = firestore.Client(project=f"test-{uuid.uuid4().hex[:12]}", credentials=AnonymousCredentials())
+    client, calls = recording_client(f"test-{uuid.uuid4().hex[:12]}", os.environ["FIRESTORE_EMULATOR_HOST"])
     yield client
     client.close()
+    check_indexes(calls)
+
+
+def check_indexes(calls: Any) -> None:
+    """Every composite index that these queries need is in the file that is deployed."""
+    from tests.firestore_calls import index_of, same_index
+
+    there = json.loads(INDEXES.read_text())["indexes"]
+    needed = [index for query in calls.queries if (index := index_of(query))]
+    lacking = [index for index in needed if not any(same_index(index, found) for found in there)]
+    assert not lacking, f"deploy/firestore.indexes.json lacks {lacking[0]}"
 
 
 @pytest.fixture

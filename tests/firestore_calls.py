@@ -1,0 +1,122 @@
+"""What the real Firestore client asks of the server: every query, and how many documents are read and written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import firestore
+from google.cloud.firestore_v1.services.firestore import FirestoreClient
+from google.cloud.firestore_v1.services.firestore.transports import FirestoreGrpcTransport
+from google.cloud.firestore_v1.types import StructuredQuery
+
+
+@dataclass
+class Calls:
+    """reads: documents returned, and one for a query that returns none, as they are billed. writes: of commits."""
+
+    queries: list[StructuredQuery] = field(default_factory=list)
+    reads: int = 0
+    writes: int = 0
+
+    @contextmanager
+    def counted(self) -> Iterator[Calls]:
+        """What is asked inside, by itself."""
+        before = Calls(list(self.queries), self.reads, self.writes)
+        inside = Calls()
+        yield inside
+        inside.reads, inside.writes = self.reads - before.reads, self.writes - before.writes
+        inside.queries = self.queries[len(before.queries) :]
+
+
+class _Recorder(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):  # type: ignore[misc]
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        if details.method.endswith("/Commit"):
+            self._calls.writes += len(request.writes)
+        return continuation(details, request)
+
+    def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
+        method = details.method.rsplit("/", 1)[-1]
+        if method == "RunQuery":
+            self._calls.queries.append(StructuredQuery(request.structured_query))
+        elif method == "RunAggregationQuery":
+            self._calls.queries.append(StructuredQuery(request.structured_aggregation_query.structured_query))
+        return self._answers(method, continuation(details, request))
+
+    def _answers(self, method: str, stream: Any) -> Iterator[Any]:
+        found = 0
+        for answer in stream:
+            if method == "BatchGetDocuments" or answer._pb.HasField("document" if method == "RunQuery" else "result"):
+                found += 1
+            yield answer
+        self._calls.reads += max(found, 1) if method != "BatchGetDocuments" else found
+
+
+def recording_client(project: str, host: str) -> tuple[Any, Calls]:
+    """A client of the emulator at this host, with what it asks."""
+    calls = Calls()
+    channel = grpc.intercept_channel(grpc.insecure_channel(host), _Recorder(calls))
+    client = firestore.Client(project=project, credentials=AnonymousCredentials())
+    transport = FirestoreGrpcTransport(channel=channel, credentials=AnonymousCredentials())
+    client._firestore_api_internal = FirestoreClient(transport=transport)
+    return client, calls
+
+
+# ---- the index that a query needs -----------------------------------------------------------------------------------
+def index_of(query: StructuredQuery) -> dict[str, Any] | None:
+    """The composite index that production would ask for, in the form of firestore.indexes.json; None where the index
+    of a single field serves. https://cloud.google.com/firestore/docs/query-data/index-overview"""
+    equal, contains, ranged = _filters(query.where)
+    orders = [(order.field.field_path, order.direction.name) for order in query.order_by]
+    sort = [(name, way) for name, way in orders if name != "__name__"]
+    if not sort and ranged:
+        sort = [(next(iter(ranged)), "ASCENDING")]
+    names = {*equal, *contains, *(name for name, _ in sort)}
+    collection = query.from_[0]
+    scope = "COLLECTION_GROUP" if collection.all_descendants else "COLLECTION"
+    if len(names) <= 1 or (not sort and not contains):  # equalities alone are merged from single-field indexes
+        return None
+    fields: list[dict[str, str]] = [{"fieldPath": name, "arrayConfig": "CONTAINS"} for name in contains]
+    fields += [{"fieldPath": name, "order": "ASCENDING"} for name in equal]
+    fields += [{"fieldPath": name, "order": way} for name, way in sort]
+    return {"collectionGroup": collection.collection_id, "queryScope": scope, "fields": fields}
+
+
+def _filters(where: Any) -> tuple[list[str], list[str], set[str]]:
+    """(equality fields, array-contains fields, range fields)."""
+    equal: list[str] = []
+    contains: list[str] = []
+    ranged: set[str] = set()
+    for found in _leaves(where):
+        name, op = found.field.field_path, found.op.name
+        if op in ("EQUAL", "IN"):
+            equal.append(name)
+        elif op == "ARRAY_CONTAINS":
+            contains.append(name)
+        else:
+            ranged.add(name)
+    return equal, contains, ranged
+
+
+def _leaves(where: Any) -> list[Any]:
+    kind = where._pb.WhichOneof("filter_type")
+    if kind == "composite_filter":
+        return [leaf for part in where.composite_filter.filters for leaf in _leaves(part)]
+    return [where.field_filter] if kind == "field_filter" else []
+
+
+def same_index(needed: dict[str, Any], there: dict[str, Any]) -> bool:
+    """Whether the index serves: the same fields, of which those before the order may come in any sequence."""
+    if (needed["collectionGroup"], needed["queryScope"]) != (there["collectionGroup"], there["queryScope"]):
+        return False
+    key = lambda part: sorted(part.items())  # noqa: E731
+    if len(needed["fields"]) != len(there["fields"]) or needed["fields"][-1] != there["fields"][-1]:
+        return False
+    return sorted(needed["fields"][:-1], key=key) == sorted(there["fields"][:-1], key=key)
