@@ -17,6 +17,7 @@ from app.web.openapi import (
     closed,
     define,
     listed,
+    moment,
     nullable,
     record,
     text,
@@ -122,7 +123,7 @@ def list_facts(call: Call) -> Answer:
 
 
 def known_of_customer(call: Call) -> Answer:
-    at = call.query["at"] or call.now
+    at = moment("at", call.query["at"]) or call.now
     return Answer({"items": knowing.of_customer(call.services.store, call.tenant, call.path["id"], at), "next": None})
 
 
