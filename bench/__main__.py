@@ -10,11 +10,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import m1, m2, m3, m6, m9
+from bench import m1, m2, m3, m4, m6, m9
 from bench.harness import Failed, Missing
 from bench.report import Report
 
-NAMES = ("M1", "M1b", "M2", "M3", "M6", "M9")
+NAMES = ("M1", "M1b", "M2", "M3", "M4", "M6", "M9")
 
 
 def main() -> int:
@@ -55,6 +55,7 @@ def plan(report: Report, given: argparse.Namespace) -> dict[str, Callable[[], No
         "M1b": lambda: m1.measure_slow(report, rounds, seconds),
         "M2": end_to_end,
         "M3": lambda: m3.measure(report, rounds, m3.SIZES[:3] if quick else m3.SIZES),
+        "M4": lambda: m4.measure(report, rounds, m4.COUNT // 10 if quick else m4.COUNT),
         "M6": lambda: m6.measure(report, kills),
         "M9": lambda: m9.measure(report, max(rounds, 3), fresh=not quick),
     }

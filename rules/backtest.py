@@ -13,13 +13,14 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 from rules import knowing
 from rules.columns import Slim, event_of, reads_of, slim_of
-from rules.decide import Decision, decide, documents, reads
+from rules.decide import Decision, decide, documents
 from rules.event import Event, iso, seconds
 from rules.matcher import Matcher, PythonMatcher
 from rules.measure import ASSUMES as LIMITS
@@ -28,10 +29,11 @@ from rules.memory import DocumentOf, Members, Memory, NotRead, Question, Read, R
 from rules.model import Rule, RuleVersion
 from rules.paid import payments_of
 from rules.ports import ABSENT, Put
-from rules.ruleset import RuleSet, build, keyed
+from rules.ruleset import RuleSet, build, keyed, listens
 from rules.run import OPEN, Command, Run
 from rules.screen import Screen
 from rules.steps import Advance
+from rules.subjects import PREFIX
 from rules.virtual import Virtual
 from rules.wanted import sources_of, wanted_by_rule
 from rules.window import EVER
@@ -103,7 +105,7 @@ class Backtest:
         self.look_back = EVER if self._sources else _widest(self._ruleset)
         self.plain = self.reads.whole
         self._screen = Screen(self._ruleset) if screened and not self.plain else None
-        self._history = _History(self.look_back)
+        self._history = _History(self.look_back, None if self._sources else _kept_by(live))
         self._memory: dict[str, Read] = {}
         self._book = Book()
         self._scores = scores or (lambda name, customer: None)
@@ -165,7 +167,10 @@ class Backtest:
         if len(self._ids) >= 1000:
             self._flush()
         # a stop wins its second, so what is due in it waits for the event
-        self._virtual.until(created)
+        if self._virtual.next < created:
+            self._virtual.until(created)
+        if not self._book.is_final(created):
+            return ()
         final = list(self._book.final(created))
         for row in final:
             self._deafen(row["run"])
@@ -197,16 +202,13 @@ class Backtest:
 
     def _decide(self, event: Event) -> Decision:
         known = {id: self._memory.get(id, _NOTHING) for id in documents(event, self._ruleset)}
-        plan = reads(event, self._ruleset, known)
-        memory = Memory(documents=known, candidates=plan.candidates)
-        questions: Sequence[Question] = plan.questions
+        answer = partial(self._answer, second=event.created)
+        memory: Memory = _Asking(known, lists=self._lists, rules=self._rules, runs={}, ask=answer)
         while True:
-            if questions:
-                memory = memory.answered({question: self._answer(question, event.created) for question in questions})
             try:
                 return decide(event, self._ruleset, memory, seconds(event.created))
             except NotRead as missing:
-                questions = missing.questions
+                memory = memory.answered({question: answer(question) for question in missing.questions})
 
     def _woken(self, run: Run, rule: Rule, now: datetime) -> Advance:
         return knowing.settled(
@@ -219,10 +221,7 @@ class Backtest:
             case Window():
                 found = self._history.window(question)
                 # a match of this second may start a run, which reads all of its trigger
-                return [
-                    self._whole(slim) if slim.created == second else event_of(slim, self._tenant)
-                    for slim in found
-                ]
+                return [self._whole(slim) if slim.created == second else event_of(slim, self._tenant) for slim in found]
             case RunOf(id):
                 run = self._virtual.runs.get(id) or self._book.run(id)
                 return (run, "1") if run else None
@@ -277,6 +276,22 @@ class Backtest:
                 del self._ears[pair]
 
 
+@dataclass(frozen=True, slots=True)
+class _Asking(Memory):
+    """A memory that answers at once, since nothing here takes time; of the rest it is asked as ever."""
+
+    ask: Callable[[Question], Any] = lambda question: None
+
+    def window(self, wanted: Window) -> list[Event]:
+        found: list[Event] = self.ask(wanted)
+        return found
+
+    def run(self, id: str) -> tuple[Run, str] | None:
+        if id not in self.runs:
+            cast("dict[str, tuple[Run, str] | None]", self.runs)[id] = self.ask(RunOf(id))
+        return self.runs[id]
+
+
 def _widest(ruleset: RuleSet) -> int:
     return max((one.span or 0 for one in ruleset.listening.values()), default=0)
 
@@ -284,21 +299,34 @@ def _widest(ruleset: RuleSet) -> int:
 _NOTHING = Read({}, ABSENT)
 
 
-class _History:
-    """Events by key, as far back as any window looks."""
+def _kept_by(versions: Iterable[RuleVersion]) -> tuple[str, ...] | None:
+    """How the keys begin that windows of these rules are asked of; None for any."""
+    found: set[str] = set()
+    for rule in (version.rule for version in versions):
+        for same in (rule.when.same, *(stop.same for stop, _ in listens(rule).stops)):
+            if same is None:  # each event's partition, whatever that is
+                return None
+            found.add(f"{PREFIX.get(same, 'path')}:")
+    return tuple(sorted(found))
 
-    def __init__(self, span: int) -> None:
+
+class _History:
+    """Events by key, as far back as any window looks. kept: how the keys begin that are kept."""
+
+    def __init__(self, span: int, kept: tuple[str, ...] | None) -> None:
         self._span = span
+        self._kept = kept or ("",)
         self._by_key: dict[str, deque[Slim]] = {}
         self._ages: deque[Slim] = deque()
 
     def add(self, slim: Slim) -> None:
         by_key = self._by_key
         for key in slim.keys:
-            mine = by_key.get(key)
-            if mine is None:
-                mine = by_key[key] = deque()
-            mine.append(slim)
+            if key.startswith(self._kept):
+                mine = by_key.get(key)
+                if mine is None:
+                    mine = by_key[key] = deque()
+                mine.append(slim)
         if self._span < EVER:
             self._ages.append(slim)
             oldest = slim.created - self._span

@@ -82,12 +82,19 @@ class Book:
 
     def final(self, now: int) -> Iterator[JSON]:
         """The rows that nothing after this second can change, in the order in which the runs began."""
-        while self._order:
+        while self.is_final(now):
             entry = self._entries[self._order[0]]
-            late = now > entry.run.triggered + WITHIN
-            if not entry.withdrawn and (entry.run.state in OPEN or not (late or _settled(entry))):
-                return
-            yield from self._leave(entry, over=late)
+            yield from self._leave(entry, over=now > entry.run.triggered + WITHIN)
+
+    def is_final(self, now: int) -> bool:
+        """Whether nothing after this second can change the first row."""
+        if not self._order:
+            return False
+        entry = self._entries[self._order[0]]
+        if entry.withdrawn:
+            return True
+        settled = entry.awaited is None or entry.payment is not None or now > entry.run.triggered + WITHIN
+        return settled and entry.run.state not in OPEN
 
     def rest(self, until: int | None) -> Iterator[JSON]:
         """The rows of all other runs, at the end of the history."""
@@ -105,10 +112,6 @@ class Book:
                 del self._awaited[entry.awaited.key]
         if not entry.withdrawn:
             yield row_of(entry.run, entry.rule, entry.payment, over)
-
-
-def _settled(entry: _Entry) -> bool:
-    return entry.awaited is None or entry.payment is not None
 
 
 # ---- rows -----------------------------------------------------------------------------------------------------------

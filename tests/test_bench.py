@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import stripe
 
 from app.services import catalogue, connectors
 from app.settings import Settings
-from bench import events, matching
+from bench import events, m4, matching
 from bench.peers import common
 from bench.receiver import check, what
 from rules.expr import compile_condition
@@ -66,3 +67,12 @@ def test_our_matchers_and_the_whole_decision_answer_as_the_plainest_loop(name: s
     match = matching.SYSTEMS[name](rules)
     assert [sorted(match(event)) for event in given] == wanted
     assert sum(map(bool, wanted)) > 5
+
+
+def test_the_backtest_of_the_benchmark_goes_the_quick_way_and_has_the_plain_ways_rows(tmp_path: Path) -> None:
+    m4.build(tmp_path, 4_000)
+    first, again = m4.once(tmp_path), m4.once(tmp_path)
+    assert (first["read"], first["plain"], first["events"]) == ("columns", "", 400)
+    assert first["digest"] == again["digest"]
+    assert first["decided"] < first["events"] / 2
+    assert m4.check(tmp_path, 4_000) == first["runs"] > 5
