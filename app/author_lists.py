@@ -14,12 +14,16 @@ from app import connections as kinds
 from app.audit import entry
 from rules.event import iso
 from rules.ports import ABSENT, ANY, Conflict, Delete, Document, Put, Secrets, Store
+from rules.route import MOST as MOST_ROUTES
 from rules.rule import Problem, RuleError
 
 Row = dict[str, Any]
 MANY = 500
 MOST_HOURS = 24 * 30  # that a replaced secret goes on signing
 LONGEST_LIST = 10_000  # members; a list is one document
+ROLE = "role-"  # of the lists that say who has a role
+_MEMBER = re.compile(r"[A-Za-z]+_[A-Za-z0-9_]+")
+_PERSON = re.compile(r"[^\s\x00-\x1f][^\x00-\x1f]{0,99}")
 
 
 # ---- connections ----------------------------------------------------------------------------------------------------
@@ -56,6 +60,8 @@ def save_connection(
     found = store.get(tenant, "connection", name)
     if expect == ABSENT and found:
         raise Conflict(f"There is a connection {name!r} already. Choose another name.")
+    if type.name == "route" and not found and _count_of(store, tenant, "route") >= MOST_ROUTES:
+        raise RuleError([Problem("name", f"there are {MOST_ROUTES} routes already, which is as many as there may be")])
     if expect not in (None, ABSENT) and (not found or found.version != expect):
         raise Conflict("Someone else changed this connection after you opened it. Open it again.")
     if found and found.body["type"] != type.name:
@@ -66,7 +72,7 @@ def save_connection(
     missing = not body.get("secret") and secrets.get(secret_name) is None
     if missing and type.secret.required:
         raise RuleError([Problem("secret", f"the {type.secret.label.lower()} is missing")])
-    made = new_secret() if missing and type.made else ""
+    made = new_secret() if missing and type.made and not kinds.is_topic(str(body.get("url", ""))) else ""
     kept = _connection_body(body, found, secret_name, now)
     before = _told(found.body) if found else None
     change = entry(now, actor, "change connection" if found else "add connection", name, before, _told(kept))
@@ -75,7 +81,8 @@ def save_connection(
         secrets.put(secret_name, str(body.get("secret") or made))
     if any(private.values()):
         secrets.put(secret_name + kinds.PRIVATE, json.dumps(private))
-    store.commit(tenant, None, [Put("connection", name, kept, found.version if found else ABSENT), change])
+    more = in_force_again(store, tenant, now) if type.name == "route" else []
+    store.commit(tenant, None, [Put("connection", name, kept, found.version if found else ABSENT), change, *more])
     return {**connection(store, tenant, name), **({"secret": made} if made else {})}
 
 
@@ -124,6 +131,10 @@ def replace_secret(
 def new_secret() -> str:
     """A Standard Webhooks secret: `whsec_` and 32 random bytes."""
     return "whsec_" + base64.b64encode(token_bytes(32)).decode()
+
+
+def _count_of(store: Store, tenant: str, type: str) -> int:
+    return sum(1 for row in connections(store, tenant) if row["type"] == type)
 
 
 def _connection(store: Store, tenant: str, name: str) -> Document:
@@ -192,7 +203,8 @@ def save_list(
     expect: str | None = None,
     why: str = "",
 ) -> Row:
-    """Make or replace a list. members: Stripe ids, `cus_...` or `sub_...`; order and repeats do not matter."""
+    """Make or replace a list. members: Stripe ids, `cus_...` or `sub_...`; order and repeats do not matter. The list
+    `role-<role>` holds the names of who may answer the approvals of that role."""
     kept = sorted({member.strip() for member in members if member.strip()})
     wrong = _list_problems(name, kept)
     if wrong:
@@ -238,8 +250,10 @@ def _list_problems(name: str, members: Sequence[str]) -> list[Problem]:
         wrong.append(Problem("name", "the name is up to 40 lower-case letters, digits and hyphens, such as contracts"))
     if len(members) > LONGEST_LIST:
         wrong.append(Problem("members", f"a list holds at most {LONGEST_LIST:,} members, not {len(members):,}"))
-    odd = [member for member in members if not re.fullmatch(r"[A-Za-z]+_[A-Za-z0-9_]+", member)]
+    of_people = name.startswith(ROLE)
+    odd = [member for member in members if not (_PERSON if of_people else _MEMBER).fullmatch(member)]
     if odd:
         shown = ", ".join(odd[:3]) + (" ..." if len(odd) > 3 else "")
-        wrong.append(Problem("members", f"write Stripe ids such as cus_... or sub_..., one a line; not: {shown}"))
+        what = "the names people sign in with" if of_people else "Stripe ids such as cus_... or sub_..."
+        wrong.append(Problem("members", f"write {what}, one a line; not: {shown}"))
     return wrong

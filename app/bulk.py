@@ -14,7 +14,7 @@ from typing import Any, Literal
 from app import author, jobs, operate
 from app.audit import entry
 from rules.event import iso
-from rules.ports import ABSENT, Document, Page, Put, Store, Where
+from rules.ports import Document, Page, Store, Where
 from rules.run import OPEN, QUEUED
 from rules.steps import NotPossible
 
@@ -142,9 +142,8 @@ def exclude(store: Store, tenant: str, customer: str, list_name: str, actor: str
     found = store.get(tenant, "list", name)
     members = list(found.body["members"]) if found else []
     if customer not in members:
-        body = {"name": name, "members": [*members, customer], "updated_at": iso(now)}
-        put = Put("list", name, body, found.version if found else ABSENT)
-        store.commit(tenant, None, [put, entry(now, actor, "exclude customer", customer, None, name, why)])
+        author.save_list(store, tenant, name, [*members, customer], actor, now, why=why)
+    store.commit(tenant, None, [entry(now, actor, "exclude customer", customer, None, name, why)])
     open_runs = [run.id for run in every(store, tenant, Chosen(customer=customer)) if run.body["state"] in OPEN]
     came = operate.act_on_many(store, tenant, open_runs, "cancel", actor, why, now)
     honoured, ignored = _honouring(store, tenant, name)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal, get_args
 
-from app import author, holds
+from app import author, author_lists, holds
 from app.audit import entry
 from app.outbox import advanced, write_run
 from app.reopening import registered_again
@@ -69,9 +69,9 @@ def _check_role(store: Store, tenant: str, run: Run, rule: Rule, verb: str, acto
     step = current_step(run, rule)
     if verb not in ("approve", "decline") or not isinstance(step, Approve):
         return
-    found = store.get(tenant, "list", f"role-{step.role}")
+    found = store.get(tenant, "list", author_lists.ROLE + step.role)
     if found is not None and actor not in found.body["members"]:
-        raise NotPossible(f"only {step.role} may answer: {actor} is not on the list role-{step.role}")
+        raise NotPossible(f"only {step.role} may answer: {actor} is not on the list {author_lists.ROLE}{step.role}")
 
 
 def act_on_many(
