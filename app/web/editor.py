@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, current_app, request
 
-from app import author, author_examples, declared
+from app import author, author_examples, declared, scores
 from app.starters import starter, starters
 from app.web import form_presses, form_read, form_words, forms, unfinished
 from app.web.form_spots import beside, slot, spots
@@ -227,7 +227,8 @@ def _picker(types: Any) -> Picker:
     seen = counter.counts(ports.store, ports.catalogue, tenant(), now())
     real = newest(ports.store, tenant(), chosen)
     declared_paths = [(one.body["path"], one.id) for one in declared.documents(ports.store, tenant())]
-    return Picker(ports.catalogue, chosen, real or example(chosen), bool(real), seen, declared_paths)
+    names = scores.names(ports.store, tenant())
+    return Picker(ports.catalogue, chosen, real or example(chosen), bool(real), seen, declared_paths, names)
 
 
 def _problems(desk: Desk) -> list[Problem]:
@@ -318,4 +319,7 @@ def fields() -> Response:
     everything = picker.fields(everything=True)
     listed = services().catalogue.search(type.name, query, SHOWN) if query else everything[:SHOWN]
     block = "options" if request.args.get("as") == "options" else "found"
-    return page("rule_fields.html", block, type=type, query=query, listed=listed, picker=picker, total=len(everything))
+    known = picker.known(query)
+    total = len(everything)
+    shown = {"query": query, "listed": listed, "known": known, "picker": picker, "total": total}
+    return page("rule_fields.html", block, type=type, **shown)

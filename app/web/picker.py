@@ -10,11 +10,14 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from app import sample
+from app.web import picker_known
 from app.web.form_read import PICKED
 from app.web.form_values import Kind, KindName, operators, scalar_shown
 from app.web.forms import Form
 from rules import paths
 from rules.event import JSON
+from rules.fact_fields import known_field
+from rules.facts import LISTS
 from rules.fields import MISSING, Catalogue, FieldInfo, read
 from rules.ports import Store
 from rules.subjects import PREFIX, carried_by
@@ -48,6 +51,7 @@ class Picker:
     real: bool = True
     seen: Mapping[str, int] = field(default_factory=dict)
     declared: Sequence[tuple[str, str]] = ()
+    scores: Sequence[str] = ()
 
     # ---- events -----------------------------------------------------------------------------------------------------
     def title(self, type: str) -> str:
@@ -95,10 +99,13 @@ class Picker:
     def info(self, path: str) -> FieldInfo | None:
         """What is known of a field on the rule's events."""
         plain = path.replace("data.previous_attributes.", "data.object.", 1)
+        if known := known_field(plain):
+            return known
         return next((found for type in self.types if (found := self.catalogue.field(type, plain))), None)
 
     def kind(self, types: Sequence[str], path: str) -> Kind:
-        found = next((info for type in types if type and (info := self.catalogue.field(type, path))), None)
+        found = known_field(path)
+        found = found or next((info for type in types if type and (info := self.catalogue.field(type, path))), None)
         return Kind(KINDS.get(found.type, "text"), tuple(found.enum), self.currency) if found else Kind()
 
     def field(self, path: str) -> str:
@@ -111,6 +118,19 @@ class Picker:
         found = self.catalogue.fields(self.types[0]) if self.types and self.catalogue.event_type(self.types[0]) else []
         chosen = [info for info in found if "[]" not in info.path and (everything or info.common)]
         return sorted(chosen, key=lambda info: not info.common)
+
+    def known(self, query: str = "") -> list[tuple[str, list[FieldInfo]]]:
+        """What is known beyond the events, in groups with their headings."""
+        found = picker_known.groups(self.catalogue, self.types, self.scores)
+        sought = [(heading, picker_known.searched(fields, query)) for heading, fields in found]
+        return [(heading, fields) for heading, fields in sought if fields]
+
+    def is_known(self, path: str) -> bool:
+        return known_field(path) is not None
+
+    def known_value(self, path: str) -> str | None:
+        """A made-up value of a fact or a score."""
+        return picker_known.sample_of(path, self.currency)
 
     def value(self, path: str) -> str | None:
         """The field's value in the newest event of the type, as text; None when there is none."""
@@ -129,7 +149,9 @@ class Picker:
     # ---- rows of conditions -----------------------------------------------------------------------------------------
     def operators(self, row: Form) -> list[str]:
         info = self.info(row["field"])
-        updated = any(type.endswith("updated") for type in self.types)
+        if row["field"] == ".".join(LISTS):
+            return list(dict.fromkeys(["contains", row["is"] or "contains"]))
+        updated = not self.is_known(row["field"]) and any(type.endswith("updated") for type in self.types)
         return operators(self.kind(self.types, row["field"]), row["is"], updated, bool(info and info.personal))
 
     def choices(self, row: Form) -> tuple[str, ...]:
