@@ -431,5 +431,5 @@ def test_a_difference_marks_the_words_that_changed() -> None:
 
 def test_before_the_first_event_the_fields_have_examples(browser: FlaskClient) -> None:
     page = browser.get("/rules/new/edit?from=two-failed-payments").text
-    assert "For example: <b>charge_automatically</b>" in page
+    assert "For example: <b>subscription_details</b>" in page
     assert "0 so far" in page
