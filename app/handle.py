@@ -15,6 +15,7 @@ from typing import Any
 from app import logs
 from app.rulesets import RuleSets
 from app.scores import document_of
+from rules import route
 from rules.decide import Decision, decide, documents, reads
 from rules.event import Event, iso, span_id
 from rules.kinds import SYSTEM
@@ -72,6 +73,7 @@ class _Handling:
         self.clock = clock
         self.spans: list[Span] = []
         self.tenants: dict[str, RuleSet] = {}
+        self.routed = 0
 
     def one(self, delivery: Delivery) -> Disposition:
         event = delivery.event
@@ -93,14 +95,25 @@ class _Handling:
         ruleset = self.ruleset(event.tenant)
         event = keyed(event, ruleset)
         decision = self.decide(event, ruleset)
-        while early := _too_many_stops(decision):
+        forwarded = self.forwarded(event, ruleset)
+        while early := _too_many_stops(decision, len(forwarded)):
             self.store.commit(event.tenant, None, early)  # stopping twice is stopping once, so a crash here is harmless
             decision = self.decide(event, ruleset)
         spans = spans_of(event, decision, started, self.instant())
-        self.store.commit(event.tenant, Put("event", event.id, body_of(event, decision, spans)), decision.writes)
+        writes = [*decision.writes, *forwarded]
+        self.store.commit(event.tenant, Put("event", event.id, body_of(event, decision, spans)), writes)
         self.spans.extend(spans)
         report(event, decision)
         return DONE
+
+    def forwarded(self, event: Event, ruleset: RuleSet) -> list[Write]:
+        """What routes take of it. Times differ within a batch, so that a receiver which keeps order has the log's."""
+        found = []
+        for taker in route.taking(ruleset.routes, event):
+            self.routed += 1
+            made = route.command(taker, event, self.now + self.routed * _MICROSECOND)
+            found.append(Put("command", made.id, made.body(), ABSENT))
+        return list[Write](found)
 
     def decide(self, event: Event, ruleset: RuleSet) -> Decision:
         known = {id: self.document(event.tenant, id) for id in documents(event, ruleset)}
@@ -140,7 +153,7 @@ class _Handling:
     def ruleset(self, tenant: str) -> RuleSet:
         """The rules in force, the same for the whole batch; a tenant that is new is written down first."""
         if tenant not in self.tenants:
-            if self.store.get(SYSTEM, "tenant", tenant) is None:
+            if not self.rulesets.knows(tenant) and self.store.get(SYSTEM, "tenant", tenant) is None:
                 self.welcome(tenant)
             self.tenants[tenant] = self.rulesets.current(self.store, tenant, self.now)
         return self.tenants[tenant]
@@ -156,9 +169,9 @@ class _Handling:
         return self.clock.now() if self.clock else self.now
 
 
-def _too_many_stops(decision: Decision) -> list[Write]:
+def _too_many_stops(decision: Decision, more: int) -> list[Write]:
     """Runs to stop ahead of the event's own commit, when all of it is more than one commit may hold."""
-    if len(decision.writes) <= MOST_WRITES:
+    if len(decision.writes) + more <= MOST_WRITES:
         return []
     stopped = {run.id for run in decision.runs if run.state == "stopped"}
     return [write for write in decision.writes if write.kind == "run" and write.id in stopped][:MOST_WRITES]

@@ -10,12 +10,13 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from app import logs, tenant_settings
 from app.declared import paths_of
+from app.routes import routes_of
 from rules.hours import in_zone
 from rules.matcher import Matcher
 from rules.model import Rule, RuleError, RuleVersion
@@ -43,6 +44,10 @@ class RuleSets:
         self._known: dict[str, _Known] = {}
         self._parsed: OrderedDict[tuple[str, str, int], Rule] = OrderedDict()
         self._lock = threading.Lock()
+
+    def knows(self, tenant: str) -> bool:
+        """Whether this process has worked for the tenant already."""
+        return tenant in self._known
 
     def current(self, store: Store, tenant: str, now: datetime | None = None) -> RuleSet:
         """What is in force. now: when given, the revision pointer is read again only after a second."""
@@ -80,6 +85,7 @@ class RuleSets:
             self._known[tenant] = _Known(revision, known.ruleset, now)
             return known.ruleset
         ruleset = build(tenant, list(self._versions(store, tenant)), self.matcher, paths_of(store, tenant))
+        ruleset = replace(ruleset, routes=routes_of(store, tenant))
         self._known[tenant] = _Known(revision, ruleset, now)
         if known:
             known.ruleset.close()
