@@ -29,7 +29,7 @@ class StripeGuard:
 def _status(client: stripe.StripeClient, ask: Ask) -> str:
     """Its status; "" for what Stripe does not know or does not let this key see. Raises Unavailable."""
     try:
-        found = getattr(client.v1, f"{ask.kind}s").retrieve(ask.id)
+        found = getattr(client.v1, f"{ask.kind}s").retrieve(ask.id).to_dict(for_json=True)
     except stripe.StripeError as error:
         status = error.http_status or 0
         if status in (401, 403, 404):
