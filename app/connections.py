@@ -22,7 +22,9 @@ from app.connection_checks import (
     signing_secret_problem,
     url_problem,
 )
+from rules.fields import Catalogue
 from rules.ports import Body, Field, Secrets
+from rules.route import problems_of
 from rules.rule import Problem
 
 __all__ = [
@@ -323,4 +325,45 @@ SALESFORCE = ConnectionType(
     more=(replace(CLIENT_SECRET, label="Consumer secret"),),
 )  # fmt: skip
 
-TYPES: Mapping[str, ConnectionType] = {type.name: type for type in (WEBHOOK, ACCESS, SMTP, SLACK, HUBSPOT, SALESFORCE)}
+# ---- routes ---------------------------------------------------------------------------------------------------------
+TOPIC = re.compile(r"projects/([a-z][a-z0-9.:-]{4,62})/topics/([A-Za-z][A-Za-z0-9._~+%-]{2,254})")
+OWN_TOPICS = "signalbox-"  # what comes back from there would go round for ever
+
+
+def is_topic(url: str) -> bool:
+    return url.startswith("projects/")
+
+
+def _route_problems(given: Given, development: bool) -> list[Problem]:
+    url = str(given.get("url") or "")
+    if is_topic(url):
+        found = TOPIC.fullmatch(url)
+        good = found is not None and not found[2].startswith(OWN_TOPICS)
+        wrong = [] if good else [Problem("url", "write projects/PROJECT/topics/TOPIC, and none of Signalbox's own")]
+    else:
+        wrong = [Problem("url", text) for text in url_problem(url, development)]
+    if given.get("secret"):
+        wrong += [Problem("secret", text) for text in signing_secret_problem(given["secret"])]
+    return wrong + problems_of(given.get("types"), given.get("only_if"), Catalogue.load())
+
+
+ROUTE = ConnectionType(
+    "route",
+    "Route",
+    "Forwards events as they are, those that its filter takes, to an address or to a Pub/Sub topic.",
+    (
+        Field("url", "Where to", required=True, help="https://… or projects/PROJECT/topics/TOPIC"),
+        Field("types", "Event types", required=True, default=(), help="One a line, or * for every event."),
+        Field("only_if", "Only if", default=None, help="A condition of the rule language."),
+    ),
+    SIGNING,
+    _route_problems,
+    lambda given: str(given["url"]),
+    "route.forward",
+    lambda _: {},
+    made=True,
+)
+
+TYPES: Mapping[str, ConnectionType] = {
+    type.name: type for type in (WEBHOOK, ACCESS, SMTP, SLACK, HUBSPOT, SALESFORCE, ROUTE)
+}

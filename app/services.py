@@ -7,11 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
 
 from app.settings import Settings, SettingsError
-from rules.ports import ActionExecutor, Bus, Callers, Clock, Guard, Inbox, Secrets, Store, Tracer, Vault, Verifier
+from rules.ports import ActionExecutor, Body, Bus, Callers, Clock, Guard, Inbox, Secrets, Store, Tracer, Vault, Verifier
 
 if TYPE_CHECKING:
     from app import jobs
@@ -113,7 +113,36 @@ def connectors(
         development=settings.development,
         public_url=settings.public_url,
         suppressions=StoredSuppressions(store) if store else None,
+        events=lambda tenant, id: _event(store, tenant, id),
+        topics=_topics(settings),
     )
+
+
+def _event(store: Store | None, tenant: str, id: str) -> Body | None:
+    """The CloudEvent of an event as it is kept."""
+    found = store.get(tenant, "event", id) if store else None
+    return found.body["event"] if found else None
+
+
+def _topics(settings: Settings) -> Callable[[str], Bus] | None:
+    """Other Pub/Sub topics by their full names; None where there is no Google project. Its client takes half a second
+    to import and is made when an event first goes there."""
+    if not settings.google_project:
+        return None
+
+    @cache
+    def publisher() -> Any:
+        from app.adapters.pubsub_topics import clients
+
+        return clients()[0]
+
+    @cache
+    def topic(name: str) -> Bus:
+        from app.adapters.pubsub import PubSubBus
+
+        return PubSubBus(publisher(), name)
+
+    return topic
 
 
 def every_action(

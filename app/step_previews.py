@@ -1,4 +1,4 @@
-"""What the steps of a rule would send, said exactly: each action's own preview, filled from the latest event it is about.
+"""What the steps of a rule would send: each action's own preview, filled from the latest event that the rule is about.
 
 Nothing is sent from here, and no personal value is looked at: texts show tokens where a person's values will stand.
 """

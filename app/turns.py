@@ -29,7 +29,7 @@ def waits_for(store: Store, command: Command) -> str:
     before = (
         one
         for one in _unfinished(store, command)
-        if (one.body["created_at"], one.id) < mine and one.body["run_id"] != command.run_id
+        if (one.body["created_at"], one.id) < mine and (not command.run_id or one.body["run_id"] != command.run_id)
     )
     first = min(before, key=lambda one: (str(one.body["created_at"]), one.id), default=None)
     return f"in order: waits for {first.id}, which {UNFINISHED[first.body['state']]}" if first else ""

@@ -74,6 +74,7 @@ _ACTIONS: Final = {
     "salesforce.upsert": "make or change the record in Salesforce",
     "salesforce.create_task": "open a task in Salesforce",
     "salesforce.close_task": "complete a task in Salesforce",
+    "route.forward": "forward the event",
     "access.suspend": "suspend access to the API",
     "access.resume": "resume access to the API",
     "mail.send": "send the customer an e-mail",

@@ -16,6 +16,7 @@ from rules.expr import compile_condition
 from rules.fields import Catalogue
 from rules.matcher import Matcher, Predicate, Program
 from rules.model import All, Condition, Rule, RuleVersion, Stop, Wait
+from rules.route import ByType
 from rules.subjects import PREFIX, key_for
 from rules.texts import walk
 from rules.wanted import Wanted, possible, wanted_by, wanted_by_steps
@@ -97,6 +98,7 @@ class RuleSet:
     listening: Mapping[str, Listening]
     paths: tuple[str, ...]  # declared paths that windows are keyed by
     asks: Mapping[str, Asks] = field(default_factory=dict)
+    routes: ByType = field(default_factory=dict)  # what is forwarded as it is, by event type
 
     def close(self) -> None:
         self.program.close()

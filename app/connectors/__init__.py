@@ -33,7 +33,9 @@ from app.connectors.delivery import Courier
 from app.connectors.hubspot import hubspot_actions
 from app.connectors.mail import SendMail, Suppressions
 from app.connectors.rest import Api
+from app.connectors.route import Events, Forward, Topics
 from app.connectors.salesforce import salesforce_actions
+from app.connectors.signed import Signer
 from app.connectors.slack import Post
 from app.connectors.stripe import stripe_actions
 from app.connectors.stripe_answers import StripeAccess
@@ -49,6 +51,8 @@ def actions(
     public_url: str = "",
     courier: Courier | None = None,
     suppressions: Suppressions | None = None,
+    events: Events = lambda tenant, id: None,
+    topics: Topics | None = None,
 ) -> Mapping[str, ActionExecutor]:
     """Every action by name. public_url: where this installation's pages are, for links in notices ("" = paths only)."""
     access = StripeAccess(stripe_api_key, stripe_api_base)
@@ -60,6 +64,7 @@ def actions(
         OpenTask(*webhook),
         CloseTask(*webhook),
         MoveStage(*webhook),
+        Forward(Signer(*webhook), events, topics),
         Suspend(*webhook),
         Resume(*webhook),
         *hubspot_actions(api),

@@ -72,8 +72,17 @@ class Signer:
     vault: Vault
     public_url: str = ""
 
-    def send(self, task: Body, connection: Body, event: Body, now: datetime, texts: tuple[str, ...] = ()) -> Outcome:
-        """One try. texts: the keys of `event["data"]` whose personal values the receiver gets in the clear."""
+    def send(
+        self,
+        task: Body,
+        connection: Body,
+        event: Body,
+        now: datetime,
+        texts: tuple[str, ...] = (),
+        shown: Body | None = None,
+    ) -> Outcome:
+        """One try. texts: the keys of `event["data"]` whose personal values the receiver gets in the clear. shown:
+        what is kept of the body where that is not all of it."""
         name = connection["name"]
         payload = json.dumps(self._revealed(event, texts, task), separators=(",", ":")).encode()
         url, own = opened(connection, self.secrets)
@@ -83,7 +92,7 @@ class Signer:
             "traceparent": task["traceparent"],
             **self._signature(connection, task["id"], now, payload),
         }
-        request = kept_request(url, headers, event)
+        request = kept_request(url, headers, shown or event)
         try:
             reply = self.courier.post(url, headers, payload)
         except Forbidden as refused:

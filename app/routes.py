@@ -1,0 +1,93 @@
+"""The event mesh: routes that forward events as they are, so that provisioning, reporting and older services each get
+what they need. A route is a connection of type `route` with a filter (rules.route); a worker takes a change up within
+a second.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from app import logs
+from app.audit import entry
+from app.author_lists import in_force_again
+from rules.event import Event, iso
+from rules.model import RuleError
+from rules.ports import ANY, Delete, Put, Store, Where
+from rules.route import EVERY, ByType, by_type, route, taking
+from rules.run import Command
+
+DAY = timedelta(days=1)
+LOOKED_AT = 2000  # events that a live count looks at; a page waits for it
+PAGE = 200
+MANY = 500
+Row = dict[str, Any]
+
+
+def routes(store: Store, tenant: str) -> list[Row]:
+    """Every route, oldest first."""
+    found = store.find(tenant, "connection", order="created_at", limit=MANY).items
+    return [dict(one.body) for one in found if one.body["type"] == "route"]
+
+
+def routes_of(store: Store, tenant: str) -> ByType:
+    """The routes by event type. One that an older release took and this one cannot read stops no other."""
+    found = []
+    for row in routes(store, tenant):
+        try:
+            found.append(route(row["name"], row["types"], row.get("only_if")))
+        except RuleError as error:
+            logs.line("route.unreadable", logging.ERROR, tenant=tenant, route=row["name"], error=str(error))
+    return by_type(found)
+
+
+def count(store: Store, tenant: str, types: list[str], only_if: Mapping[str, Any] | None, now: datetime) -> Row:
+    """How many events of the last day a filter takes: `{"matched", "looked", "more", "latest": [...]}`. Raises
+    RuleError."""
+    wanted = by_type([route("new", types, only_if)])
+    matched, looked, more, latest = 0, 0, False, []
+    for event_type in [None] if types == [EVERY] else types:
+        where: list[Where] = [("type", "==", event_type)] if event_type else []
+        since: Where = ("recorded", ">=", iso(now - DAY))
+        after = None
+        while True:
+            left = min(PAGE, LOOKED_AT - looked)
+            page = store.find(tenant, "event", [*where, since], "-recorded", after, max(left, 1))
+            if left <= 0:
+                more = more or bool(page.items)
+                break
+            looked += len(page.items)
+            events = [Event.from_cloudevent(one.body["event"]) for one in page.items]
+            found = [event for event in events if taking(wanted, event)]
+            matched += len(found)
+            latest += [{"id": event.id, "type": event.type, "recorded": iso(event.recorded)} for event in found[:5]]
+            after = page.next
+            if after is None:
+                break
+    newest = sorted(latest, key=lambda one: str(one["recorded"]), reverse=True)[:5]
+    return {"matched": matched, "looked": looked, "more": more, "latest": newest}
+
+
+def delete(store: Store, tenant: str, name: str, actor: str, why: str, now: datetime) -> int:
+    """Take a route away; how many events that waited for it are not forwarded any more. LookupError."""
+    found = store.get(tenant, "connection", name)
+    if found is None or found.body["type"] != "route":
+        raise LookupError(f"There is no route {name!r}.")
+    change = entry(now, actor, "delete route", name, {"types": found.body["types"]}, None, why)
+    gone = Delete("connection", name, found.version)
+    store.commit(tenant, None, [gone, *in_force_again(store, tenant, now), change])
+    return sum(_cancelled(store, tenant, name, actor, now) for _ in range(MANY))
+
+
+def _cancelled(store: Store, tenant: str, name: str, actor: str, now: datetime) -> int:
+    """Some of what still waits for the route, ended; 0 when nothing is left."""
+    where = [("connection", "==", name), ("state", "==", "due")]
+    waiting = store.find(tenant, "command", where, "created_at", limit=50).items  # type: ignore[arg-type]
+    told = {"kind": "cancelled", "message": f"Not done: {actor} deleted the route"}
+    ended = [replace(Command.from_body(one.body), state="cancelled", due_at=None, outcome=told) for one in waiting]
+    if ended:
+        store.commit(tenant, None, [Put("command", one.id, one.body(), ANY) for one in ended])
+    return len(ended)
