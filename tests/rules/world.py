@@ -64,6 +64,9 @@ class FixedRules:
         self.all = {(v.rule.id, v.number): v.rule for v in self.versions.values()}
         self._built: dict[str, RuleSet] = {}
 
+    def knows(self, tenant: str) -> bool:
+        return tenant in self._built
+
     def current(self, store: Store, tenant: str, now: datetime | None = None) -> RuleSet:
         if tenant not in self._built:
             mine = [version for version in self.versions.values() if version.tenant == tenant]
