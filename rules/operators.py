@@ -13,7 +13,6 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
 
-import re2
 
 COMPARE: Final = ("greater than", "greater or equal to", "less than", "less or equal to")
 TEXT: Final = ("starts with", "ends with", "matches")
@@ -134,6 +133,8 @@ def reckon(value: Any, times: float | int, plus: float | int) -> Any:
 @lru_cache(maxsize=4096)
 def pattern(text: str) -> Any:
     """The compiled regular expression, searched for anywhere in a text, in linear time. Raises ValueError."""
+    import re2  # only here: what uses no pattern needs nothing beside Python
+
     options = re2.Options()
     options.log_errors = False
     options.max_mem = 1 << 20  # a hostile pattern is refused here instead of growing

@@ -10,6 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass
+from math import fsum
 from typing import Any
 
 from rules import paths
@@ -211,15 +212,24 @@ def has_value(when: When, event: Event) -> bool:
 
 
 def aggregated(of: str, values: Sequence[Any]) -> Number | None:
-    """sum | average | min | max | distinct of the values; None when there are none."""
+    """sum | average | min | max | distinct of the values; None when there are none. A sum is rounded once, so that
+    neither the order of the events nor the version of Python changes it.
+
+    >>> aggregated("sum", [0.1] * 10), aggregated("average", [1, 2]), aggregated("distinct", [1, 1.0, "1", True])
+    (1.0, 1.5, 3)
+    """
     if not values:
         return None
     if of == "distinct":
         return len({_distinct(value) for value in values})
-    if of == "average":
-        return float(sum(values) / len(values))
-    by_name: dict[str, Callable[[Sequence[Any]], Number]] = {"sum": sum, "min": min, "max": max}
-    return by_name[of](values)
+    if of in ("min", "max"):
+        least: Number = min(values) if of == "min" else max(values)
+        return least
+    try:
+        total = sum(values) if all(type(value) is int for value in values) else fsum(values)
+        return float(total / len(values)) if of == "average" else total
+    except (OverflowError, ValueError):
+        return None  # beyond what a number can hold
 
 
 def _order(event: Event) -> tuple[int, str]:

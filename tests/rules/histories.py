@@ -183,6 +183,7 @@ _PLACES = st.tuples(
     st.sampled_from(("card_1", "card_2", None)),
     st.sampled_from((0, 1, 1, 2, 3, 1.0, "1", True, None, ...)),  # the amount
     st.sampled_from(("blue", "red", None)),
+    st.sampled_from(("usd", "usd", "usd", "eur", None)),
     st.integers(0, 15),  # ours, imported, twice
 )
 
@@ -194,10 +195,11 @@ def histories(tenant: str = TENANT, imports: bool = False) -> st.SearchStrategy[
 
 def _deliveries(rows: Sequence[tuple[Any, ...]], tenant: str, imports: bool) -> list[Event]:
     found = []
-    for index, (type, at, late, about, card, amount, team, odd) in enumerate(rows):
+    for index, (type, at, late, about, card, amount, team, currency, odd) in enumerate(rows):
         customer, subscription, invoice = about
         fields: Document = {"id": invoice, "metadata": {"team": team} if team else {}}
         fields |= {"payment_method_details": {"card": {"fingerprint": card}}} if card else {}
+        fields |= {"currency": currency} if currency else {}
         fields |= {"customer": customer} if customer else {}
         fields |= {"amount": amount} if amount is not ... else {}
         fields |= {"parent": {"subscription_details": {"subscription": subscription}}} if subscription else {}
@@ -222,6 +224,9 @@ class Fixed:
 
     def current(self, store: Any, tenant: str, now: datetime | None = None) -> RuleSet:
         return self.sets[tenant]
+
+    def knows(self, tenant: str) -> bool:
+        return True
 
     def rule(self, store: Any, tenant: str, rule_id: str, number: int) -> Rule:
         return self.rules[rule_id]

@@ -85,10 +85,20 @@ def _window(rule: Document, trigger: Event, same: list[Event]) -> list[str] | No
         if _counts(rule, one)
         and _near(one, trigger, span(when["within"]))
         and not any(one.created <= reset <= trigger.created for reset in resets)
+        and (not _is_money(when) or _currency(one) == _currency(trigger))
     ]
     if trigger.id not in [one.id for one in counted] or not _enough(when, counted):
         return None
     return [one.id for one in counted]
+
+
+def _is_money(when: Document) -> bool:
+    """Whether amounts of money are aggregated: different currencies are never added up or compared."""
+    return "aggregate" in when and "amount" in when["aggregate"]["field"]
+
+
+def _currency(event: Event) -> Any:
+    return event.data["data"]["object"].get("currency")
 
 
 def _near(first: Event, second: Event, within: int) -> bool:
@@ -193,6 +203,7 @@ class Log:
             new = [(self.event(trigger), key) for key, trigger in is_now if (key, trigger) not in was]
             for found, key in sorted(new, key=lambda one: (one[0].created, one[0].id)):
                 self.match(rule, key, found, is_now[key, found.id], event, now)
+        self.settle(now)
 
     def event(self, id: str) -> Event:
         return next(one for one in self.events if one.id == id)
@@ -284,6 +295,15 @@ class Log:
                 self.end(run, "stopped", "nobody answered")
             else:
                 self.go(run, at)
+            self.settle(at)
+
+    def settle(self, now: int) -> None:
+        """Actions are done when what asked for them is decided: until then their runs are open."""
+        while acting := [run for run in self.runs if run.state == "acting"]:
+            step = acting[0].todo.pop(0)
+            self.take(acting[0], step, now)
+            if acting[0].state == "acting":
+                self.go(acting[0], now)
 
     def wake_by_event(self, run: Run, now: int) -> None:
         if run.state == "waiting" and run.todo and "for_event" in run.todo[0].get("wait", {}):
@@ -291,16 +311,15 @@ class Log:
             self.go(run, now)
 
     def go(self, run: Run, now: int) -> None:
-        """Step after step until one has to wait."""
+        """Step after step until one has to wait, or reaches outside."""
         run.state = "acting"
         while run.state == "acting":
             if not run.todo:
                 self.end(run, "done", "")
                 return
-            step = run.todo[0]
-            if not self.waits(run, step, now):
-                run.todo.pop(0)
-                self.take(run, step, now)
+            if "do" in run.todo[0] or self.waits(run, run.todo[0], now):
+                return
+            self.take(run, run.todo.pop(0), now)
 
     def waits(self, run: Run, step: Document, now: int) -> bool:
         """Whether the run stands still at this step."""
