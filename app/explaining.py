@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from app import author, tenants
+from app import author, scores, tenants
 from app.browse.events import subject_key
 from app.declared import paths_of
 from app.inquire import document_of, suppressed
@@ -61,6 +61,7 @@ def explain(
         runs=_runs(store, version, events) if isinstance(rule, str) else (),
         members=suppressed(store, tenant, (*version.rule.never_for, *wanted_by_rule(version.rule).lists)),
         now=at or now,
+        scores=_scores(store, tenant, version.rule, events),
     )
     if isinstance(rule, str) and number is None:
         found = reasons.as_decided(found, _entry(store, version, found["trigger"]))
@@ -129,6 +130,16 @@ def _elsewhere(store: Store, tenant: str, keys: Iterable[str], event: str | None
             if page.items:
                 return [Event.from_cloudevent(page.items[0].body["event"])]
     return []
+
+
+def _scores(
+    store: Store, tenant: str, rule: Rule, events: Iterable[Event]
+) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """The scores that the rule asks for, of the customers of these events."""
+    names = [path[1] for path in wanted_by_rule(rule).paths if path[0] == "score"]
+    customers = {key.partition(":")[2] for event in events if names and (key := event.key("cus"))}
+    asked = [(name, customer) for name in names for customer in sorted(customers)[:RUNS]]
+    return {one: found for one in asked if (found := scores.document_of(store, tenant, *one))}
 
 
 def _runs(store: Store, version: RuleVersion, events: Iterable[Event]) -> list[Run]:

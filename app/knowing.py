@@ -5,22 +5,26 @@ They are read from windows of the log, lists and the scores' documents; rules.kn
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from app import scores
 from app.scores import document_of
 from rules import knowing
+from rules.event import Event
 from rules.fact_fields import known_field
 from rules.facts import FACTS
 from rules.folds import About, Said
+from rules.knowing import about_event
 from rules.memory import Members, Question, ScoreOf, Window
 from rules.model import Rule
 from rules.ports import Store
 from rules.run import Run
 from rules.steps import Advance
 from rules.texts import known_text
-from rules.wanted import Path, Wanted
+from rules.wanted import Path, Wanted, wanted_by
 
 Row = dict[str, Any]
 _LISTS = 500
@@ -44,6 +48,32 @@ def woken(store: Store, run: Run, rule: Rule, now: datetime) -> Advance:
     return knowing.settled(
         lambda memory: knowing.woken(run, rule, memory, now), lambda question: answer(store, run.tenant, question)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a rule's conditions read beyond an event: to explain a decision, whole."""
+
+    events: tuple[Event, ...] = ()
+    lists: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    scores: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+
+
+def beside(store: Store, tenant: str, rule: Rule, trigger: Event) -> Beside:
+    """Everything that the rule's conditions would read at this trigger."""
+    wanted = wanted_by(rule.only_if)
+    answers: dict[Question, Any] = {}
+
+    def answered(question: Question) -> Any:
+        answers[question] = answer(store, tenant, question)
+        return answers[question]
+
+    if wanted:
+        knowing.settled(lambda memory: knowing.read(wanted, about_event(trigger), memory), answered)
+    events = {one.id: one for question, found in answers.items() if isinstance(question, Window) for one in found}
+    lists = {question.list: found for question, found in answers.items() if isinstance(question, Members)}
+    scored = {(q.name, q.subject): found for q, found in answers.items() if isinstance(q, ScoreOf) and found}
+    return Beside(tuple(events.values()), lists, scored)
 
 
 # ---- one customer, looked at ----------------------------------------------------------------------------------------

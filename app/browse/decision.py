@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from app import knowing
 from app.browse.rows import JSON, Row, subject_of
 from app.browse.window import picture, span_before
 from rules.event import Event, instant, seconds
 from rules.explain import explain
+from rules.fact_fields import known_field
 from rules.fields import Catalogue
 from rules.model import Rule, RuleError, RuleVersion, When
 from rules.ports import Store
@@ -61,7 +63,15 @@ def explained(store: Store, tenant: str, row: Row, body: JSON, decided: str) -> 
         return {**row, "conditions": conditions(row["tree"], body["event"]["data"])}
     version = RuleVersion(tenant, rule, row["version"], "live", "")
     events = _before(store, tenant, rule, row["key"], trigger)
-    found = explain(version, [*events, trigger], event=trigger.id, at=max(instant(decided), trigger.recorded))
+    more = knowing.beside(store, tenant, rule, trigger)
+    found = explain(
+        version,
+        [*events, *more.events, trigger],
+        event=trigger.id,
+        at=max(instant(decided), trigger.recorded),
+        members=more.lists,
+        scores=more.scores,
+    )
     return {**row, **shown(found, rule.when, row["key"], trigger)}
 
 
@@ -136,6 +146,7 @@ def _flat(node: JSON, depth: int) -> Iterator[Row]:
         "actual": node.get("actual"),
         "event": where.get("event"),
         "path": where.get("path"),
+        "currency": where.get("currency"),
         "true": bool(node["true"]),
         "skipped": bool(node.get("skipped")),
         "note": node.get("note"),
@@ -146,9 +157,9 @@ def _flat(node: JSON, depth: int) -> Iterator[Row]:
 
 def _said(row: Row, envelope: JSON) -> Row:
     """The row with its values as people say them: money with its currency, times as dates."""
-    known = Catalogue.load().field(str(envelope.get("type")), row["path"] or "")
+    known = known_field(row["field"] or "") or Catalogue.load().field(str(envelope.get("type")), row["path"] or "")
     kind = known.type if known else ""
-    currency = subject_of(envelope).get("currency")
+    currency = row["currency"] or subject_of(envelope).get("currency")
     return {**row, **{f"{name}_said": _value(row[name], kind, currency) for name in ("needed", "actual")}}
 
 

@@ -321,5 +321,6 @@ def fields() -> Response:
     block = "options" if request.args.get("as") == "options" else "found"
     known = picker.known(query)
     total = len(everything)
-    shown = {"query": query, "listed": listed, "known": known, "picker": picker, "total": total}
-    return page("rule_fields.html", block, type=type, **shown)
+    return page(
+        "rule_fields.html", block, type=type, query=query, listed=listed, picker=picker, total=total, known=known
+    )

@@ -24,7 +24,7 @@ def groups(catalogue: Catalogue, types: Sequence[str], scores: Iterable[str]) ->
         if all(any(name in one for name in CARRIES[subject]) for one in carried):
             found[GROUPS[subject]].append(info)
     if all(any(name in one for name in CARRIES["customer"]) for one in carried):
-        found[SCORES] = [info for name in sorted(scores) if (info := known_field(f"score.{name}"))]
+        found[SCORES] = [known for name in sorted(scores) if (known := known_field(f"score.{name}"))]
     return [(heading, fields) for heading, fields in found.items() if fields]
 
 
