@@ -4,31 +4,24 @@ Granian's own supervisor would fork a child, which outlives a killed parent and 
 is killed is the one that serves. Its thread server is meant for free-threaded Pythons, because several workers gain
 nothing under the GIL; one worker is all this needs (one ingest process, group commit), so that check is left out.
 
-Granian waits for a body in the thread that reads it, for as long as its sender likes, and will not limit that
-(https://github.com/emmett-framework/granian/issues/728). So bodies may hold most threads and never all: whoever sends
-none to the end can hold up other senders, who are told to come again, but not the pages and the health checks.
+Bodies that are kept back by their senders are app.web.bodies' matter.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from threading import BoundedSemaphore
-from typing import Any
+import threading
 
 from granian.constants import Interfaces
 from granian.http import HTTP1Settings
 from granian.server.mt import MTServer
 
-from rules.ports import Unavailable
+from app.web.bodies import Bodies, Silent, Wsgi, bounded
 
 THREADS = 32  # each may wait for the group commit, so as many webhooks can share one
-BODIES = THREADS - 8  # threads that may wait for bodies at one moment; one that came with its head takes no time
-TURN_SECONDS = 0.25  # that a reader waits for its turn
+BODIES = THREADS - 8  # threads that may wait for bodies at one moment: pages and health checks have the rest
+EACH = BODIES - 8  # of them for one address
 HEADER_SECONDS = 10
-
-Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class Server(MTServer):
@@ -49,8 +42,13 @@ class Server(MTServer):
         )
 
     def serve_application(self, application: Wsgi) -> None:
-        bounded = with_bounded_bodies(application, BoundedSemaphore(BODIES))
-        self.serve(target_loader=lambda *_: bounded)
+        bodies, over = Bodies(BODIES, EACH), threading.Event()
+        within = bounded(application, bodies)
+        threading.Thread(target=bodies.watch, args=(over, Silent()), name="bodies", daemon=True).start()
+        try:
+            self.serve(target_loader=lambda *_: within)
+        finally:
+            over.set()
 
     def stop(self) -> None:
         """From any thread or signal handler."""
@@ -58,48 +56,6 @@ class Server(MTServer):
 
     def _check_gil(self) -> None:
         """One worker with threads works with the GIL; see the module's docstring."""
-
-
-# ---- bodies ---------------------------------------------------------------------------------------------------------
-def with_bounded_bodies(application: Wsgi, turns: BoundedSemaphore) -> Wsgi:
-    """The application, whose requests take turns to read their bodies; Unavailable where there is none to be had."""
-
-    def bounded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        environ["wsgi.input"] = _Body(environ["wsgi.input"], turns)
-        return application(environ, start_response)
-
-    return bounded
-
-
-class _Body:
-    """The body of a request, as PEP 3333 has it."""
-
-    def __init__(self, stream: Any, turns: BoundedSemaphore) -> None:
-        self._stream, self._turns = stream, turns
-
-    def read(self, *size: int) -> bytes:
-        with self._turn():
-            return bytes(self._stream.read(*size))
-
-    def readline(self, *size: int) -> bytes:
-        with self._turn():
-            return bytes(self._stream.readline(*size))
-
-    def readlines(self, *hint: int) -> list[bytes]:
-        with self._turn():
-            return list(self._stream.readlines(*hint))
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self.readlines())
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        if not self._turns.acquire(timeout=TURN_SECONDS):
-            raise Unavailable("too many senders keep their bodies back")
-        try:
-            yield
-        finally:
-            self._turns.release()
 
 
 # ---- ports ----------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from app.receive import LIMIT
+from app.web.bodies import HELD
 from app.web.server import THREADS
 from tests.builders import body_of, envelope, signature
 from tests.running import Running, running, until
@@ -131,6 +132,62 @@ def test_senders_who_keep_their_bodies_back_hold_up_no_page(server: Running) -> 
         for connection in stalled:
             connection.close()
     until(lambda: server.post_event(envelope("evt_held_up")) == 200)
+
+
+def test_one_address_that_keeps_bodies_back_without_end_slows_no_other(server: Running) -> None:
+    """Sixty connections of another address, each stalled or a byte at a time, and opened again when they are ended."""
+    over = threading.Event()
+
+    def took(name: str) -> float:
+        began = time.perf_counter()
+        assert server.post_event(envelope(name)) == 200
+        return time.perf_counter() - began
+
+    def hold_back(drips: bool) -> None:
+        while not over.is_set():
+            try:
+                with socket.create_connection(
+                    ("127.0.0.1", server.port), timeout=0.2, source_address=("127.0.0.2", 0)
+                ) as connection:
+                    connection.sendall(request(b"x" * 1000) + b"x")
+                    while not over.wait(0.3 if drips else 1.0):
+                        if drips:
+                            connection.sendall(b"x")
+                        elif connection.recv(1, socket.MSG_PEEK) is not None:
+                            break
+            except OSError:
+                over.wait(0.05)
+
+    def p99(prefix: str) -> float:
+        with ThreadPoolExecutor(4) as pool:
+            return sorted(pool.map(took, [f"evt_{prefix}_{i}" for i in range(300)]))[-3]
+
+    p99("warm")
+    alone = p99("alone")
+    hostile = [threading.Thread(target=hold_back, args=(number % 2 == 0,)) for number in range(60)]
+    for thread in hostile:
+        thread.start()
+    try:
+        over.wait(1.0)  # the first rush is over
+        beside = p99("beside")
+    finally:
+        over.set()
+        for thread in hostile:
+            thread.join()
+    assert beside <= 3 * alone + 0.05, (alone, beside)
+
+
+def test_a_body_that_does_not_come_is_ended_and_its_sender_told(server: Running) -> None:
+    stalled = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(HELD + 2)]
+    try:
+        for connection in stalled:
+            connection.sendall(request(b"x" * 1000) + b"x")
+        answers = [connection.recv(4096) for connection in stalled]
+    finally:
+        for connection in stalled:
+            connection.close()
+    assert {status(answer) for answer in answers} <= {400, 503}
+    assert 400 in {status(answer) for answer in answers}
 
 
 def test_many_senders_at_once_lose_nothing(server: Running) -> None:
