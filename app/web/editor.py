@@ -12,9 +12,11 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, current_app, request
 
-from app import author, author_examples, declared, scores
-from app.starters import starter, starters
+from app import author, author_examples, declared, preview, scores
+from app.starters import starter
+from app.services import lab_of
 from app.web import form_presses, form_read, form_words, forms, unfinished
+from app.web.backtests import begin_with
 from app.web.form_spots import beside, slot, spots
 from app.web.form_words import Said
 from app.web.forms import Form
@@ -25,6 +27,7 @@ from rules.example import ENDS
 from rules.examples import ExampleResult
 from rules.ports import ABSENT, Conflict
 from rules.rule import Problem, RuleError
+from rules.steps import NotPossible
 
 blueprint = Blueprint("editor", __name__)
 NEW = "new"
@@ -48,11 +51,9 @@ class Desk:
 
 
 # ---- opening --------------------------------------------------------------------------------------------------------
-@blueprint.get("/rules/new")
-def begin() -> Response:
-    return page(
-        "rule_new.html", starters=[(one, unfinished.sentences(one, services().catalogue)) for one in starters()]
-    )
+def opened(document: Mapping[str, Any]) -> Response:
+    """The editor with a new rule in it."""
+    return _show(_desk(NEW, ABSENT, document))
 
 
 @blueprint.post("/rules/new/import")
@@ -90,6 +91,12 @@ def draft(id: str) -> Response:
     return _show(_posted(id), block="draft")
 
 
+@blueprint.post("/rules/<id>/preview")
+def look(id: str) -> Response:
+    """What it would have done lately, as it stands in the editor. Nothing is kept."""
+    return _show(_posted(id), block="lately", looked=True)
+
+
 @blueprint.post("/rules/<id>/edit")
 def press(id: str) -> Response:
     desk = _posted(id)
@@ -98,6 +105,8 @@ def press(id: str) -> Response:
         return _show(desk, status=422)
     if button in ("save", "watch", "publish"):
         return _keep(desk, button)
+    if button in ("preview", "history", "limits"):
+        return _tried(desk, button, rest)
     if button in ("json", "form"):
         return _show(_desk(id, desk.expect, desk.document, button == "json"))
     if button in ("use", "rename"):
@@ -109,6 +118,20 @@ def press(id: str) -> Response:
     if button == "add:step":
         button = f"add:step-{request.form.get('new_step', '')}"
     return _show(_with_form(desk, _connected(form_presses.press(desk.form, button))), pressed=button)
+
+
+def _tried(desk: Desk, button: str, rest: str) -> Response:
+    """Look at the last days, try it on history, or take the limits that the look proposes."""
+    if button == "limits":
+        desk = _desk(desk.id, desk.expect, {**desk.document, "limits": _parsed(rest)[0]}, desk.as_json)
+    if button != "history":
+        return _show(desk, looked=True)
+    try:
+        return begin_with(desk.document)
+    except RuleError:
+        return _show(desk, status=422, said="It cannot be tried yet. What is missing stands beside its field.")
+    except NotPossible as error:
+        return _show(desk, status=409, said=str(error))
 
 
 def _connected(form: Form) -> Form:
@@ -237,7 +260,9 @@ def _problems(desk: Desk) -> list[Problem]:
 
 
 # ---- showing --------------------------------------------------------------------------------------------------------
-def _show(desk: Desk, block: str = "editor", status: int = 200, said: str = "", pressed: str = "") -> Response:
+def _show(
+    desk: Desk, block: str = "editor", status: int = 200, said: str = "", pressed: str = "", looked: bool = False
+) -> Response:
     found = _said(desk)
     strict = desk.id != NEW or bool(said) or request.form.get("do") == "check"
     places = {} if desk.as_json else spots(desk.form, desk.document)
@@ -262,9 +287,16 @@ def _show(desk: Desk, block: str = "editor", status: int = 200, said: str = "", 
         connections=[] if desk.as_json else author.connections(services().store, tenant()),
         lists=[] if desk.as_json else author.lists(services().store, tenant()),
         currencies=CURRENCIES,
+        lately=_lately(desk) if looked else None,
+        looked=looked,
         dump=lambda value: json.dumps(value, ensure_ascii=False),
         text=desk.text or json.dumps(desk.document, indent=2, ensure_ascii=False),
     )
+
+
+def _lately(desk: Desk) -> dict[str, Any] | None:
+    """What the rule would have done in the last days; None while it is not whole."""
+    return None if desk.broken else preview.preview(lab_of(services()), tenant(), desk.document, now())
 
 
 def _said(desk: Desk) -> list[Said]:
