@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from app import author
 from app.cli import ACTOR, CommandError, command, complain, read_json, say, show, table, tenant_of
 from app.declared import paths_of
+from rules.lint import Finding
 from rules.model import RuleError
 from rules.rule import parse
 
@@ -45,8 +46,9 @@ def register(subparsers: Any) -> None:
         rules,
         "lint",
         "what is odd about the rules in force: rules that never fire, collide, or go round in circles",
-        ["rules lint", "rules lint --json"],
+        ["rules lint", "rules lint two-failed-payments", "rules lint --json"],
         lint_rules,
+        rule={"flag": False, "metavar": "RULE", "nargs": "?", "help": "only what concerns this rule"},
     )
     command(
         rules,
@@ -185,21 +187,29 @@ def _checked(report: list[dict[str, Any]]) -> Iterator[str]:
 def lint_rules(given: argparse.Namespace, services: Services) -> None:
     from app import author_lint
 
-    found = author_lint.findings(services.store, services.catalogue, tenant_of(given, services))
+    tenant = tenant_of(given, services)
+    document = author.rule(services.store, tenant, given.rule)["document"] if given.rule else None
+    looked = author_lint.looked(services.store, services.catalogue, tenant, services.clock.now(), document)
 
     def lines() -> Iterator[str]:
-        if not found:
+        if not looked.findings:
             yield "Nothing is odd about the rules in force."
-        for one in found:
+        for one in looked.findings:
             yield f"{one.rules[0]}: {one.path}: {one.sentence}"
-            yield f"  shown by {_events(one.witness)}; --json prints what is in them"
+            yield f"  shown by {_witness(one)}; --json prints what is in them"
+        if looked.days:
+            yield f"Looked at {looked.events:,} events of the last {looked.days} days."
 
-    show(given, [one.body() for one in found], lines)
+    show(given, [one.body() for one in looked.findings], lines)
 
 
-def _events(witness: Sequence[Mapping[str, Any]]) -> str:
-    kinds = " and ".join(dict.fromkeys(str(event["type"]) for event in witness))
-    return f"{len(witness)} constructed event{'s' if len(witness) > 1 else ''} ({kinds})"
+def _witness(found: Finding) -> str:
+    """Whom it is true of, else the events that were made to show it."""
+    if found.seen:
+        others = f" and {found.overlap - 1} more" if found.overlap > 1 else ""
+        return f"{found.seen[0]['subject']}{others} in the history ({', '.join(found.seen[0]['events'])})"
+    kinds = " and ".join(dict.fromkeys(str(event["type"]) for event in found.witness))
+    return f"{len(found.witness)} constructed event{'s' if len(found.witness) > 1 else ''} ({kinds})"
 
 
 def test_rules(given: argparse.Namespace, services: Services) -> int:

@@ -61,7 +61,7 @@ def did(rows: Iterable[Row], rule_id: str, step: str) -> bool:
 
 
 # ---- histories that make a rule fire ---------------------------------------------------------------------------------
-def leading(rule: Rule, trigger: JSON, frame: Frame) -> list[JSON] | None:
+def leading(rule: Rule, trigger: JSON, frame: Frame) -> Sequence[JSON] | None:
     """What must come before this trigger for the rule to match at it; None when it cannot be made."""
     when = rule.when
     if when.then:
@@ -74,7 +74,7 @@ def leading(rule: Rule, trigger: JSON, frame: Frame) -> list[JSON] | None:
     return _different(rule, trigger, frame)
 
 
-def _different(rule: Rule, trigger: JSON, frame: Frame) -> list[JSON] | None:
+def _different(rule: Rule, trigger: JSON, frame: Frame) -> Sequence[JSON] | None:
     """Events with other values of the field that is counted."""
     path = paths.split(rule.when.counting)
     found, seen = [], [read(trigger, path)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
-from app import author, author_examples, author_lint, bulk, declared
+from app import author, author_examples, author_lint, backtests, bulk, declared
 from app.web.openapi import (
     ANYTHING,
     NUMBER,
@@ -97,7 +97,9 @@ ODDITY = define(
         path=text("Where in the first of the rules."),
         others={"type": "array", "items": text(), "description": "Other places, in it or in the second rule."},
         sentence=text("Plain English."),
-        witness={"type": "array", "items": ANYTHING, "description": "Events, in order, that show it."},
+        witness={"type": "array", "items": ANYTHING, "description": "Events, in order, that show it; real ones by id."},
+        overlap={**NUMBER, "description": "Of how many subjects of the recorded history it is true."},
+        seen={"type": "array", "items": ANYTHING, "description": "Some of them: subject, customer, events, at."},
     ),
 )
 NOTE = closed((), "Why; kept in the audit log.", note=text("Why.", maxLength=2000))
@@ -141,8 +143,10 @@ def list_versions(call: Call) -> Answer:
 
 def lint_rules(call: Call) -> Answer:
     services = call.services
-    found = author_lint.findings(services.store, services.catalogue, call.tenant)
-    return Answer({"items": [one.body() for one in found], "next": None})
+    asked = call.query.get("rule")
+    document = author.rule(services.store, call.tenant, asked)["document"] if asked else None
+    found = author_lint.looked(services.store, services.catalogue, call.tenant, call.now, document)
+    return Answer({"items": [one.body() for one in found.findings], "next": None})
 
 
 def check_rule(call: Call) -> Answer:
@@ -174,7 +178,14 @@ def put_in_force(call: Call, mode: author.Mode) -> author.Row:
         call.now,
         mode,
         expected(call),
+        seen(call),
     )
+
+
+def seen(call: Call) -> author.Row | None:
+    """What putting the rule in force was measured to change, when somebody has measured it."""
+    document = author.rule(call.services.store, call.tenant, call.path["id"])["document"]
+    return backtests.effect(call.services.store, call.tenant, document, call.now) if document else None
 
 
 def changing(change: Callable[..., author.Row]) -> Callable[[Call], Answer]:
@@ -334,7 +345,10 @@ OPERATIONS = (
         "What is odd about the rules in force, with events that show it",
         "rules",
         lint_rules,
-        (200, "Every finding.", listed(ODDITY)),
+        (200, "Every finding, those that the history shows most often first.", listed(ODDITY)),
+        parameters=(
+            Parameter("rule", "Only what concerns the rule of this id: its draft, else what is in force.", text()),
+        ),
     ),
     Operation(
         "GET",
