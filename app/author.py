@@ -194,9 +194,11 @@ def publish(
     now: datetime,
     mode: Mode = "live",
     expect: str | None = None,
+    effect: Mapping[str, Any] | None = None,
 ) -> Row:
     """Put the draft in force as the next version; without a draft, the version in force changes its mode.
-    RuleError when the document has errors. Events recorded before `now` start no runs of it."""
+    RuleError when the document has errors. Events recorded before `now` start no runs of it.
+    effect: what it was measured to change (app.backtests.effect), kept with the version."""
     found = _read(store, tenant, rule_id)
     _meet(expect, found, rule_id)
     current = found.body["number"]
@@ -218,7 +220,7 @@ def publish(
         "live_from": iso(now),
         "paused_from": None,
     }
-    writes: list[Write] = [_version(document, rule_id, number, actor, note, now, mode)] if draft else []
+    writes: list[Write] = [_version(document, rule_id, number, actor, note, now, mode, effect)] if draft else []
     _enforce(store, tenant, found, body, "publish" if mode == "live" else "watch", actor, note, now, writes)
     return rule(store, tenant, rule_id)
 
@@ -345,7 +347,14 @@ def _next_number(store: Store, tenant: str, id: str) -> int:
 
 
 def _version(
-    document: Mapping[str, Any], rule_id: str, number: int, actor: str, note: str, now: datetime, mode: Mode
+    document: Mapping[str, Any],
+    rule_id: str,
+    number: int,
+    actor: str,
+    note: str,
+    now: datetime,
+    mode: Mode,
+    effect: Mapping[str, Any] | None,
 ) -> Put:
     body = {
         "rule_id": rule_id,
@@ -355,6 +364,7 @@ def _version(
         "published_by": actor,
         "note": note,
         "mode": mode,
+        **({"effect": dict(effect)} if effect else {}),
     }
     return Put("rule_version", f"{rule_id}@{number}", body, ABSENT)
 

@@ -216,7 +216,7 @@ def cancel(store: Store, tenant: str, id: str, now: datetime) -> None:
 def effect(store: Store, tenant: str, document: Mapping[str, Any], now: datetime) -> Row | None:
     """The newest finished backtest of exactly this document against what is in force, made of history that is not a
     day old: `{"id", "since", "until", "rule_hash", "dataset", "digest", "runs", "customers", "amount", "versus"}`."""
-    wanted = digest([document])
+    wanted = hash_of(document)
     for job in recent(store, tenant):
         asked, told = job.body["params"], job.body["summary"]
         same = asked.get("rule_hash") == wanted and asked["against"] is not None
@@ -225,6 +225,10 @@ def effect(store: Store, tenant: str, document: Mapping[str, Any], now: datetime
             kept = ("rule_hash", "dataset", "digest", "runs", "customers", "amount", "versus")
             return {"id": job.id, "since": asked["since"], "until": asked["until"], **{key: told[key] for key in kept}}
     return None
+
+
+def hash_of(document: Mapping[str, Any]) -> str:
+    return digest([document])
 
 
 def _still(store: Store, tenant: str, id: str, against: Sequence[Mapping[str, Any]]) -> bool:

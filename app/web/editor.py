@@ -13,8 +13,8 @@ import orjson
 from flask import Blueprint, Response, current_app, request
 
 from app import author, author_examples, declared, preview, scores
-from app.starters import starter
 from app.services import lab_of
+from app.starters import starter
 from app.web import form_presses, form_read, form_words, forms, unfinished
 from app.web.backtests import begin_with
 from app.web.form_spots import beside, slot, spots

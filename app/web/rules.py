@@ -10,7 +10,8 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from app import author, browse, bulk, declared
+from app import author, backtests, browse, bulk, declared
+from app.web.backtests import effect_of
 from app.web.pages import actor, go, now, page, services, tenant
 from rules import english
 from rules.event import iso
@@ -171,6 +172,7 @@ def _ask(row: Row, verb: str, number: int, error: str | None = None, status: int
         fields={"number": number, "expect": row["version"]},
         choices=IN_LINE if verb == "resume" and _stands_in_line(row) else None,
         error=error,
+        **({"measured": True, **effect_of(row)} if verb in ("publish", "watch") else {}),
     )
 
 
@@ -231,11 +233,18 @@ def _publish(mode: author.Mode) -> Callable[[str, str, int], object]:
     def run(id: str, why: str, number: int) -> object:
         ports = services()
         expect = request.form.get("expect") or None
+        seen = _seen(id)
         return author.publish(
-            ports.store, ports.catalogue, ports.connectors, tenant(), id, actor(), why, now(), mode, expect
+            ports.store, ports.catalogue, ports.connectors, tenant(), id, actor(), why, now(), mode, expect, seen
         )
 
     return run
+
+
+def _seen(id: str) -> Row | None:
+    """The effect that whoever publishes has been shown, to be kept with the version."""
+    document = author.rule(services().store, tenant(), id)["document"]
+    return backtests.effect(services().store, tenant(), document, now()) if document else None
 
 
 def _simple(change: Callable[..., object]) -> Callable[[str, str, int], object]:
