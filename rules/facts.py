@@ -134,7 +134,7 @@ _TABLE: Final[tuple[Fact, ...]] = (
          "Ids and lookup keys of every price in a subscription that has not ended."),
         ("status", "customer’s subscription status", "enum", folds.status, _SUBSCRIPTION, "past_due",
          "Of the current subscription: the one in the surest state, of several the newest; else the last that ended."),
-        ("ending", "customer’s cancellation is set", "boolean", folds.ending, _SUBSCRIPTION, False,
+        ("ending", "customer’s cancellation being set", "boolean", folds.ending, _SUBSCRIPTION, False,
          "Whether the current subscription is set to end."),
         ("subscriptions", "customer’s number of subscriptions", "number", folds.count_subscriptions, _SUBSCRIPTION, 1,
          "How many subscriptions have not ended."),
@@ -147,7 +147,7 @@ _TABLE: Final[tuple[Fact, ...]] = (
          "Its token, as the customer or the newest invoice has it: for the To of an e-mail."),
         ("since", "customer’s first day", "time", folds.since, (*_CUSTOMER, *_SUBSCRIPTION), 1_700_000_000,
          "When the customer was made at Stripe; else the first subscription."),
-        ("tenure_days", "customer’s age in days", "number", folds.tenure_days, (*_CUSTOMER, *_SUBSCRIPTION), 400,
+        ("tenure_days", "customer’s tenure in days", "number", folds.tenure_days, (*_CUSTOMER, *_SUBSCRIPTION), 400,
          "Whole days since the customer was made at Stripe."),
         ("open_amount", "customer’s open amount", "amount", paying.open_amount, (*_INVOICE, *_CUSTOMER), 9800,
          "What remains to be paid on open invoices."),
@@ -158,7 +158,7 @@ _TABLE: Final[tuple[Fact, ...]] = (
         ("days_overdue", "customer’s days overdue", "number", paying.days_overdue, _INVOICE, 12,
          "Whole days since the oldest open invoice was due; without a due date, since it was finalized, once "
          "collecting it was tried."),
-        ("failures_30_days", "customer’s failed invoice payments in 30 days", "number", paying.failures,
+        ("failures_30_days", "customer’s number of failed invoice payments in 30 days", "number", paying.failures,
          ("invoice.payment_failed",), 2, "How often the payment of an invoice failed, this event included."),
         ("lifetime_paid", "customer’s lifetime paid", "amount", paying.lifetime_paid, (*_INVOICE, *_CUSTOMER), 120000,
          "What was paid on invoices, before refunds."),
@@ -195,7 +195,7 @@ _TABLE: Final[tuple[Fact, ...]] = (
          _SUBSCRIPTION, 4900, "What it brought in a month before the update that is known last; else what it brings."),
         ("mrr", "subscription’s known monthly revenue", "amount", folds.own_mrr, _SUBSCRIPTION, 4900,
          "As for the customer, of this subscription alone, in its own currency."),
-        ("ending", "subscription’s cancellation is set", "boolean", folds.ending, _SUBSCRIPTION, False,
+        ("ending", "subscription’s cancellation being set", "boolean", folds.ending, _SUBSCRIPTION, False,
          "Whether it is set to end."),
         status={"enum": STATUSES},
     ),
@@ -254,12 +254,15 @@ def fact_at(path: Path) -> Fact | None:
 
 
 def nearest_fact(name: str) -> str | None:
-    """The fact that was probably meant."""
-    found = get_close_matches(name, FACTS, n=1, cutoff=0.6)
-    if found:
-        return found[0]
+    """The fact that was probably meant: of the same last word, else of a like name."""
     by_last: dict[str, str] = {}
     for known in FACTS:
         by_last.setdefault(known.rpartition(".")[2], known)
-    found = get_close_matches(name.rpartition(".")[2], by_last, n=1, cutoff=0.6)
-    return by_last[found[0]] if found else None
+    last = name.rpartition(".")[2]
+    if last in by_last:
+        return by_last[last]
+    found = get_close_matches(name, FACTS, n=1, cutoff=0.8)
+    if found:
+        return found[0]
+    near = get_close_matches(last, by_last, n=1, cutoff=0.7)
+    return by_last[near[0]] if near else None

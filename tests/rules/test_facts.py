@@ -12,14 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rules.catalogue import Catalogue
 from rules.event import Event
 from rules.facts import FACTS
 from rules.folds import Said
 from rules.knowing import about_event, read, settled
+from rules.labels import NAMES
 from rules.memory import Members, Question, ScoreOf, Window
 from rules.model import All, Any_, Not
 from rules.paths import split
 from rules.scores import KEPT, with_value
+from rules.subjects import PREFIX, carried_by
 from rules.wanted import NEVER, TRUE, Wanted, possible, wanted_by
 from tests.rules.known import asks, customer, failed, happened, intent, invoice, later, price, subscription
 from tests.rules.naive_facts import FACTS as NAIVE
@@ -439,3 +442,19 @@ def test_every_fact_is_json_and_names_an_event_that_was_known(history: list[Even
     for said in all_of(history, at).values():
         json.dumps(said.value)
         assert said.event is None or said.event in ids
+
+
+def test_no_two_facts_have_one_name_and_none_has_that_of_a_field() -> None:
+    titles = [declared.title for declared in FACTS.values()]
+    assert len(set(titles)) == len(titles)
+    assert not set(titles) & set(NAMES.values())
+    assert all("’s " in title for title in titles)  # which no field that is named after its path has
+
+
+def test_every_source_of_a_fact_is_an_event_type_that_names_its_subject() -> None:
+    catalogue = Catalogue.load()
+    subject = {prefix: name for name, prefix in PREFIX.items()}
+    for declared in FACTS.values():
+        for source in declared.sources:
+            assert catalogue.event_type(source), source
+            assert subject[declared.key] in carried_by(catalogue, source) or declared.name.startswith("fact.payment")
