@@ -28,7 +28,7 @@ NODE = "json-rules-engine (Node)"
 NODE_MODULES = ROOT / ".bench-node" / "node_modules"
 PEERS = (*peers.SYSTEMS, NODE)
 WINDOWS = "decide, windows"
-OURS = ("plain Python", "durable-rules", "decide")
+OURS = ("plain Python", "durable-rules", "decide", "decide, no trace")
 
 
 @dataclass

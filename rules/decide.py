@@ -53,7 +53,7 @@ def reads(event: Event, ruleset: RuleSet, documents: Mapping[str, Read]) -> Plan
     """Cheap first: the event's own conditions, then one window a key, as wide as the rules that are left need."""
     candidates = ruleset.program.candidates(event.type, event.data)
     windows: dict[str, Window] = {}
-    for version in ruleset.by_type.get(event.type, ()):
+    for version in ruleset.likely(event.type, candidates):
         listening = ruleset.listening[version.rule.id]
         if listening.span is None or not matters(event, version.rule, candidates):
             continue
@@ -69,10 +69,18 @@ def reads(event: Event, ruleset: RuleSet, documents: Mapping[str, Read]) -> Plan
     return Plan(candidates, (*windows.values(), *runs))
 
 
-def decide(event: Event, ruleset: RuleSet, memory: Memory, now: datetime) -> Decision:
-    """What follows from this event. Raises NotRead with the questions whose answers are still missing."""
-    deciding = Deciding(event, ruleset, memory, now)
+def decide(event: Event, ruleset: RuleSet, memory: Memory, now: datetime, telling: bool = True) -> Decision:
+    """What follows from this event, as one value: the writes of one commit, the trace, the runs and the matches.
+
+    event: keyed by the rule set (`rules.ruleset.keyed`). memory: what was read of what `reads` asked for. now: an
+    aware datetime, which stands in what is written and starts waits; windows go by the event's own `created`. telling:
+    whether the trace says of every rule that listens why it did not fire; without it only what fired, or was taken
+    back, is in it. Raises NotRead with the questions whose answers are still missing: read them and decide again. The
+    same arguments give the same bytes under every version of Python.
+    """
+    deciding = Deciding(event, ruleset, memory, now, telling)
     deciding.hear()
-    for version in ruleset.by_type.get(event.type, ()):
+    heard = ruleset.by_type.get(event.type, ()) if telling else ruleset.likely(event.type, deciding.candidates)
+    for version in heard:
         deciding.consider(version)
     return deciding.decision()

@@ -53,7 +53,8 @@ def matters(event: Event, rule: Rule, candidates: frozenset[str]) -> bool:
 class Deciding:
     """One decision in the making: working copies of the memory documents, the runs, and the trace so far."""
 
-    def __init__(self, event: Event, ruleset: RuleSet, memory: Memory, now: datetime) -> None:
+    def __init__(self, event: Event, ruleset: RuleSet, memory: Memory, now: datetime, telling: bool = True) -> None:
+        self.telling = telling
         self.event = event
         self.ruleset = ruleset
         self.memory = memory
@@ -135,7 +136,8 @@ class Deciding:
         if key is None:
             self.miss(version, "key", f"The event has no {rule.when.same}, so it does not take part.")
         elif not self.touch(version):
-            self.unaffected(version, key)
+            if self.telling:
+                self.unaffected(version, key)
         elif span_of(rule.when) is None:
             self.match(version, key, Found(event, 1, (event,)))
         else:
@@ -192,7 +194,8 @@ class Deciding:
             self.miss(version, "window", "It counts for this rule and triggers nothing by itself.", key=key)
 
     def miss(self, version: RuleVersion, gate: str, sentence: str, **more: Any) -> None:
-        self.entries.append(trace.entry(version, "missed", gate, sentence, **more))
+        if self.telling:
+            self.entries.append(trace.entry(version, "missed", gate, sentence, **more))
 
     # ---- matches ----------------------------------------------------------------------------------------------------
     def match(self, version: RuleVersion, key: str, found: Found) -> None:

@@ -20,7 +20,7 @@ from rules.route import ByType
 from rules.subjects import PREFIX, key_for
 from rules.texts import walk
 from rules.wanted import Wanted, possible, wanted_by, wanted_by_steps
-from rules.window import span_of, takes_part
+from rules.window import answers_alone, span_of, takes_part
 from rules.words import Words
 
 # objects of these events carry no `customer` (the SDK's types), though what they belong to has one
@@ -99,6 +99,12 @@ class RuleSet:
     paths: tuple[str, ...]  # declared paths that windows are keyed by
     asks: Mapping[str, Asks] = field(default_factory=dict)
     routes: ByType = field(default_factory=dict)  # what is forwarded as it is, by event type
+    beside: Mapping[str, frozenset[str]] = field(default_factory=dict)  # rules that a type may change without `only_if`
+
+    def likely(self, event_type: str, candidates: frozenset[str]) -> list[RuleVersion]:
+        """The versions whose matches an event of this type, with these candidates, may change; in their order."""
+        wanted = candidates | self.beside.get(event_type, frozenset())
+        return [version for version in self.by_type.get(event_type, ()) if version.rule.id in wanted] if wanted else []
 
     def close(self) -> None:
         self.program.close()
@@ -112,11 +118,14 @@ def build(tenant: str, versions: Sequence[RuleVersion], matcher: Matcher, declar
     by_type: dict[str, list[RuleVersion]] = {}
     homes: dict[str, dict[Home, None]] = {}
     stop_homes: dict[str, dict[Home, None]] = {}
+    beside: dict[str, set[str]] = {}
     listening = {version.rule.id: listens(version.rule) for version in ordered}
     for version in ordered:
         for event_type in sorted(takes_part(version.rule.when)):
             by_type.setdefault(event_type, []).append(version)
             homes.setdefault(event_type, {})[listening[version.rule.id].home] = None
+            if version.rule.when.first or event_type in answers_alone(version.rule.when):
+                beside.setdefault(event_type, set()).add(version.rule.id)
         for stop, home in listening[version.rule.id].stops:
             for event_type in stop.types:
                 homes.setdefault(event_type, {})[home] = None
@@ -127,6 +136,7 @@ def build(tenant: str, versions: Sequence[RuleVersion], matcher: Matcher, declar
         program=program,
         revision=program.revision,
         by_type={event_type: tuple(found) for event_type, found in by_type.items()},
+        beside={event_type: frozenset(found) for event_type, found in beside.items()},
         homes={event_type: tuple(found) for event_type, found in homes.items()},
         stop_homes={event_type: tuple(found) for event_type, found in stop_homes.items()},
         parts={version.rule.id: _parts(version.rule) for version in ordered},

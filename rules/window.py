@@ -48,7 +48,12 @@ class Changes:
 
 def takes_part(when: When) -> frozenset[str]:
     """Every event type that can change the matches of this `when`."""
-    found = {*when.types, *when.start_again_after}
+    return answers_alone(when).union(when.types)
+
+
+def answers_alone(when: When) -> frozenset[str]:
+    """The event types that do so whatever the rule's conditions say of the event: B of a pair, and resets."""
+    found = set(when.start_again_after)
     for span in (when.then, when.and_not):
         found.update(span.types if span else ())
     return frozenset(found)

@@ -144,7 +144,8 @@ def _event(data: dict[str, Any], heard: int, own: bool, imported: bool) -> Event
 class Corpus:
     """The log, the documents and the runs of one play, kept in dictionaries."""
 
-    def __init__(self, matcher: str) -> None:
+    def __init__(self, matcher: str, telling: bool = True) -> None:
+        self.telling = telling
         versions = [RuleVersion(TENANT, parse(document), 1, "live", "") for document in DOCUMENTS]
         self.rules: dict[str, Rule] = {version.rule.id: version.rule for version in versions}
         self.ruleset = build(TENANT, versions, choose_matcher(matcher))
@@ -183,7 +184,7 @@ class Corpus:
         while True:
             memory = memory.answered({question: self.answer(question) for question in questions})
             try:
-                return decide(event, self.ruleset, memory, event.recorded)
+                return decide(event, self.ruleset, memory, event.recorded, self.telling)
             except NotRead as missing:
                 questions = missing.questions
 

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.rules.corpus import Corpus
+
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "decisions.json"
 VERSIONS = ("3.11", "3.12", "3.13")
@@ -61,6 +63,16 @@ def test_locale_zone_and_hash_seed_change_nothing() -> None:
 
 def test_durable_rules_decides_the_same_bytes() -> None:
     assert decided(sys.executable, "durable", PYTHONHASHSEED="11") == json.loads(GOLDEN.read_text())
+
+
+def test_without_its_trace_a_decision_is_the_same() -> None:
+    told, untold = Corpus("python"), Corpus("python", telling=False)
+    for corpus in (told, untold):
+        corpus.play()
+    assert untold.decided == told.decided
+    assert untold.bodies == told.bodies
+    kept = [[entry for entry in one["rules"] if entry["outcome"] != "missed"] for one in told.said]
+    assert [one["rules"] for one in untold.said] == kept
 
 
 def test_the_corpus_is_about_something() -> None:
