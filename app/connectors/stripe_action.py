@@ -123,8 +123,8 @@ class StripeAction:
     def preview(self, params: Body) -> Body:
         """The exact call; what the rule leaves open, and what only the true object says, stands in braces."""
         known = {"id": params[self.kind]} if params.get(self.kind) else {}
-        thing = {**IMAGINED[self.kind], **self.stands_on, **known, **self.imagined(params)}
         blank = {field.name: f"{{{field.name}}}" for field in self.fields if field.required}
+        thing = {**IMAGINED[self.kind], **self.stands_on, **known, **self.imagined({**blank, **params})}
         given = {name: value for name, value in params.items() if value not in (None, "") and name not in LEFT}
         call = _marked(self.call(thing, {**blank, **given}, datetime.fromtimestamp(0, UTC)), "(run)/(step)/0")
         return {**self._request(call, thing["id"], "(run)/(step)/0"), "undo": self.undo}

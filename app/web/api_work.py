@@ -44,7 +44,7 @@ CONNECTION = define(
 NEW_CONNECTION = closed(
     ("name",),
     "Each type has its own fields: webhook and access url and headers; smtp host, port, tls, from and user; hubspot "
-    "and salesforce base, client_id, client_secret, and version for Salesforce.",
+    "and salesforce base, client_id, client_secret, and version for Salesforce; route url, types and only_if.",
     name=text("Lower-case letters, digits and hyphens.", maxLength=40),
     type=text(enum=list(TYPES), default="webhook"),
     url=text("https; in development also http on this machine.", maxLength=2000),
@@ -63,6 +63,8 @@ NEW_CONNECTION = closed(
     client_secret=text("Of an OAuth app.", maxLength=2000),
     version=text("Salesforce's API version.", maxLength=10),
     headers={"type": "object", "additionalProperties": {"type": "string"}},
+    types={"type": "array", "items": text(), "description": "A route's event types, or `*` for every event."},
+    only_if={"type": ["object", "null"], "description": "A route's condition, in the rule language."},
     rate={"type": ["number", "null"], "description": "At most so many starts a second."},
     at_once={"type": ["integer", "null"], "description": "At most so many at the same time."},
     in_order={"type": "boolean", "description": "One after the other for each customer."},

@@ -23,9 +23,12 @@ NEW = "new"
 def connection(name: str) -> Response:
     if name == NEW:
         type = request.args.get("type", "webhook")
+        if type == "route":
+            return go("/settings/routes/new")
         free = type == "webhook" and not author.connections(services().store, tenant())
         return _connection_form(NEW, {"type": type if type in TYPES else "webhook", "name": "crm" if free else ""})
-    return _connection_form(name, author.connection(services().store, tenant(), name))
+    kept = author.connection(services().store, tenant(), name)
+    return go(f"/settings/routes/{name}") if kept["type"] == "route" else _connection_form(name, kept)
 
 
 @blueprint.post("/settings/connections/<name>")
