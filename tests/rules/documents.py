@@ -16,6 +16,8 @@ ITEM_FIELDS = ("amount", "description", "pricing.type")
 EVENTS = ("invoice.payment_failed", "invoice.paid", "invoice.voided", "invoice.updated")
 SPANS = ("P7D", "PT48H", "P1D", "PT24H", "P1DT12H", "PT36H", "PT90S", "P2W")
 
+KNOWN = ("fact.customer.mrr", "fact.customer.open_invoices", "score.churn")  # beyond the payload
+
 words = st.sampled_from(WORDS)
 numbers = st.one_of(st.integers(-3, 6), st.sampled_from((5.0, 0.5, 1e16, 2**53, 2**70, 1000, 100000)))
 anything = st.one_of(
@@ -72,6 +74,9 @@ def questions(updated: bool = True) -> st.SearchStrategy[dict[str, Any]]:
         compared(time, ("before", "after"), st.one_of(st.sampled_from(TIMES[:-1]), other(time))),
         compared(time, ("in the last", "in the next"), st.sampled_from(("P1D", "PT1H", "PT1S"))),
         items(),
+        compared(st.sampled_from(KNOWN), (*ORDER, *EQUAL), st.one_of(numbers, other(number))),
+        compared(st.just("fact.customer.status"), EQUAL, st.sampled_from(("active", "past_due"))),
+        bare(st.sampled_from((*KNOWN, "fact.customer.plan"))).filter(lambda t: t["is"] != "is true"),
     ]
     if updated:
         parts += [
