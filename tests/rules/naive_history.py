@@ -307,7 +307,7 @@ class Log:
 
     def wake_by_event(self, run: Run, now: int) -> None:
         if run.state == "waiting" and run.todo and "for_event" in run.todo[0].get("wait", {}):
-            run.state = "acting"
+            run.state, run.due = "acting", None
             self.go(run, now)
 
     def go(self, run: Run, now: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import threading
@@ -12,6 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rules.dnf import MOST_CHAINS, chains
+from rules.expr import compile_condition
+from rules.fields import read
+from rules.guards import Texts, box_of, grow
 from rules.matcher import PythonMatcher, choose_matcher
 from rules.model import All, Any_, Condition, Not, Rule, Test, When
 from rules.rete import DurableMatcher, _Handle
@@ -56,10 +60,72 @@ def test_both_matchers_agree_on_random_conditions_and_events(
 
 
 @pytest.mark.nightly
-@settings(max_examples=4_000, deadline=None)
-@given(st.lists(conditions, min_size=1, max_size=20), st.lists(envelopes(), min_size=1, max_size=20))
+@pytest.mark.timeout(7200)
+@settings(max_examples=40_000, deadline=None)
+@given(st.lists(conditions, min_size=1, max_size=8), st.lists(envelopes(), min_size=1, max_size=8))
 def test_both_matchers_agree_all_night(found: list[Condition], events: list[dict[str, Any]]) -> None:
     test_both_matchers_agree_on_random_conditions_and_events.hypothesis.inner_test(found, events)  # type: ignore[attr-defined]
+
+
+# ---- many rules at once ---------------------------------------------------------------------------------------------
+def crowd(chance: random.Random, count: int) -> list[Condition]:
+    """Conditions that need this text and that number: enough of them for every kind of guard (rules.guards)."""
+    return [_crowded(chance) for _ in range(count)]
+
+
+def _crowded(chance: random.Random) -> Condition:
+    low, text = chance.randint(-3, 40), chance.choice(("a", "b", "c", "d", ""))
+    parts: list[Condition] = [
+        Test("x", REASON, "equal to", text),
+        Test("x", REASON, "one of", tuple(chance.sample(("a", "b", "c", "d"), 2))),
+        amount("between", (low, low + chance.randint(-1, 6))),
+        amount(chance.choice(("greater than", "greater or equal to", "less than", "less or equal to")), low),
+        amount("equal to", low),
+        amount("one of", (low, low + 5)),
+        amount("not equal to", low),
+        Any_((amount("equal to", low), amount("less than", low - 2))),
+        Not(Test("x", REASON, "equal to", text)),
+        All((Test("x", REASON, "equal to", text), amount("less than", low))),
+        Test("x", REASON, "contains", text),
+        Test("x", ("data", "object", "paid"), "is true"),
+    ]
+    return All(tuple(chance.sample(parts, chance.randint(0, 3))))
+
+
+VALUES = (None, 0, 1, 5.0, 17, 23.5, 39, 41, -3, "5", True, 2**60, 1e-7, float("nan"))
+
+
+@pytest.mark.parametrize("count", [30, 90, 400])
+@pytest.mark.parametrize("seed", range(4))
+def test_of_many_rules_at_once_both_matchers_find_those_that_hold(count: int, seed: int) -> None:
+    chance = random.Random(seed * 1000 + count)
+    found = crowd(chance, count)
+    durable, python = both([rule(f"r{index}", condition) for index, condition in enumerate(found)])
+    alone = {f"r{index}": compile_condition(condition) for index, condition in enumerate(found)}
+    for value in VALUES:
+        for text in ("a", "c", "", "zz", None, 5):
+            event = invoice_of(amount=value, billing_reason=text, paid=chance.random() < 0.5)
+            wanted = {id for id, holds in alone.items() if holds(event)}
+            assert python.candidates(PAID, event) == wanted
+            assert durable.candidates(PAID, event) == wanted
+    durable.close()
+
+
+@settings(max_examples=300, deadline=None)
+@given(conditions, envelopes())
+def test_what_a_condition_needs_is_true_wherever_it_holds(condition: Condition, envelope: dict[str, Any]) -> None:
+    if compile_condition(condition)(envelope):
+        for path, need in box_of(condition).items():
+            value = read(envelope, path)
+            assert value in need.values if isinstance(need, Texts) else need.low <= value <= need.high
+
+
+def test_one_event_meets_few_of_many_rules_that_need_different_amounts() -> None:
+    ranges = [(f"r{n}", box_of(amount("between", (n * 10, n * 10 + 9)))) for n in range(1000)]
+    group = grow(ranges, 8)
+    assert group.items == ()
+    assert max(len(leaf) for leaf in group.leaves()) <= 8
+    assert sorted(id for leaf in group.leaves() for id in leaf) == sorted(id for id, _ in ranges)
 
 
 @settings(max_examples=100, deadline=None)
