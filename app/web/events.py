@@ -50,4 +50,5 @@ def log() -> Response:
 @blueprint.get("/events/<id>")
 def one(id: str) -> Response:
     found = browse.event(services().store, tenant(), id, rule=asked("rule"))
-    return page("event.html", event=found, moment=now())
+    listening = dict.fromkeys((one["rule_id"], one["rule_name"]) for one in found["verdicts"])
+    return page("event.html", event=found, moment=now(), listening=list(listening))

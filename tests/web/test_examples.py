@@ -201,6 +201,35 @@ def test_the_read_back_says_what_comes_of_each_example_while_people_type(api: Ap
     assert "It should fire." in text
 
 
+def test_a_real_event_is_kept_as_an_example_from_its_page_and_from_the_answer_to_why(
+    api: Api, browser: FlaskClient
+) -> None:
+    api.put(f"/rules/{ID}", RULE)
+    api.post(f"/rules/{ID}/publish", {"note": "now"})
+    first, second = heard(api.services, 6, 0)
+    from_page = form(browser.get(f"/events/{second}").text, "/examples")
+    kept = browser.post("/examples", data=from_page.sent())
+    assert kept.location == f"/rules/{ID}/edit#part-examples"
+    from_why = form(browser.get(f"/why?rule={ID}&event={first}").text, "/examples")
+    typed = from_why.sent(then="does not fire", because="one is a hiccup")
+    assert browser.post("/examples", data=typed).status_code == 303
+    document = author.rule(api.services.store, TENANT, ID)["draft"]
+    assert document["examples"] == [
+        {"given": [first, second], "then": "fires"},
+        {"given": [first], "then": "does not fire", "because": "one is a hiccup"},
+    ]
+    assert "Kept as example 2" in browser.get(f"/rules/{ID}/edit").text
+
+
+def test_what_cannot_be_an_example_says_why(api: Api, browser: FlaskClient) -> None:
+    api.put(f"/rules/{ID}", RULE)
+    api.services.bus.publish(event("evt_paid", "invoice.paid", invoice(status="paid")))
+    tick(Work(api.services), NOON)
+    assert browser.post("/examples", data={"rule": ID, "event": "evt_paid"}).location == "/events/evt_paid"
+    assert "does not listen to invoice.paid" in browser.get("/events/evt_paid").text
+    assert browser.post("/examples", data={"rule": "none", "event": "evt_paid"}).status_code == 404
+
+
 @pytest.mark.parametrize(
     "example",
     [
