@@ -280,11 +280,12 @@ class _Speaker:
         return ", ".join([text, *said]) + failure[step.on_failure]
 
     def wait(self, step: Wait) -> str:
+        open = ", and then until the hours open" if step.in_hours else ""
         if step.seconds is not None:
-            return span_text(step.seconds)
+            return span_text(step.seconds) + open
         if step.until is not None:
             until = step.until if is_time(step.until) else self.field(step.until)
-            return f"until {span_text(step.minus)} before {until}" if step.minus else f"until {until}"
+            return (f"until {span_text(step.minus)} before {until}" if step.minus else f"until {until}") + open
         most = f", for {span_text(step.at_most)} at most" if step.at_most is not None else ""
         return f"until {self.stops(step.for_event)}{most}"
 
@@ -358,7 +359,8 @@ class _Speaker:
         zone = "the account’s time" if hours.zone == "account" else f"the time of {quoted(hours.zone)}"
         days = listed([_DAYS[day] for day in hours.days], "or")
         what = listed([quoted(name) for name in hours.applies_to], "or")
-        yield f"Use {what} only on {days} from {hours.start} to {hours.end} in {zone}."
+        pause = f", and not on {listed(list(hours.not_on), 'or')}" if hours.not_on else ""
+        yield f"Use {what} only on {days} from {hours.start} to {hours.end} in {zone}{pause}."
 
     # ---- the rest ---------------------------------------------------------------------------------------------------
     def holdout(self) -> Iterator[str]:

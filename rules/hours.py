@@ -2,7 +2,8 @@
 
 A moment is within the hours when the wall clock of the zone shows one of the days and a time from `start` up to, but
 not at, `end`. So an hour that the clock shows twice is open twice, and a time that it skips opens once the clock is
-past it. The zone `account` is what the account has set (`in_zone`), and UTC where nothing was put in its place.
+past it. On a day of pause (`not_on`) it is never open. The zone `account` is what the account has set (`in_zone`), and
+UTC where nothing was put in its place.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def next_open(hours: Hours, instant: datetime) -> datetime:
     if _is_open(hours, instant, zone):
         return instant
     first = instant.astimezone(zone).date()
-    for ahead in range(_LOOKED_AT):
+    for ahead in range(_LOOKED_AT + len(hours.not_on)):
         for start in _starts(hours, first + timedelta(days=ahead), zone):
             if start > instant and _is_open(hours, start, zone):
                 return start
@@ -60,6 +61,8 @@ def _zone(hours: Hours) -> ZoneInfo:
 
 def _is_open(hours: Hours, instant: datetime, zone: ZoneInfo) -> bool:
     local = instant.astimezone(zone)
+    if f"{local:%Y-%m-%d}" in hours.not_on:
+        return False
     return _DAYS[local.weekday()] in hours.days and hours.start <= f"{local:%H:%M}" < hours.end
 
 

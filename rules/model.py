@@ -130,7 +130,8 @@ class Do:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Exactly one of seconds / until / for_event. at_most bounds for_event."""
+    """Exactly one of seconds / until / for_event. at_most bounds for_event. in_hours: a wait for a span or a time that
+    is over outside the rule's hours lasts until they open."""
 
     name: str
     seconds: int | None = None
@@ -138,6 +139,7 @@ class Wait:
     minus: int = 0
     for_event: tuple[Stop, ...] = ()
     at_most: int | None = None
+    in_hours: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,11 +200,14 @@ class Cap:
 
 @dataclass(frozen=True, slots=True)
 class Hours:
+    """days and times on the zone's wall clock. applies_to: what waits for them. not_on: days of pause, `2026-12-25`."""
+
     days: tuple[str, ...]
     start: str
     end: str
     zone: str
     applies_to: tuple[str, ...]
+    not_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

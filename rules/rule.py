@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from zoneinfo import ZoneInfo
 
 from rules.channels import known_channels
@@ -50,7 +51,7 @@ from rules.model import (
 from rules.ports import ActionExecutor
 from rules.reading import Node, nearest
 from rules.step_reader import read_steps, read_stops
-from rules.texts import actions_of
+from rules.texts import actions_of, walk
 from rules.when_reader import read_when
 
 __all__ = [
@@ -164,6 +165,7 @@ def _read(
     context.steps = None
     rest = _Rest(node, context)
     never_for = rest.never_for()
+    _check_waits(node, steps, rest)
     rule = Rule(
         id=rest.id(),
         name=rest.name(),
@@ -186,6 +188,12 @@ def _read(
         examples=rest.examples(steps, never_for),
     )
     return rule, problems
+
+
+def _check_waits(node: Node, steps: Sequence[Step], rest: _Rest) -> None:
+    """A wait that lasts until the hours open needs hours."""
+    if any(isinstance(step, Wait) and step.in_hours for step in walk(steps)) and not rest.given("hours"):
+        node.child("hours").error("a wait with 'in_hours' needs the rule's 'hours'")
 
 
 def _given(node: Node, key: str) -> bool:
@@ -316,7 +324,7 @@ class _Rest:
     def hours(self) -> Hours | None:
         node = self.given("hours")
         keys = ("days", "from", "to", "zone", "applies_to")
-        if not node or not node.object(keys, "'hours'", keys) or not all(node.has(key) for key in keys):
+        if not node or not node.object((*keys, "not_on"), "'hours'", keys) or not all(node.has(key) for key in keys):
             return None
         days = [item.choice("a day", _DAYS) for item in node.child("days").items("'days'", 1, 7)]
         start, end = _clock_time(node.child("from")), _clock_time(node.child("to"))
@@ -327,7 +335,8 @@ class _Rest:
         if not (start and end and zone and all(days)):
             return None
         named = {day for day in days if day}
-        return Hours(tuple(day for day in _DAYS if day in named), start, end, zone, applies_to)
+        not_on = _dates(node.child("not_on")) if node.has("not_on") else ()
+        return Hours(tuple(day for day in _DAYS if day in named), start, end, zone, applies_to, not_on)
 
     def channels(self, node: Node) -> tuple[str, ...]:
         """What hours apply to; where actions are known, names that none of them goes by are refused."""
@@ -357,6 +366,17 @@ def _clock_time(node: Node) -> str | None:
         return node.value
     node.error("a time of day is written 09:00", "09:00")
     return None
+
+
+def _dates(node: Node) -> tuple[str, ...]:
+    """Days of pause, written 2026-12-25; in order, each once."""
+    found = []
+    for item in node.items("'not_on'", 0, 366):
+        try:
+            found.append(date.fromisoformat(str(item.value)).isoformat())
+        except ValueError:
+            item.error("a day is written 2026-12-25", "2026-12-25")
+    return tuple(sorted(set(found)))
 
 
 def _zone(node: Node) -> str | None:

@@ -112,7 +112,9 @@ def _hours() -> Schema:
     days = {"type": "array", "items": {"enum": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]}, "minItems": 1}
     zone = {"type": "string", "description": "`account`, or a time zone such as Europe/Berlin."}
     parts = {"days": days, "from": time, "to": time, "zone": zone, "applies_to": {**_TEXTS, "minItems": 1}}
-    return _object(parts, tuple(parts))
+    day = {"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}$", "description": "A day of pause."}
+    not_on = {"type": "array", "items": day, "maxItems": 366}
+    return _object({**parts, "not_on": not_on}, tuple(parts))
 
 
 def _examples() -> Schema:
@@ -220,9 +222,10 @@ def _do() -> Schema:
 
 def _wait() -> Schema:
     events = {"type": "array", "items": {"$ref": "#/$defs/stop"}, "minItems": 1, "maxItems": 20}
+    in_hours = {"type": "boolean", "description": "When it is over outside the rule's hours, it lasts until they open."}
     forms = [
-        _object({"for": _SPAN}, ("for",)),
-        _object({"until": _PATH, "minus": _SPAN}, ("until",)),
+        _object({"for": _SPAN, "in_hours": in_hours}, ("for",)),
+        _object({"until": _PATH, "minus": _SPAN, "in_hours": in_hours}, ("until",)),
         _object({"for_event": events, "at_most": _SPAN}, ("for_event", "at_most")),
     ]
     return _step({"wait": {"oneOf": forms}}, ("wait",))

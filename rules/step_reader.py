@@ -100,7 +100,7 @@ def _wait(node: Node, name: str, context: Context, depth: int) -> Step | None:
     node.object(("name", "wait"), "a 'wait' step")
     wait = node.child("wait")
     kinds = ("for", "until", "for_event")
-    if not wait.object((*kinds, "minus", "at_most"), "'wait'"):
+    if not wait.object((*kinds, "minus", "at_most", "in_hours"), "'wait'"):
         return None
     given = [kind for kind in kinds if wait.has(kind)]
     if len(given) != 1:
@@ -110,13 +110,16 @@ def _wait(node: Node, name: str, context: Context, depth: int) -> Step | None:
         wait.child("minus").error("'minus' goes with 'until'")
     if wait.has("at_most") and given != ["for_event"]:
         wait.child("at_most").error("'at_most' goes with 'for_event'")
+    if wait.has("in_hours") and given == ["for_event"]:
+        wait.child("in_hours").error("'in_hours' goes with 'for' and 'until'")
+    in_hours = bool(wait.child("in_hours").boolean("'in_hours'")) if wait.has("in_hours") else False
     if given == ["for"]:
         seconds = wait.child("for").duration("'for'")
-        return None if seconds is None else Wait(name, seconds=seconds)
+        return None if seconds is None else Wait(name, seconds=seconds, in_hours=in_hours)
     if given == ["until"]:
         minus = wait.child("minus").duration("'minus'") if wait.has("minus") else 0
         until = _until(wait.child("until"), context)
-        return None if until is None else Wait(name, until=until, minus=minus or 0)
+        return None if until is None else Wait(name, until=until, minus=minus or 0, in_hours=in_hours)
     if not wait.has("at_most"):
         wait.child("at_most").error("a wait for an event needs 'at_most', so that it ends", "P7D")
     events = read_stops(wait.child("for_event"), context, "the events that end the wait", 1)

@@ -14,7 +14,7 @@ from rules import paths
 from rules.event import Event, instant, iso, seconds
 from rules.expr import compile_condition
 from rules.fields import read
-from rules.hours import opening, waits_for
+from rules.hours import next_open, opening, waits_for
 from rules.model import Approve, Do, If, Rule, Step, Stop, StopStep, Wait
 from rules.run import OURSELVES, Command, Run, RunState
 from rules.subjects import PREFIX
@@ -236,7 +236,7 @@ def _wait(run: Run, rule: Rule, step: Wait, now: datetime) -> Run:
     for known in run.heard:  # it may have come before the wait began
         if ends(step, run, known["type"], known["keys"]):
             return wait_ended_by(run, rule, step, known["event"], known["type"], now)
-    until = _until(run, step, now)
+    until = _until(run, rule, step, now)
     if until is None and not step.for_event:
         text = f"{step.name}: {step.until} is no time, so there is nothing to wait for"
         run = recorded(told(run, now, text + "."), step.name, now, state="person", message=text)
@@ -262,8 +262,13 @@ def _sleep(run: Run, step: Wait, until: datetime | None, now: datetime) -> Run:
     return replace(run, state="waiting", due_at=due)
 
 
-def _until(run: Run, step: Wait, now: datetime) -> datetime | None:
+def _until(run: Run, rule: Rule, step: Wait, now: datetime) -> datetime | None:
     """When the wait ends by itself; None when it has no such time, or names a field that holds none."""
+    over = _over(run, step, now)
+    return next_open(rule.hours, max(over, now)) if over and step.in_hours and rule.hours else over
+
+
+def _over(run: Run, step: Wait, now: datetime) -> datetime | None:
     if step.for_event:
         return now + timedelta(seconds=step.at_most) if step.at_most is not None else None
     if step.seconds is not None:

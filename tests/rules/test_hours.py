@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from rules.backtest import backtest
 from rules.channels import channels_of
+from rules.english import read_back
 from rules.event import iso, seconds
 from rules.hours import next_open
 from rules.model import Do, Hours, RuleVersion, Wait
+from rules.rule import check, parse
 from rules.workflow import start, stopped
 from tests.rules.world import DAY, START, TENANT, event, rule, told
 
@@ -168,3 +170,42 @@ def test_a_backtest_waits_for_the_office_and_counts_what_follows_from_there() ->
         ("again", iso(seconds(OPENS + DAY))),
     ]
     assert row["state"] == "done"
+
+
+# ---- days of pause, and waits that last until the hours open --------------------------------------------------------
+def test_on_a_day_of_pause_the_hours_do_not_open() -> None:
+    hours = Hours(("mon", "tue", "wed", "thu", "fri"), "09:00", "18:00", "Europe/Berlin", ("email",), ("2026-12-25",))
+    before = datetime(2026, 12, 24, 16, 59, tzinfo=UTC)
+    assert next_open(hours, before) == before
+    assert next_open(hours, before + timedelta(minutes=1)) == datetime(2026, 12, 28, 8, 0, tzinfo=UTC)
+
+
+def test_a_year_of_pauses_still_finds_the_opening_behind_it() -> None:
+    days = tuple((date(2026, 1, 1) + timedelta(days=n)).isoformat() for n in range(365))
+    hours = Hours(("mon", "tue", "wed", "thu", "fri", "sat", "sun"), "09:00", "18:00", "UTC", ("email",), days)
+    assert next_open(hours, datetime(2026, 1, 1, tzinfo=UTC)) == datetime(2027, 1, 1, 9, tzinfo=UTC)
+
+
+def test_a_wait_that_is_over_at_night_lasts_until_the_hours_open() -> None:
+    office = Hours(("mon", "tue", "wed", "thu", "fri"), "09:00", "18:00", "Europe/Berlin", ("email",), ("2026-11-25",))
+    tell = Do("tell", "crm.notify", {"connection": "crm"})
+    for in_hours, due in ((False, "2026-11-25T12:00"), (True, "2026-11-26T08:00")):
+        wait = Wait("two-days", seconds=48 * 3600, in_hours=in_hours)
+        one = rule(steps=(wait, tell), hours=office)
+        at = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+        run = start(RuleVersion(TENANT, one, 1, "live", ""), event("evt_1"), "cus:cus_1", ("evt_1",), at).run
+        assert (run.due_at or "")[:16] == due
+
+
+def test_a_wait_until_the_hours_open_needs_hours_and_days_of_pause_are_days() -> None:
+    hours = {"days": ["mon"], "from": "09:00", "to": "18:00", "zone": "UTC", "applies_to": ["email"]}
+    wait = {"name": "wait", "wait": {"for": "P1D", "in_hours": True}}
+    when = {"event": ["invoice.paid"], "same": "customer"}
+    document = {"id": "r", "name": "R", "when": when, "steps": [wait]}
+    assert [problem.path for problem in check(document, None, None)] == ["hours"]
+    assert check({**document, "hours": {**hours, "not_on": ["2026-12-25"]}}, None, None) == []
+    wrong = {**document, "hours": {**hours, "not_on": ["25.12.2026"]}}
+    assert [problem.path for problem in check(wrong, None, None)] == ["hours.not_on[0]"]
+    said = read_back(parse({**document, "hours": {**hours, "not_on": ["2026-12-25"]}}))
+    assert "wait 24 hours, and then until the hours open" in said
+    assert "in the time of “UTC”, and not on 2026-12-25." in said
