@@ -64,7 +64,7 @@ def _web(settings: Settings, with_worker: bool) -> int:
     lock = FolderLock(settings.data / "ingest.lock", "receives into")
     if settings.backend == "sqlite":  # one process receives into a folder; into a topic as many as there are
         lock.hold()
-    services = wiring.build(settings, "web")
+    services = wiring.build(settings, "worker" if with_worker else "web")
     if settings.development:
         wiring.local_secret(services.secrets)
     worker = _started_worker(services) if with_worker else None

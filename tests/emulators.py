@@ -26,6 +26,10 @@ def lacking(error: emulators.Missing) -> NoReturn:
     pytest.skip(str(error))
 
 
+def lacking_program(name: str) -> NoReturn:
+    lacking(emulators.Missing(f"{name} is not here: this {emulators.INSTALL}"))
+
+
 def firestore() -> AbstractContextManager[None]:
     """FIRESTORE_EMULATOR_HOST is set inside."""
     return _running("firestore")
