@@ -8,6 +8,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,15 @@ from rules import english
 from rules.catalogue import Catalogue
 from rules.conditions import read_condition
 from rules.context import Context
+from rules.examples import check_examples
 from rules.expr import compile_condition
+from rules.facts import FACTS
+from rules.knowing import said_text
 from rules.reading import Node
 from rules.rule import check, parse
+from tests.rules.known import happened
+from tests.rules.test_facts import Log
+from tests.rules.world import START
 
 README = (Path(__file__).parents[2] / "rules" / "README.md").read_text()
 
@@ -67,12 +74,44 @@ def test_conditions_hold_for_the_events_on_the_page_and_not_for_others() -> None
     assert checked > 10
 
 
+@pytest.mark.parametrize(("history", "known"), following("history", "known"))
+def test_what_the_page_says_is_known_of_a_history_is_known(history: str, known: str) -> None:
+    events = [
+        happened(one["id"], one["type"], _second(one["at"]) - START, one["object"]) for one in json.loads(history)
+    ]
+    at = next(event for event in events if event.id == "evt_3")
+    log = Log(events)
+    for line in known.splitlines():
+        name = line.partition(" ")[0]
+        said = log.said(name, at)
+        assert f"{name} {said_text(tuple(name.split('.')), said)}" == line
+
+
+def test_every_fact_is_on_the_page() -> None:
+    assert [name for name in FACTS if f"`{name.rpartition('.')[2]}`" not in README] == []
+
+
+def _second(text: str) -> int:
+    return int(datetime.fromisoformat(text).timestamp())
+
+
+@pytest.mark.parametrize(("saved", "ran"), following("examples", "ran"))
+def test_a_saved_example_comes_out_as_the_page_says(saved: str, ran: str) -> None:
+    rules = [json.loads(text) for kind, text in examples() if kind == "rule"]
+    document = next(rule for rule in rules if rule["id"] == "two-failed-payments")
+    rule = parse({**document, "examples": json.loads(saved)}, Catalogue.load())
+    results = check_examples(rule, Catalogue.load())
+    assert [f"{'holds' if one.holds else 'BROKEN'}: {one.happened}" for one in results] == ran.splitlines()
+
+
 def test_every_kind_of_example_is_on_the_page() -> None:
     kinds = {kind for kind, _ in examples()}
     assert {"rule", "reads", "condition", "true", "false", "refused", "problems", "python"} <= kinds
     assert len(following("rule", "reads")) == sum(kind == "rule" for kind, _ in examples())
 
 
-@pytest.mark.parametrize("name", ["words", "labels", "paths", "expr", "english", "subjects"])
+@pytest.mark.parametrize(
+    "name", ["words", "labels", "paths", "expr", "english", "subjects", "declines", "example", "money", "skeletons"]
+)
 def test_examples_in_docstrings_are_true(name: str) -> None:
     assert doctest.testmod(importlib.import_module(f"rules.{name}")).failed == 0
