@@ -185,7 +185,9 @@ class Desk:
                 writes.append(write_run(advance.run, found))
                 writes += issued(self.store, document.tenant, advance.commands)
         self._commit(document.tenant, writes)
-        logs.line("command.cancelled", correlationid=command.correlation, command=command.id, why=why)
+        logs.line(
+            "command.cancelled", tenant=command.tenant, correlationid=command.correlation, command=command.id, why=why
+        )
 
     def _hold(self, document: Document, command: Command, why: str, until: datetime | None = None) -> None:
         """Look again later. Written only when there is something new to say: the lease puts it off as well."""
@@ -215,7 +217,13 @@ class Desk:
         advance = workflow.left_out(run, full.rule, command.step, full.why, self.now)
         writes: list[Write] = [write_command(_cancelled(command, full.why), document), write_run(advance.run, full.run)]
         self._commit(document.tenant, [*writes, *issued(self.store, document.tenant, advance.commands)])
-        logs.line("command.left_out", correlationid=command.correlation, command=command.id, why=full.why)
+        logs.line(
+            "command.left_out",
+            tenant=command.tenant,
+            correlationid=command.correlation,
+            command=command.id,
+            why=full.why,
+        )
 
     def put_back(self, document: Document, after: timedelta) -> None:
         """Not now: there is no free line to its connection."""
@@ -458,6 +466,7 @@ def _report(attempt: Attempt) -> None:
     command = attempt.ready.command
     logs.line(
         "command.performed" if not attempt.held else "command.held",
+        tenant=command.tenant,
         correlationid=command.correlation,
         command=command.id,
         action=command.action,

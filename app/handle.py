@@ -84,7 +84,13 @@ class _Handling:
                 except Conflict:
                     continue
         except AlreadyProcessed:
-            logs.line("event.duplicate", logging.DEBUG, correlationid=event.correlation, event=event.id)
+            logs.line(
+                "event.duplicate",
+                logging.DEBUG,
+                tenant=event.tenant,
+                correlationid=event.correlation,
+                event=event.id,
+            )
             return DONE
         except Unavailable as error:
             return Disposition("retry", f"the store could not take it: {error}")

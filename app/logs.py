@@ -8,6 +8,8 @@ import logging
 import sys
 from typing import Any, TextIO
 
+from rules.event import trace_id
+
 LOGGER = logging.getLogger("signalbox")
 SEVERITY = {"DEBUG": "DEBUG", "INFO": "INFO", "WARNING": "WARNING", "ERROR": "ERROR", "CRITICAL": "CRITICAL"}
 
@@ -24,7 +26,12 @@ def failed(station: str, error: BaseException, **facts: Any) -> None:
 
 
 class JsonLines(logging.Formatter):
-    """severity and message first, the way Cloud Logging reads structured lines from stdout and stderr."""
+    """severity and message first, the way Cloud Logging reads structured lines from stdout and stderr. project: where
+    the traces are; a line about a transaction then leads to its trace."""
+
+    def __init__(self, project: str = "") -> None:
+        super().__init__()
+        self._project = project
 
     def format(self, record: logging.LogRecord) -> str:
         body: dict[str, Any] = {
@@ -34,16 +41,19 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
         }
         body.update(getattr(record, "facts", {}))
+        if self._project and body.keys() >= {"tenant", "correlationid"}:
+            trace = trace_id(body["tenant"], body["correlationid"])
+            body["logging.googleapis.com/trace"] = f"projects/{self._project}/traces/{trace}"
         if record.exc_info:
             body["stack"] = self.formatException(record.exc_info)
         return json.dumps(body, ensure_ascii=False, default=str)
 
 
-def configure(level: str, stream: TextIO | None = None) -> None:
-    """Send every logger's lines to a stream (stderr) from this level on."""
+def configure(level: str, stream: TextIO | None = None, project: str = "") -> None:
+    """Send every logger's lines to a stream (stderr) from this level on. project: Google's, where traces go there."""
     import time
 
-    formatter = JsonLines()
+    formatter = JsonLines(project)
     formatter.converter = time.gmtime
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(formatter)

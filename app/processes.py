@@ -252,7 +252,7 @@ def _begin(settings: Settings) -> None:
 
     os.umask(0o077)  # what this makes in the data folder is its owner's alone
     supervise.end_with_parent()
-    logs.configure(settings.log)
+    logs.configure(settings.log, project=settings.google_project)
 
 
 def _run(body: partial[int]) -> int:

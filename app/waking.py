@@ -61,7 +61,7 @@ def _woken(store: Store, rulesets: RuleSets, document: Document, now: datetime) 
         return admit(store, document, rule, now)
     advance = knowing.woken(store, run, rule, now)
     store.commit(document.tenant, None, advanced(store, document, advance))
-    logs.line("run.woke", correlationid=run.correlation, run=run.id, state=advance.run.state)
+    logs.line("run.woke", tenant=run.tenant, correlationid=run.correlation, run=run.id, state=advance.run.state)
     return 1
 
 
@@ -117,5 +117,5 @@ def _limit_id(rule: Rule, now: datetime) -> str:
 
 def _parked(run: Run, why: str, now: datetime) -> Run:
     parked = replace(run, state="parked", due_at=None, reason=f"Parked: {why}", updated_at=iso(now))
-    logs.line("run.parked", correlationid=run.correlation, run=run.id, rule=run.rule_id, why=why)
+    logs.line("run.parked", tenant=run.tenant, correlationid=run.correlation, run=run.id, rule=run.rule_id, why=why)
     return told(parked, now, f"Parked before its first step: {why}.")

@@ -7,11 +7,12 @@ import re
 from datetime import UTC, datetime
 from difflib import SequenceMatcher
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
-from flask import Flask
+from flask import Flask, current_app
 from markupsafe import Markup, escape
 
+TRACES = "https://console.cloud.google.com/traces/list"
 MINUTE, HOUR, DAY = 60, 3600, 86400
 WITHOUT_CENTS = " bif clp djf gnf jpy kmf krw mga pyg rwf ugx vnd vuv xaf xof xpf "
 WITH_MILLS = " bhd jod kwd omr tnd "
@@ -28,7 +29,15 @@ def install(flask: Flask) -> None:
         money=money, moneys=moneys, number=number, when=when, ago=ago, lasts=lasts, ident=ident, pretty=pretty
     )
     flask.jinja_env.filters.update(plainly=plainly, sentence=sentence, changed=changed)
-    flask.jinja_env.globals.update(tone=tone, href=href)
+    flask.jinja_env.globals.update(tone=tone, href=href, cloud_trace=cloud_trace)
+
+
+def cloud_trace(trace: str) -> str:
+    """The trace's page in Google's console, where spans are sent there; else empty."""
+    settings = current_app.extensions["services"].settings
+    if not settings.google_project or settings.firestore_emulator or settings.traces == "off":
+        return ""
+    return f"{TRACES}?{urlencode({'tid': trace, 'project': settings.google_project})}"
 
 
 # ---- money and numbers ----------------------------------------------------------------------------------------------
