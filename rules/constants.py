@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rules.catalogue import Catalogue
+from rules.fact_fields import known_field
 from rules.personal import TOKEN, Place
 
 _WHOLE = frozenset({"equal to", "not equal to", "one of", "none of", "changed from", "changed to"})
@@ -49,6 +50,8 @@ def _tests(value: Any, inside: str) -> Iterator[tuple[Mapping[str, Any], str]]:
 
 def _personal(path: str, types: Sequence[str], catalogue: Catalogue) -> bool:
     now = path.replace("data.previous_attributes.", "data.object.", 1)
+    if known := known_field(now):
+        return known.personal
     found = [catalogue.field(type, now) for type in types]
     return any(info is not None and info.personal for info in found)
 

@@ -11,6 +11,7 @@ from rules.catalogue import FieldInfo
 from rules.facts import FACTS, Fact
 
 SCORE_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
+PERSONAL: Final = frozenset({"fact.customer.email"})  # kept as tokens, as in the events
 GROUPS: Final = {
     "customer": "What we know about the customer",
     "subscription": "What we know about the subscription",
@@ -52,6 +53,7 @@ def _of(fact: Fact) -> FieldInfo:
         enum=fact.enum,
         description=fact.says,
         nullable=fact.empty is None,
+        personal=fact.name in PERSONAL,
         common=True,
         item="text" if fact.type == "list" else None,
     )

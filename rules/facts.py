@@ -254,15 +254,13 @@ def fact_at(path: Path) -> Fact | None:
 
 
 def nearest_fact(name: str) -> str | None:
-    """The fact that was probably meant: of the same last word, else of a like name."""
+    """The fact that was probably meant: by its last word, one like it, or a word of what people call it."""
     by_last: dict[str, str] = {}
     for known in FACTS:
         by_last.setdefault(known.rpartition(".")[2], known)
-    last = name.rpartition(".")[2]
-    if last in by_last:
-        return by_last[last]
-    found = get_close_matches(name, FACTS, n=1, cutoff=0.8)
-    if found:
-        return found[0]
-    near = get_close_matches(last, by_last, n=1, cutoff=0.7)
-    return by_last[near[0]] if near else None
+    last = name.rpartition(".")[2].lower()
+    near = get_close_matches(last, by_last, n=1, cutoff=0.6)
+    if near:
+        same = f"{name.rpartition('.')[0]}.{near[0]}"
+        return same if same in FACTS else by_last[near[0]]
+    return next((known for known, fact in FACTS.items() if last in fact.title.split()), None)
