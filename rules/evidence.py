@@ -11,7 +11,7 @@ from rules.failing import failed_condition
 from rules.money import currency_of, is_money
 from rules.paths import split
 from rules.window import Found, Ledger, has_value, value_of
-from rules.words import event_text, moment, span_text
+from rules.words import event_text, moment, roughly
 
 _SHOWN = 100  # events of a window that an explanation names
 
@@ -81,8 +81,8 @@ def _other_kind(case: Case, trigger: Event, one: Event) -> str:
         if distance < 0:
             return "it came before, and only what comes afterwards matters"
         if distance > when.and_not.within:
-            return f"it came too late to matter, by {span_text(distance - when.and_not.within)}"
-        return f"this is what must not come; it came {span_text(distance)} afterwards"
+            return f"it came too late to matter, by {roughly(distance - when.and_not.within)}"
+        return f"this is what must not come; it came {roughly(distance)} afterwards"
     return f"the rule waits for it and does not count it: {event_text((one.type,))}"
 
 
@@ -97,7 +97,7 @@ def _by_time(case: Case, ledger: Ledger, trigger: Event, one: Event) -> str | No
         return f"it came before counting started again {moment(seconds(reset))}"
     span = when.then.within if when.then else when.within
     if span is not None and trigger.created - one.created > span:
-        return f"too old by {span_text(trigger.created - one.created - span)}"
+        return f"too old by {roughly(trigger.created - one.created - span)}"
     return None
 
 

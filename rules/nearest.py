@@ -17,7 +17,7 @@ from rules.failing import parts_of
 from rules.gates import subjects_named
 from rules.model import JSON, Again, Rule, duration
 from rules.window import Ledger, Number, aggregated, value_of
-from rules.words import Words, event_text, listed, span_text
+from rules.words import Words, event_text, listed, roughly, span_text
 
 Fires = Callable[[Case, str, Event], bool]
 _LOOKED_AT = 200  # events before a trigger that an edit of a span tries
@@ -103,7 +103,7 @@ def nearness(case: Case, key: str, trigger: Event) -> str:
 def _count_said(needed: int, ledger: Ledger, trigger: Event) -> str:
     back = _so_far(ledger, trigger)[-needed:]
     if len(back) == needed:
-        distance = span_text(trigger.created - back[0].created)
+        distance = roughly(trigger.created - back[0].created)
         return f"The {trace.nth(needed)} came {distance} {'later' if needed == 2 else 'after the first'}."
     since = ledger.last_reset(trigger.created)
     if since >= 0 and len([one for one in ledger.counted if one.created <= trigger.created]) >= needed:

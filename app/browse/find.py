@@ -11,6 +11,7 @@ from app.browse.rows import Row, event_row
 from rules.ports import Store, Where
 
 LISTED = 25  # events that the answer lists for an id that many of them carry
+RULES = 500  # rules whose names are looked through, the latest changed ones
 LONGEST = 200  # characters of a question; Stripe's ids are far shorter
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _TRACE = re.compile(r"[0-9a-f]{32}")
@@ -18,7 +19,8 @@ _TRACE = re.compile(r"[0-9a-f]{32}")
 
 def find(store: Store, tenant: str, q: str) -> Row:
     """`{"to": address}` when the id has one page; else `{"to": None, "choices": [...], "events": [...]}`.
-    q: an event, invoice, subscription, customer, payment intent, charge, run, action, rule, trace id or traceparent."""
+    q: an event, invoice, subscription, customer, payment intent, charge, run, action, rule (by name
+    too), trace id or traceparent."""
     asked = q.strip()[:LONGEST]
     if not asked:
         return _nothing(asked)
@@ -66,7 +68,7 @@ def _is_transaction(store: Store, tenant: str, id: str) -> bool:
 
 def _choices(store: Store, tenant: str, asked: str, events: list[Row]) -> list[Row]:
     """The pages that an id of several may mean: its transaction, its customers, the runs that are about it."""
-    choices = []
+    choices = _rules(store, tenant, asked)
     if _is_transaction(store, tenant, asked):
         choices.append(_choice("Journey", f"/traces/{quote(asked, safe='')}", "from the webhook to the last action"))
     for customer in dict.fromkeys(row["customer"] for row in events if row["customer"]):
@@ -76,6 +78,19 @@ def _choices(store: Store, tenant: str, asked: str, events: list[Row]) -> list[R
         text = f"{document.body['rule_name']}: {document.body['state']}"
         choices.append(_choice("Run", f"/runs/{document.id}", text))
     return choices
+
+
+def _rules(store: Store, tenant: str, asked: str) -> list[Row]:
+    """Rules whose name or tags have every word that was asked for."""
+    words = asked.casefold().split()
+    found = []
+    for document in store.find(tenant, "rule", order="-updated_at", limit=RULES).items:
+        body = document.body
+        tags = (body.get("draft") or {}).get("tags")
+        text = " ".join([body["name"], document.id, *(tags if isinstance(tags, list) else ())]).casefold()
+        if all(word in text for word in words):
+            found.append(_choice("Rule", f"/rules/{quote(document.id, safe='')}", f"{body['name']}: {body['state']}"))
+    return found[:LISTED]
 
 
 def _choice(kind: str, to: str, text: str) -> Row:

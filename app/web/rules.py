@@ -10,7 +10,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from app import author, backtests, browse, bulk, declared
+from app import author, author_lint, backtests, browse, bulk, declared
 from app.web.backtests import effect_of
 from app.web.pages import actor, go, now, page, services, tenant
 from rules import english
@@ -172,8 +172,15 @@ def _ask(row: Row, verb: str, number: int, error: str | None = None, status: int
         fields={"number": number, "expect": row["version"]},
         choices=IN_LINE if verb == "resume" and _stands_in_line(row) else None,
         error=error,
-        **({"measured": True, **effect_of(row)} if verb in ("publish", "watch") else {}),
+        **({"measured": True, **effect_of(row), **odd_about(row)} if verb in ("publish", "watch") else {}),
     )
+
+
+def odd_about(row: Row) -> Row:
+    """What lint finds about what is to be put in force."""
+    ports = services()
+    looked = author_lint.looked(ports.store, ports.catalogue, tenant(), now(), row["document"])
+    return {"odd": looked.findings, "odd_rule": row["id"]}
 
 
 def meaning(row: Row, verb: str, number: int) -> list[str]:

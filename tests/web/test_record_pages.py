@@ -169,7 +169,7 @@ def test_why_not_answers_with_the_first_closed_gate_and_what_was_nearest(
     page = text_of(browser, "/why?rule=two-failed&subject=sub_1")
     assert "Did not fire" in page
     assert "1 of 2 within 7 days" in page
-    assert "too old by 48 hours" in page
+    assert "too old by 2 days" in page
     assert '<li class="closed">Was the window full?' in page
     happen(services, event("evt_3", time=NOON + timedelta(days=1)))
     fired = text_of(browser, "/why?rule=two-failed&subject=sub_1")
