@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from app import history, jobs, logs, sample
+from app import first_look, history, jobs, logs, sample, tenants
 from app.alerts import announce
 from app.handle import handle
 from app.lanes import Lanes
@@ -24,6 +24,7 @@ from rules.ports import Delivery, Disposition, Unavailable
 
 BATCH = 256  # deliveries or runs at once
 POLL = 0.25  # seconds between looks when nobody rings
+NAP = 0.05  # seconds between looks at what sleeps: a run wakes at most so late, and an idle look costs microseconds
 PAUSE = 1.0  # seconds after a failure
 ROUNDS = 200  # of one tick: enough for every chain of steps, and an end to a loop that a rule could make
 
@@ -75,6 +76,8 @@ class Work:
         settings = self.services.settings
         if settings.sample and started:
             sample.begin(self.services.store, now)
+        for tenant in tenants.every(self.services.store):
+            first_look.schedule(self.services.store, tenant, now)
         if settings.stripe_api_key and not settings.stand_in:
             history.schedule(self.services.store, key_tenant(settings.stripe_api_key), now, started)
 
@@ -135,7 +138,7 @@ class Worker:
             if self._try("handling", lambda now: self._work.handle_due(now) + self._work.wake_due(now)):
                 self._sent.set()
             else:
-                self._wait(POLL)
+                self._wait(NAP)
 
     def _performing(self) -> None:
         with Crew() as crew:

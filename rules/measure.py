@@ -201,6 +201,7 @@ class Summary:
     _paid: dict[str, Tally] = field(default_factory=dict)
     _days: dict[str, Tally] = field(default_factory=dict)
     _by_rule: dict[str, Tally] = field(default_factory=dict)
+    _reached: dict[str, set[str]] = field(default_factory=dict)
     _digest: Any = field(default_factory=hashlib.sha256)
 
     def add(self, row: JSON) -> None:
@@ -216,6 +217,7 @@ class Summary:
             self._paid.setdefault(row["outcome"], Tally()).add(row)
         self._days.setdefault(row["at"][:10], Tally()).add(row)
         self._by_rule.setdefault(row["rule"], Tally()).add(row)
+        self._reached.setdefault(row["rule"], set()).add(who(row))
         self._digest.update(canonical(row))
 
     @property
@@ -233,7 +235,9 @@ class Summary:
             "would": {name: self._steps[name] for name in sorted(self._steps)},
             "paid": {name: self._paid.get(name, Tally()).body() for name in OUTCOMES},
             "busiest": self.busiest(),
-            "rules": {id: self._by_rule[id].body() for id in sorted(self._by_rule)},
+            "rules": {
+                id: {**self._by_rule[id].body(), "customers": len(self._reached[id])} for id in sorted(self._by_rule)
+            },
             "limits": list(ASSUMES),
             "digest": self.digest,
         }

@@ -6,10 +6,11 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from app import author, browse
+from app import author, browse, first_look
 from app.web.pages import now, page, services, tenant
 from app.web.sample import refusal
 from app.web.settings import stripe_status
+from app.web.show import moneys
 
 blueprint = Blueprint("home", __name__)
 Row = dict[str, Any]
@@ -28,6 +29,16 @@ def overview() -> Response:
         sample=not refusal(),
         moment=now(),
     )
+
+
+def _ready_rules(mine: str) -> str:
+    """What a ready rule would have done here, where that is known."""
+    look = first_look.found(services().store, mine)
+    if look is None or look["state"] != "done" or not look["best"]:
+        return "Start from a ready one, such as two failed payments in seven days."
+    names, money = "; ".join(row["name"] for row in look["best"]), moneys(look["amount"])
+    about = f", about {money}" if look["amount"] else ""
+    return f"In your last 30 days ready rules would have run {look['runs']:,} times{about}: {names}."
 
 
 def worst(health: list[Row]) -> str:
@@ -57,7 +68,7 @@ def first_steps(mine: str) -> list[Row]:
         },
         {
             "name": "Write a rule",
-            "text": "Start from a ready one, such as two failed payments in seven days.",
+            "text": _ready_rules(mine),
             "to": "/rules/new",
             "action": "Write the first rule",
             "done": any(row["state"] in ("live", "watch", "paused") for row in rules),

@@ -8,13 +8,13 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from app import author
+from app import author, first_look
 from app.backtests import Lab
 from app.starters import Parameter, Starter, find, library
 from app.touched import DAYS, Touched, touched
 from app.web import editor, unfinished
 from app.web.form_values import money_meant, money_shown, number_meant, number_shown, span_meant, span_shown
-from app.web.pages import now, page, services, tenant
+from app.web.pages import go, now, page, services, tenant
 from app.web.picker import newest
 
 blueprint = Blueprint("starting", __name__)
@@ -28,7 +28,14 @@ def gallery() -> Response:
     for one in library():
         lines = unfinished.sentences(one.filled(), services().catalogue)
         groups.setdefault(one.group, []).append((one, lines))
-    return page("rule_new.html", groups=groups)
+    return page("rule_new.html", groups=groups, look=first_look.found(services().store, tenant()))
+
+
+@blueprint.post("/rules/new/try")
+def try_all() -> Response:
+    """All of them on the last thirty days; the result stands beside each in the gallery."""
+    id = first_look.start(services().store, tenant(), now())
+    return go(f"/backtests/{id}")
 
 
 @blueprint.get("/rules/new/start")

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from app import author, backtest_job, backtests, jobs, preview
+from app import author, backtest_job, backtests, first_look, jobs, preview
 from app.services import Services, lab_of
+from app.starters import library
 from app.web import create_app
 from rules.measure import proposed_limits
 from tests.builders import DAY, NOON, TENANT, event, invoice, services_in_memory
@@ -234,3 +235,33 @@ def test_an_effect_of_another_draft_or_of_yesterday_is_not_signed(services: Serv
     assert backtests.effect(services.store, TENANT, document, NOON)
     assert not backtests.effect(services.store, TENANT, {**document, "name": "other"}, NOON)
     assert not backtests.effect(services.store, TENANT, document, NOON + timedelta(days=2))
+
+
+# ---- day one --------------------------------------------------------------------------------------------------------
+def test_once_history_is_there_the_ready_rules_are_tried_before_any_is_live(
+    browser: FlaskClient, services: Services
+) -> None:
+    assert first_look.schedule(services.store, TENANT, NOON) is None
+    failures(services, 1, 6, 4)
+    assert first_look.schedule(services.store, TENANT, NOON) == first_look.ID
+    assert first_look.schedule(services.store, TENANT, NOON) is None
+    assert "are being tried" in browser.get("/rules/new").text
+    work(services)
+    found = first_look.found(services.store, TENANT)
+    assert found is not None
+    assert found["rules"][ID]["customers"] == 1
+    assert "1 customer</b> in your" in browser.get("/rules/new").text.replace("<b>1</b> customer", "1 customer</b>")
+    assert "ready rules would have run" in browser.get("/").text
+
+
+def test_where_a_rule_is_live_the_ready_ones_are_tried_when_asked(browser: FlaskClient, services: Services) -> None:
+    live(services)
+    failures(services, 1, 6, 4)
+    assert first_look.schedule(services.store, TENANT, NOON) is None
+    assert browser.post("/rules/new/try").status_code == 303
+    work(services)
+    assert "See for whom" in browser.get("/rules/new").text
+
+
+def test_every_ready_rule_can_be_tried() -> None:
+    assert {one["id"] for one in first_look.ready()} == {one.id for one in library()}
