@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from app import author, browse, history, operate
+from app import author, browse, history, operate, routes
 from app.connections import TLS, TYPES
 from app.web.api_log import RUN
 from app.web.api_rules import NOTE, note
@@ -23,6 +23,8 @@ from app.web.openapi import (
     record,
     text,
 )
+from rules.route import problems_of
+from rules.rule import RuleError
 
 LARGEST_LOAD = 32 * 1024 * 1024  # bytes of JSON lines in one request; larger files come through the command line
 WHY = {"note": text("Why; kept in the audit log.", maxLength=2000)}
@@ -139,11 +141,25 @@ def replace_secret(call: Call) -> Answer:
         call.path["name"],
         given.get("hours", 24),
         call.actor,
-        given.get("why", ""),
+        note(call),
         call.now,
         given.get("secret", ""),
     )
     return Answer(without_internals(row))
+
+
+def delete_route(call: Call) -> Answer:
+    waiting = routes.delete(call.services.store, call.tenant, call.path["name"], call.actor, note(call), call.now)
+    return Answer({"cancelled": waiting})
+
+
+def count_route(call: Call) -> Answer:
+    types, only_if = call.body["types"], call.body.get("only_if")
+    wrong = problems_of(types, only_if, call.services.catalogue)
+    if wrong:
+        raise RuleError(wrong)
+    found = routes.count(call.services.store, call.tenant, types, only_if, call.now)
+    return Answer({name: found[name] for name in ("matched", "looked", "more")})
 
 
 def without_internals(row: author.Row) -> dict[str, Any]:
@@ -234,6 +250,37 @@ OPERATIONS = (
         also=(200,),
         body=NEW_CONNECTION,
         errors=(409, 422),
+    ),
+    Operation(
+        "POST",
+        "/routes:count",
+        "countRoute",
+        "How many events of the last day a route's filter takes",
+        "connections",
+        count_route,
+        (
+            200,
+            "The count; `more` when only the newest were looked at.",
+            record(("matched", "looked", "more"), matched=NUMBER, looked=NUMBER, more={"type": "boolean"}),
+        ),
+        body=closed(
+            ("types",),
+            "",
+            types={"type": "array", "items": text(), "minItems": 1, "maxItems": 100},
+            only_if={"type": ["object", "null"]},
+        ),
+        errors=(422,),
+    ),
+    Operation(
+        "POST",
+        "/routes/{name}/delete",
+        "deleteRoute",
+        "Delete a route, and forward nothing more that waits for it",
+        "connections",
+        delete_route,
+        (200, "How many waiting events are not forwarded.", record(("cancelled",), cancelled=NUMBER)),
+        body=NOTE,
+        body_required=False,
     ),
     Operation(
         "POST",

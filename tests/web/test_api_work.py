@@ -163,3 +163,26 @@ def test_rule_of_a_run_may_be_gone_and_the_answer_is_still_calm(api: Api) -> Non
     _, run, _ = story(api.services.store)
     api.services.store.commit("default/test", None, [Put("run", run.id, {**run.body(), "version": 9})])
     assert api.post(f"/runs/{run.id}/skip").status_code == 404
+
+
+# ---- secrets and routes ---------------------------------------------------------------------------------------------
+def test_a_secret_is_replaced_with_a_reason_and_answered_once(api: Api) -> None:
+    first = api.post("/connections", CRM).json["secret"]
+    done = api.post("/connections/crm/secret", {"hours": 2, "note": "a year old"})
+    assert (done.status_code, done.json["secret"] != first) == (200, True)
+    assert done.json["both_until"] > "2026-11-23T13"
+    assert "secret" not in api.get("/connections").json["items"][0]
+    entries = api.get("/audit?about=crm").json["items"]
+    assert ("replace secret", "a year old") in [(entry["verb"], entry["why"]) for entry in entries]
+    assert api.post("/connections/none/secret", {}).status_code == 404
+    assert api.post("/connections/crm/secret", {"hours": 9000}).status_code == 422
+
+
+def test_a_route_is_counted_made_and_deleted(api: Api) -> None:
+    filter: dict[str, Any] = {"types": ["invoice.payment_failed"], "only_if": None}
+    assert api.post("/routes:count", filter).json == {"matched": 0, "looked": 0, "more": False}
+    assert api.post("/routes:count", {"types": ["invoice.payed"]}).status_code == 422
+    made = api.post("/connections", {"name": "mesh", "type": "route", "url": "http://127.0.0.1:9/x", **filter})
+    assert (made.status_code, made.json["types"]) == (201, filter["types"])
+    assert api.post("/routes/mesh/delete", {"note": "moved"}).json == {"cancelled": 0}
+    assert api.post("/routes/mesh/delete").status_code == 404
