@@ -84,7 +84,8 @@ class RuleSets:
         if known and known.revision == revision:
             self._known[tenant] = _Known(revision, known.ruleset, now)
             return known.ruleset
-        ruleset = build(tenant, list(self._versions(store, tenant)), self.matcher, paths_of(store, tenant))
+        versions, before = list(self._versions(store, tenant)), known.ruleset if known else None
+        ruleset = build(tenant, versions, self.matcher, paths_of(store, tenant), before)
         ruleset = replace(ruleset, routes=routes_of(store, tenant))
         self._known[tenant] = _Known(revision, ruleset, now)
         if known:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any, Protocol
@@ -76,7 +76,10 @@ class Program(Protocol):
 class Matcher(Protocol):
     name: str  # durable | python
 
-    def compile(self, rules: Sequence[Rule]) -> Program: ...
+    def compile(self, rules: Sequence[Rule], before: Program | None = None) -> Program:
+        """before: the program that this one replaces; what has not changed is taken over from it, so that a change
+        of one rule compiles the rules of its event types only. Each of the two is closed by itself."""
+        ...
 
 
 def bound(rule: Rule) -> Bound | None:
@@ -93,25 +96,40 @@ def bound(rule: Rule) -> Bound | None:
     return None
 
 
-def revision(rules: Iterable[Rule], engine: str) -> str:
+def revision(digests: Mapping[RuleId, bytes], engine: str) -> str:
     """The hash of what the rules say, and the engine that reads them."""
     digest = hashlib.sha256(engine.encode())
-    for rule in sorted(rules, key=lambda rule: rule.id):
-        digest.update(json.dumps([rule.id, dict(rule.document)], sort_keys=True, separators=(",", ":")).encode())
+    for id in sorted(digests):
+        digest.update(digests[id])
     return f"{engine}:{digest.hexdigest()[:16]}"
+
+
+def _digest(rule: Rule) -> bytes:
+    text = json.dumps([rule.id, dict(rule.document)], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).digest()
 
 
 class PythonProgram:
     """The conditions of all rules of an event type compiled to one function, which reads each field once."""
 
-    def __init__(self, rules: Sequence[Rule], engine: str = "python") -> None:
-        self.revision = revision(rules, engine)
+    def __init__(self, rules: Sequence[Rule], engine: str = "python", before: PythonProgram | None = None) -> None:
+        known = before._rules if before else {}
+        self._rules: dict[RuleId, Rule] = {rule.id: rule for rule in rules}
+        self._digests: dict[RuleId, bytes] = {
+            id: before._digests[id] if before and known.get(id) is rule else _digest(rule)
+            for id, rule in self._rules.items()
+        }
+        self.revision = revision(self._digests, engine)
         self._bounds = {rule.id: needed for rule in rules if (needed := bound(rule))}
         self._by_type: dict[str, dict[RuleId, Condition]] = {}
         for rule in rules:
             for event_type in rule.when.types:
                 self._by_type.setdefault(event_type, {})[rule.id] = rule.only_if
-        self._holding: dict[str, Callable[[JSON], set[RuleId]]] = {}  # compiled with the first event of the type
+        self._holding: dict[str, Callable[[JSON], set[RuleId]]] = {  # compiled with the first event of the type
+            event_type: check
+            for event_type, check in (dict(before._holding) if before else {}).items()
+            if before and before._by_type[event_type] == self._by_type.get(event_type)
+        }
 
     def candidates(self, event_type: str, doc: JSON) -> frozenset[RuleId]:
         if event_type not in self._by_type:
@@ -146,8 +164,8 @@ def combined(
 class PythonMatcher:
     name = "python"
 
-    def compile(self, rules: Sequence[Rule]) -> PythonProgram:
-        return PythonProgram(rules)
+    def compile(self, rules: Sequence[Rule], before: Program | None = None) -> PythonProgram:
+        return PythonProgram(rules, before=before if isinstance(before, PythonProgram) else None)
 
 
 def choose_matcher(setting: str = "auto", report: Report = _log.warning) -> Matcher:

@@ -14,14 +14,14 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import durable_rules_engine as engine
 
 from rules.dnf import MOST_CHAINS, Atom, Chain, Op, Slot, chains, plain_number
 from rules.expr import compile_conditions
 from rules.guards import Need, Range, Texts, grow, hull, meet
-from rules.matcher import JSON, Bound, Number, PythonProgram, Report, RuleId, bound, combined
+from rules.matcher import JSON, Bound, Number, Program, PythonProgram, Report, RuleId, bound, combined
 from rules.model import All, Condition, Rule, Test
 from rules.projection import compile_projection, held
 
@@ -72,20 +72,25 @@ class DurableMatcher:
     def __init__(self, report: Report = _log.error) -> None:
         self._report = report
 
-    def compile(self, rules: Sequence[Rule]) -> DurableProgram:
-        return DurableProgram(rules, self._report)
+    def compile(self, rules: Sequence[Rule], before: Program | None = None) -> DurableProgram:
+        return DurableProgram(rules, self._report, before if isinstance(before, DurableProgram) else None)
 
 
 class DurableProgram:
     """A rule set in the engine, with the plain-Python program beside it."""
 
-    def __init__(self, rules: Sequence[Rule], report: Report) -> None:
-        self._python = PythonProgram(rules, NAME)
+    def __init__(self, rules: Sequence[Rule], report: Report, before: DurableProgram | None = None) -> None:
+        self._python: PythonProgram = PythonProgram(rules, NAME, before._python if before else None)
         self._report = report
         self.revision = self._python.revision
-        self._types = {event_type: _Type(found) for event_type, found in _by_type(rules).items()}
+        known = before._types if before else {}
+        self._types: dict[str, _Type] = {
+            event_type: _taken_over(known.get(event_type), found) or _Type(found)
+            for event_type, found in _by_type(rules).items()
+        }
         self._bounds = {rule.id: needed for rule in rules if (needed := bound(rule))}
-        self._numbers = _Numbers(list(self._bounds.values()))
+        bounds = list(self._bounds.values())
+        self._numbers: _Numbers = (_taken_over(before._numbers, bounds) if before else None) or _Numbers(bounds)
 
     def candidates(self, event_type: str, doc: JSON) -> frozenset[RuleId]:
         found = self._types.get(event_type)
@@ -120,20 +125,51 @@ class DurableProgram:
         self._numbers.close()
 
 
-def _by_type(rules: Sequence[Rule]) -> dict[str, list[Rule]]:
-    found: dict[str, list[Rule]] = {}
+def _by_type(rules: Sequence[Rule]) -> dict[str, list[tuple[RuleId, Condition]]]:
+    found: dict[str, list[tuple[RuleId, Condition]]] = {}
     for rule in rules:
         for event_type in dict.fromkeys(rule.when.types):
-            found.setdefault(event_type, []).append(rule)
+            found.setdefault(event_type, []).append((rule.id, rule.only_if))
     return found
 
 
-class _Type:
+class _Shared:
+    """Handles that programs which follow each other share while what they are made of stays the same."""
+
+    def __init__(self, made_of: Sequence[object]) -> None:
+        self.made_of = made_of
+        self.handles: list[_Handle] = []
+        self._users = 1
+        self._lock = threading.Lock()
+
+    def share(self) -> bool:
+        """One more program uses them; False when they are freed already."""
+        with self._lock:
+            self._users += self._users > 0
+            return self._users > 0
+
+    def close(self) -> None:
+        with self._lock:
+            self._users -= self._users > 0
+            last = self._users == 0
+        for handle in self.handles if last else ():
+            handle.close()
+
+
+_Kept = TypeVar("_Kept", bound=_Shared)
+
+
+def _taken_over(known: _Kept | None, made_of: Sequence[object]) -> _Kept | None:
+    return known if known is not None and known.made_of == made_of and known.share() else None
+
+
+class _Type(_Shared):
     """The rules of one event type: slots filled from the event, chains in handles, handles that cannot hold skipped."""
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
+    def __init__(self, rules: Sequence[tuple[RuleId, Condition]]) -> None:
+        super().__init__(rules)
         predicates: dict[Slot, Condition] = {}
-        pairs = [(rule.id, chain) for rule in rules for chain in chains(rule.only_if, predicates)]
+        pairs = [(rule_id, chain) for rule_id, condition in rules for chain in chains(condition, predicates)]
         slots = tuple(dict.fromkeys(atom.slot for _, chain in pairs for atom in sorted(chain, key=_atom_order)))
         names = {slot: f"{slot.kind}{index}" for index, slot in enumerate(slots)}
         used = {index: predicates[slot] for index, slot in enumerate(slots) if slot.kind == "p"}
@@ -157,17 +193,13 @@ class _Type:
             return frozenset(possible[0].fire(parts))
         return frozenset().union(*[handle.fire(parts) for handle in possible])
 
-    def close(self) -> None:
-        for handle in self.handles:
-            handle.close()
 
-
-class _Numbers:
+class _Numbers(_Shared):
     """The bounds of rules that need a number: one slot a rule."""
 
     def __init__(self, bounds: Sequence[Bound]) -> None:
+        super().__init__(bounds)
         self.where: dict[RuleId, tuple[_Handle, int]] = {}
-        self.handles: list[_Handle] = []
         plain = [one for one in bounds if plain_number(one.value)]
         self.outside = {one.slot: one for one in bounds if not plain_number(one.value)}
         for start in range(0, len(plain), MOST_CHAINS):
@@ -193,10 +225,6 @@ class _Numbers:
                 known = parts.setdefault(handle, [""] * len(handle.rules))
                 known[index] = f',"n{index}":{held(number)}'
         return frozenset(found.union(*(handle.fire(known) for handle, known in parts.items())))
-
-    def close(self) -> None:
-        for handle in self.handles:
-            handle.close()
 
 
 class _Handle:

@@ -8,8 +8,9 @@ always meet in one document and its version (promise P3).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from rules.event import Event
 from rules.expr import compile_condition
@@ -35,6 +36,7 @@ _CUSTOMERLESS = (
     "refund.",
     "review.",
 )
+T = TypeVar("T")
 _ALONE = frozenset({"card", "account"})
 Home = tuple[str, bool]  # `same`, and whether its memory stands alone
 
@@ -110,16 +112,27 @@ class RuleSet:
         self.program.close()
 
 
-def build(tenant: str, versions: Sequence[RuleVersion], matcher: Matcher, declared: Iterable[str] = ()) -> RuleSet:
+def build(
+    tenant: str,
+    versions: Sequence[RuleVersion],
+    matcher: Matcher,
+    declared: Iterable[str] = (),
+    before: RuleSet | None = None,
+) -> RuleSet:
     """Compile the versions in force; highest priority first, then by id, which is the order of traces and runs.
-    declared: paths that events are keyed by, whether a rule counts by them already or not."""
+    declared: paths that events are keyed by, whether a rule counts by them already or not. before: the rule set that
+    this one replaces, whose unchanged parts are taken over; it is closed by whoever holds it, afterwards."""
     ordered = tuple(sorted(versions, key=lambda version: (-version.rule.priority, version.rule.id)))
-    program = matcher.compile([_by_itself(version.rule) for version in ordered])
+    own = [_by_itself(version.rule) for version in ordered]
+    program = matcher.compile(own, before.program if before else None)
+    was = {version.rule.id: version.rule for version in before.versions} if before else {}
+    fresh = [version.rule for version in ordered if before is None or was.get(version.rule.id) is not version.rule]
+    kept = {version.rule.id for version in ordered} - {rule.id for rule in fresh}
     by_type: dict[str, list[RuleVersion]] = {}
     homes: dict[str, dict[Home, None]] = {}
     stop_homes: dict[str, dict[Home, None]] = {}
     beside: dict[str, set[str]] = {}
-    listening = {version.rule.id: listens(version.rule) for version in ordered}
+    listening = _kept(before.listening if before else {}, kept) | {rule.id: listens(rule) for rule in fresh}
     for version in ordered:
         for event_type in sorted(takes_part(version.rule.when)):
             by_type.setdefault(event_type, []).append(version)
@@ -139,12 +152,17 @@ def build(tenant: str, versions: Sequence[RuleVersion], matcher: Matcher, declar
         beside={event_type: frozenset(found) for event_type, found in beside.items()},
         homes={event_type: tuple(found) for event_type, found in homes.items()},
         stop_homes={event_type: tuple(found) for event_type, found in stop_homes.items()},
-        parts={version.rule.id: _parts(version.rule) for version in ordered},
-        conditions={version.rule.id: compile_condition(possible(version.rule.only_if)) for version in ordered},
+        parts=_kept(before.parts if before else {}, kept) | {rule.id: _parts(rule) for rule in fresh},
+        conditions=_kept(before.conditions if before else {}, kept)
+        | {rule.id: compile_condition(possible(rule.only_if)) for rule in fresh},
         listening=listening,
-        paths=tuple(sorted({*declared, *(same for v in ordered for same in _subjects(v.rule) if same not in PREFIX)})),
-        asks={version.rule.id: asks for version in ordered if (asks := asks_of(version.rule))},
+        paths=tuple(sorted({*declared, *_paths(ordered, listening)})),
+        asks=_kept(before.asks if before else {}, kept) | {rule.id: asks for rule in fresh if (asks := asks_of(rule))},
     )
+
+
+def _kept(table: Mapping[str, T], ids: Set[str]) -> dict[str, T]:
+    return {id: value for id, value in table.items() if id in ids}
 
 
 def asks_of(rule: Rule) -> Asks | None:
@@ -159,10 +177,11 @@ def _by_itself(rule: Rule) -> Rule:
     return rule if left is rule.only_if else replace(rule, only_if=left)
 
 
-def _subjects(rule: Rule) -> Iterator[str]:
-    """Every subject that the rule names."""
-    yield from (rule.when.same,) if rule.when.same else ()
-    yield from (stop.same for stop, _ in listens(rule).stops)
+def _paths(versions: Iterable[RuleVersion], listening: Mapping[str, Listening]) -> Iterator[str]:
+    """The declared paths that rules name as subjects."""
+    for version in versions:
+        named = [version.rule.when.same, *(stop.same for stop, _ in listening[version.rule.id].stops)]
+        yield from (same for same in named if same and same not in PREFIX)
 
 
 def subject_of(event: Event, same: str | None) -> str | None:
