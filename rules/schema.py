@@ -23,7 +23,11 @@ _SPAN: Final[Schema] = {
     "pattern": r"^P(?!$)(\d+W)?(\d+D)?(T(?!$)(\d+H)?(\d+M)?(\d+S)?)?$",
     "description": "An ISO 8601 span: P7D is 7 days, PT48H is 48 hours.",
 }
-_PATH: Final[Schema] = {"type": "string", "minLength": 1, "description": "A path, such as data.object.amount_due."}
+_PATH: Final[Schema] = {
+    "type": "string",
+    "minLength": 1,
+    "description": "A path, such as data.object.amount_due, a fact (fact.customer.mrr), or a score (score.churn_risk).",
+}
 _SAME: Final[Schema] = {
     "anyOf": [{"enum": list(PREFIX)}, _PATH],
     "description": "For the same what: " + ", ".join(PREFIX) + ", or a path that settings declare.",

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rules.catalogue import Catalogue
+from rules.constants import personal_constants
 from rules.event import Event
 from rules.facts import FACTS
 from rules.folds import Said
@@ -458,3 +459,9 @@ def test_every_source_of_a_fact_is_an_event_type_that_names_its_subject() -> Non
         for source in declared.sources:
             assert catalogue.event_type(source), source
             assert subject[declared.key] in carried_by(catalogue, source) or declared.name.startswith("fact.payment")
+
+
+def test_an_address_that_is_compared_with_the_customers_is_to_be_a_token() -> None:
+    part = {"field": "fact.customer.email", "is": "equal to", "value": "kim@acme.com"}
+    document = {"when": {"event": ["invoice.paid"]}, "only_if": {"all": [part]}}
+    assert personal_constants(document, Catalogue.load()) == [(part, "value")]

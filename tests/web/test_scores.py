@@ -14,13 +14,16 @@ from app import author, scores
 from app.handle import handle
 from app.services import Services
 from app.web import create_app
+from rules.event import iso
 from rules.model import RuleError
 from rules.ports import Delivery
-from tests.builders import NOON, TENANT, services_in_memory
-from tests.rules.known import failed, happened, price, subscription
+from tests.builders import NOON, TENANT, event, services_in_memory
+from tests.records import keep_event
+from tests.rules.known import failed, happened, invoice, price, subscription
 from tests.test_cli import Cli
 from tests.web.api import Api
 from tests.web.html import form
+from tests.web.test_api_inquire import finished
 
 PUT = {"title": "Churn risk", "values": [{"customer": "cus_1", "value": 0.7}, {"customer": "cus_2", "value": 1}]}
 
@@ -141,6 +144,30 @@ def test_the_page_of_a_customer_leads_to_what_rules_know(browser: FlaskClient, s
     page = browser.get("/customers/cus_1/known").text
     assert "not known" in page
     assert "fact.customer.card_expires" in page
+
+
+def test_a_backtest_asks_for_facts_scores_and_lists_as_of_its_own_time(api: Api) -> None:
+    store, day = api.services.store, timedelta(days=1)
+    for number, amount in ((1, 9000), (2, 100), (3, 9000)):
+        about = {"customer": f"cus_{number}"}
+        plan = subscription(f"sub_{number}", price(amount=amount), **about)
+        keep_event(store, event(f"s_{number}", "customer.subscription.created", plan, NOON - 90 * day))
+        late = subscription(f"sub_{number}", price(amount=0), **about)
+        keep_event(store, event(f"l_{number}", "customer.subscription.updated", late, NOON - day))
+        thing = invoice(f"in_{number}", **about)
+        keep_event(store, event(f"f_{number}", "invoice.payment_failed", thing, NOON - 9 * day))
+    then = (NOON - 20 * day).isoformat()
+    values = [{"customer": f"cus_{number}", "value": 1, "at": then} for number in (1, 2, 3)]
+    api.put("/scores/churn", {"values": values})
+    author.save_list(store, TENANT, "vip", ["cus_3"], "ada", NOON)
+    parts = [
+        {"field": "fact.customer.mrr", "is": "greater than", "value": 5000},
+        {"field": "score.churn", "is": "greater than", "value": 0.5},
+        {"not": {"field": "fact.customer.lists", "is": "contains", "value": "vip"}},
+    ]
+    rule = {**rule_on("score.churn"), "only_if": {"all": parts}}
+    id = api.post("/backtests", {"rule": rule, "since": iso(NOON - 30 * day)}).json["id"]
+    assert [run["subject"] for run in finished(api, id)["runs"]] == ["cus_1"]
 
 
 # ---- by page --------------------------------------------------------------------------------------------------------
