@@ -9,7 +9,7 @@ whose first try failed counts from its latest try, because its receiver may have
 An action that would pass a cap waits until the cap has room again. One that is a whole `per` old by then, and meets no
 room again, is left out and the run goes on: what it would say is news no more, and a queue must not reach a customer
 for weeks. One that was tried before waits on, because its receiver may be half through with it. An action about no
-customer is not capped, and a backtest applies no caps.
+customer is not capped. A backtest counts the same over all its rules.
 """
 
 from __future__ import annotations
