@@ -10,11 +10,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import m1, m2, m3, m4, m6, m9
+from bench import m1, m2, m3, m4, m5, m6, m9
 from bench.harness import Failed, Missing
 from bench.report import Report
 
-NAMES = ("M1", "M1b", "M2", "M3", "M4", "M6", "M9")
+NAMES = ("M1", "M1b", "M2", "M3", "M4", "M5", "M6", "M9")
 
 
 def main() -> int:
@@ -24,6 +24,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, help="interleaved rounds (3; --quick 1)")
     parser.add_argument("--kills", type=int, help="kills of M6 (30; --quick 5; 200 at night)")
     parser.add_argument("--events", help="events of M2, comma-separated (2000,20000; --quick 400)")
+    parser.add_argument("--asleep", type=int, help="sleeping runs of M5 (1000000; --quick 20000)")
     parser.add_argument("--json", type=Path, help="write the goals and their values here too")
     given = parser.parse_args()
     chosen = [name for name in NAMES if name.lower() in given.only.lower().split(",")]
@@ -56,6 +57,7 @@ def plan(report: Report, given: argparse.Namespace) -> dict[str, Callable[[], No
         "M2": end_to_end,
         "M3": lambda: m3.measure(report, rounds, m3.SIZES[:3] if quick else m3.SIZES),
         "M4": lambda: m4.measure(report, rounds, m4.COUNT // 10 if quick else m4.COUNT),
+        "M5": lambda: m5.measure(report, rounds, m5.ASLEEP // 50 if quick else given.asleep or m5.ASLEEP),
         "M6": lambda: m6.measure(report, kills),
         "M9": lambda: m9.measure(report, max(rounds, 3), fresh=not quick),
     }
