@@ -5,6 +5,7 @@ Nothing is sent from here, and no personal value is looked at: texts show tokens
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from rules.fields import Catalogue
 from rules.model import Do, Rule
 from rules.ports import ActionExecutor, Store
 from rules.rule import parse
-from rules.texts import facts_of, render, walk
+from rules.texts import facts_of, holes, render, walk
 
 Row = dict[str, Any]
 Actions = Mapping[str, ActionExecutor]
@@ -48,3 +49,29 @@ def _step(step: Do, facts: Mapping[str, Any], actions: Actions, filled: bool) ->
         return row
     call = dict(action.preview({name: value for name, value in params.items() if value != ""}))
     return {**row, "title": action.title, "undo": call.pop("undo", action.undo), "call": call}
+
+
+def texts(document: Mapping[str, Any], actions: Actions, sample: Mapping[str, Any]) -> list[Row]:
+    """The texts of a document's actions, filled in from an event: `{"step", "label", "text"}`. What the event does not
+    say stays empty, as it would; a text that is not written rightly yet is left out."""
+    found = []
+    steps = document.get("steps")
+    for step in steps if isinstance(steps, list) else []:
+        action = actions.get(str(step.get("do"))) if isinstance(step, Mapping) else None
+        params = step.get("with") if action else None
+        for field in action.fields if action and isinstance(params, Mapping) else ():
+            text = params.get(field.name)  # type: ignore[union-attr]
+            if field.type == "template" and isinstance(text, str) and "{{" in text:
+                found += _filled(str(step.get("name")), field.label, text, sample)
+    return found
+
+
+def _filled(step: str, label: str, text: str, sample: Mapping[str, Any]) -> list[Row]:
+    """What only the moment of acting knows, such as a fact or an earlier step's outcome, stands in brackets."""
+    try:
+        later = {path for path in holes(text) if path[:1] != ("data",) and len(path) > 1}
+        for path in later:
+            text = re.sub(r"\{\{\s*" + re.escape(".".join(path)) + r"\s*\}\}", f"[{'.'.join(path)}]", text)
+        return [{"step": step, "label": label, "text": str(render(text, sample))}]
+    except ValueError:
+        return []

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, current_app, request
 
-from app import author, author_examples, declared, preview, scores
+from app import author, author_examples, declared, preview, scores, step_previews
 from app.services import lab_of
 from app.starters import starter
 from app.web import form_presses, form_read, form_words, forms, unfinished
@@ -135,12 +135,16 @@ def _tried(desk: Desk, button: str, rest: str) -> Response:
 
 
 def _connected(form: Form) -> Form:
-    """A new step goes over the one connection there is."""
-    names = [one["name"] for one in author.connections(services().store, tenant())]
+    """A new step goes over the one connection there is of its type."""
+    known = author.connections(services().store, tenant())
     for step in form["steps"]:
         action = services().connectors.get(step.get("do", ""))
-        if step["was"] is None and action and len(names) == 1:
-            chosen = {field.name: names[0] for field in action.fields if field.type == "connection"}
+        if step["was"] is None and action:
+            chosen = {}
+            for field in action.fields:
+                fitting = [one["name"] for one in known if one["type"] in field.choices]
+                if field.type == "connection" and len(fitting) == 1:
+                    chosen[field.name] = fitting[0]
             step["with"] = {**chosen, **{key: text for key, text in step["with"].items() if text}}
     return form
 
@@ -281,6 +285,7 @@ def _show(
         said=said,
         pressed=pressed,
         lines=_lines(desk),
+        texts=step_previews.texts(desk.document, services().connectors, desk.picker.sample),
         examples=_examples(desk),
         stands=[*_step_names(desk.document.get("steps")), *ENDS],
         actions=services().connectors,

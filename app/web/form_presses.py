@@ -43,7 +43,19 @@ def press(form: Form, button: str) -> Form:
         _remove(form, place)
     elif verb in ("up", "down"):
         _move(form, place, -1 if verb == "up" else 1)
+    elif verb == "put":
+        _put(form, *place.partition("=")[::2])
     return form
+
+
+def _put(form: Form, place: str, path: str) -> None:
+    """A field of the event at the end of a text: `steps-0.with.text` and the path."""
+    step, _, param = place.partition(".with.")
+    number = step.removeprefix("steps-")
+    if param and path and number.isdigit() and int(number) < len(form["steps"]):
+        given = form["steps"][int(number)].setdefault("with", {})
+        text = str(given.get(param) or "")
+        given[param] = f"{text}{' ' if text and not text[-1].isspace() else ''}{{{{ {path} }}}}"
 
 
 def _add(form: Form, what: str) -> None:

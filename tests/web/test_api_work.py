@@ -175,7 +175,7 @@ def test_a_secret_is_replaced_with_a_reason_and_answered_once(api: Api) -> None:
     entries = api.get("/audit?about=crm").json["items"]
     assert ("replace secret", "a year old") in [(entry["verb"], entry["why"]) for entry in entries]
     assert api.post("/connections/none/secret", {}).status_code == 404
-    assert api.post("/connections/crm/secret", {"hours": 9000}).status_code == 422
+    assert api.post("/connections/crm/secret", {"hours": 9000}).status_code in (400, 422)
 
 
 def test_a_route_is_counted_made_and_deleted(api: Api) -> None:
