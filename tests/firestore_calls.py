@@ -17,11 +17,22 @@ from google.cloud.firestore_v1.types import StructuredQuery
 
 @dataclass
 class Calls:
-    """reads: documents returned, and one for a query that returns none, as they are billed. writes: of commits."""
+    """reads: documents returned, and one for a query that returns none, as they are billed. writes: of commits.
+    faults: what the next calls of a method come to, `("Commit", "UNAVAILABLE", "before" or "after" it happened)`."""
 
     queries: list[StructuredQuery] = field(default_factory=list)
     reads: int = 0
     writes: int = 0
+    faults: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def fault(self, method: str, when: str) -> None:
+        """Raise the fault that is next for this method at this time, once."""
+        for planned in self.faults:
+            if planned[0] == method and planned[2] == when:
+                self.faults.remove(planned)
+                raise Fault(planned[1])
+            if planned[0] == method:
+                return
 
     @contextmanager
     def counted(self) -> Iterator[Calls]:
@@ -33,14 +44,54 @@ class Calls:
         inside.queries = self.queries[len(before.queries) :]
 
 
+class Fault(grpc.RpcError, grpc.Call):  # type: ignore[misc]
+    """A status that the server did not send."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self._code = grpc.StatusCode[code]
+
+    def code(self) -> grpc.StatusCode:
+        return self._code
+
+    def details(self) -> str:
+        return f"a fault of the test: {self._code.name}"
+
+    def result(self, timeout: float | None = None) -> Any:
+        raise self
+
+    def trailing_metadata(self) -> tuple[()]:
+        return ()
+
+    def initial_metadata(self) -> tuple[()]:
+        return ()
+
+    def is_active(self) -> bool:
+        return False
+
+    def time_remaining(self) -> None:
+        return None
+
+    def cancel(self) -> None:
+        return None
+
+    def add_callback(self, callback: Any) -> bool:
+        return False
+
+
 class _Recorder(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):  # type: ignore[misc]
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
     def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
-        if details.method.endswith("/Commit"):
+        method = details.method.rsplit("/", 1)[-1]
+        if method == "Commit":
             self._calls.writes += len(request.writes)
-        return continuation(details, request)
+        self._calls.fault(method, "before")
+        answer = continuation(details, request)
+        answer.result()  # it has happened
+        self._calls.fault(method, "after")
+        return answer
 
     def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
         method = details.method.rsplit("/", 1)[-1]
@@ -48,6 +99,7 @@ class _Recorder(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientIntercep
             self._calls.queries.append(StructuredQuery(request.structured_query))
         elif method == "RunAggregationQuery":
             self._calls.queries.append(StructuredQuery(request.structured_aggregation_query.structured_query))
+        self._calls.fault(method, "before")
         return self._answers(method, continuation(details, request))
 
     def _answers(self, method: str, stream: Any) -> Iterator[Any]:
