@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.web.form_values import span_meant, span_shown
+from rules.skeletons import STAND_INS
 
 Form = dict[str, Any]
 SHOWN = ("given", "then", "because", "after", "stands")
@@ -58,7 +59,32 @@ def meant(row: Form) -> Any:
 def _line(event: Any) -> str:
     if isinstance(event, str) and event == event.strip() and event[:1] not in ("", "{", '"') and event.isprintable():
         return event
-    return json.dumps(event, ensure_ascii=False)
+    return _shorthand(event) or json.dumps(event, ensure_ascii=False)
+
+
+def _shorthand(event: Any) -> str:
+    """`invoice.paid -PT84H data.object.status=open` for an event that is written as an object and says no more."""
+    if not isinstance(event, dict) or not set(event) <= {"type", "ago", "in", "set", *STAND_INS} or "type" not in event:
+        return ""
+    sets = {**{key: event[key] for key in STAND_INS if key in event}, **_map(event.get("set"))}
+    span = [f"-{event['ago']}"] if "ago" in event else [event["in"]] if "in" in event else []
+    words = [event["type"], *span, *(f"{path}={_word(value)}" for path, value in sets.items())]
+    line = " ".join(map(str, words))
+    return line if all(isinstance(one, str | int | float) or one is None for one in sets.values()) else ""
+
+
+def _word(value: Any) -> str:
+    """A value that is read back as it is: JSON, or a text that is no JSON and has no blank in it."""
+    if isinstance(value, str) and value.isprintable() and value and " " not in value and _event(value) == value:
+        try:
+            json.loads(value)
+        except ValueError:
+            return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _map(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _event(line: str) -> Any:

@@ -3,7 +3,7 @@ editor. Nothing is kept here; every field has a default, or is left for the edit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -16,6 +16,8 @@ from app.web import editor, unfinished
 from app.web.form_values import money_meant, money_shown, number_meant, number_shown, span_meant, span_shown
 from app.web.pages import go, now, page, services, tenant
 from app.web.picker import newest
+from rules.model import duration
+from rules.words import span_text
 
 blueprint = Blueprint("starting", __name__)
 CURRENCY = ("invoice.paid", "invoice.finalized", "charge.succeeded")  # whose newest event says what money is typed in
@@ -24,11 +26,28 @@ STAND_INS = {"price": "price_none", "text": "https://example.com", "long": "text
 
 @blueprint.get("/rules/new")
 def gallery() -> Response:
-    groups: dict[str, list[tuple[Starter, list[dict[str, str]]]]] = {}
+    groups: dict[str, list[tuple[Starter, list[str], list[str]]]] = {}
     for one in library():
-        lines = unfinished.sentences(one.filled(), services().catalogue)
-        groups.setdefault(one.group, []).append((one, lines))
+        document = one.filled()
+        said = unfinished.sentences(document, services().catalogue)
+        begins = [line["text"] for line in said if line["part"] in ("when", "only_if")]
+        groups.setdefault(one.group, []).append((one, begins, list(_doing(document["steps"]))))
     return page("rule_new.html", groups=groups, look=first_look.found(services().store, tenant()))
+
+
+def _doing(steps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What the steps do, each in a few words."""
+    for step in steps:
+        if "if" in step:
+            yield from _doing([*step["then"], *step.get("else", ())])
+        elif "wait" in step:
+            yield _waiting(step["wait"])
+        elif action := services().connectors.get(step.get("do", "")):
+            yield action.title
+
+
+def _waiting(wait: Mapping[str, Any]) -> str:
+    return f"wait {span_text(int(duration(wait['for']).total_seconds()))}" if "for" in wait else "wait"
 
 
 @blueprint.post("/rules/new/try")
