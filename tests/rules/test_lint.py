@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +13,26 @@ from hypothesis import strategies as st
 from rules.catalogue import Catalogue
 from rules.expr import compile_condition
 from rules.lint import Finding, Lint, lint
-from rules.model import Again, Aggregate, All, Any_, Condition, Do, If, Not, Other, Rule, Step, Stop, Test, When
+from rules.model import (
+    Again,
+    Aggregate,
+    All,
+    Any_,
+    Condition,
+    Do,
+    If,
+    Not,
+    Other,
+    Rule,
+    Span,
+    Step,
+    Stop,
+    Test,
+    Wait,
+    When,
+)
 from rules.satisfy import Frame, apart, ranges, satisfy
+from rules.witness import Trial
 from tests.rules.conditions import conditions, envelopes
 from tests.rules.world import rule
 
@@ -213,6 +232,114 @@ def test_a_stop_that_can_only_come_before_the_trigger_is_found(trigger: str, sto
     same = "invoice" if trigger.startswith("invoice") else "subscription"
     made = invoice("r", when=When((trigger,), same), stop_when=(Stop((stop,), same),))
     assert (kinds(made) == []) is comes
+
+
+# ---- nested groups ---------------------------------------------------------------------------------------------------
+USD = tells("currency", "equal to", "usd")
+
+
+@pytest.mark.parametrize(
+    ("condition", "path"),
+    [
+        (
+            Any_((tells("amount_due", "greater than", 500), tells("amount_due", "greater than", 100))),
+            "only_if.any[0]",
+        ),
+        (
+            All((USD, Any_((tells("currency", "equal to", "eur"), tells("paid", "is true"))))),
+            "only_if.all[1].any[0]",
+        ),
+        (
+            Not(All((tells("paid", "is true"), tells("paid", "not equal to", False)))),
+            "only_if.not.all[0]",
+        ),
+        (
+            Any_((USD, All((tells("amount_due", "equal to", 7), tells("amount_due", "less than", 9))))),
+            "only_if.any[1].all[1]",
+        ),
+    ],
+)  # fmt: skip
+def test_a_part_of_a_nested_group_that_changes_nothing_is_found(condition: Condition, path: str) -> None:
+    one = replace(invoice("idle"), only_if=condition)
+    (finding,) = found(one)
+    assert (finding.kind, finding.path) == ("changes nothing", path)
+    assert compile_condition(condition)(finding.witness[-1])
+
+
+def test_parts_of_a_nested_group_that_each_let_something_in_are_left_alone() -> None:
+    condition = Any_((tells("amount_due", "greater than", 500), tells("currency", "equal to", "usd")))
+    assert kinds(replace(invoice("fine"), only_if=condition)) == []
+
+
+# ---- occurrences and sequences ---------------------------------------------------------------------------------------
+def test_events_that_stripe_sends_for_one_occurrence_collide_too() -> None:
+    charge = replace(FAILED, types=("charge.failed",), same="customer")
+    (finding,) = found(invoice("a", steps=(CANCEL,)), invoice("b", steps=(PAUSE,), when=charge))
+    assert finding.kind == "collision"
+    assert [event["type"] for event in finding.witness] == ["invoice.payment_failed", "charge.failed"]
+    succeeded = replace(FAILED, types=("charge.succeeded",), same="customer")
+    assert kinds(invoice("a", steps=(CANCEL,)), invoice("b", steps=(PAUSE,), when=succeeded)) == []
+
+
+def test_two_types_of_one_invoice_collide_only_where_both_conditions_hold_of_it() -> None:
+    paid, succeeded = (replace(FAILED, types=(f"invoice.{name}",)) for name in ("paid", "payment_succeeded"))
+    small, big = tells("amount_due", "less than", 100), tells("amount_due", "greater than", 500)
+    assert kinds(invoice("a", small, steps=(PRO,), when=paid), invoice("b", big, steps=(FREE,), when=succeeded)) == []
+    assert kinds(invoice("a", small, steps=(PRO,), when=paid), invoice("b", steps=(FREE,), when=succeeded)) == [
+        "collision"
+    ]
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        When(("customer.subscription.created",), "subscription", then=Span(("invoice.payment_failed",), 86400)),
+        When(("invoice.payment_failed",), "subscription", and_not=Span(("invoice.paid",), 86400)),
+        When(("invoice.payment_failed",), "subscription", at_least=3, within=86400),
+        When(("invoice.payment_failed",), "subscription", at_least=3, within=86400, counting="data.object.number"),
+        When(("invoice.payment_failed",), "subscription", first=True),
+        When(
+            ("invoice.payment_failed",),
+            "subscription",
+            within=86400,
+            aggregate=Aggregate("sum", "data.object.amount_due", ("data", "object", "amount_due"), "greater than", 900),
+        ),
+    ],
+)
+def test_rules_that_count_wait_and_follow_collide_on_a_history_that_starts_both(when: When) -> None:
+    (finding,) = found(invoice("a", steps=(CANCEL,)), invoice("b", steps=(PAUSE,), when=when))
+    assert finding.kind == "collision"
+    assert finding.witness[-1]["type"] == "invoice.payment_failed"
+
+
+# ---- borne out -------------------------------------------------------------------------------------------------------
+def test_what_no_decision_bears_out_is_not_shown() -> None:
+    stopping = invoice("b", steps=(Wait("w", seconds=60), PAUSE), stop_when=(Stop(("invoice.paid",), "subscription"),))
+    assert kinds(invoice("a", steps=(CANCEL,)), stopping) == ["collision"]
+    asking = tells("mrr", "greater than", 5)
+    asking = replace(asking, field="fact.customer.mrr", path=("fact", "customer", "mrr"))
+    seen = Lint([invoice("a", steps=(CANCEL,)), invoice("b", asking, steps=(PAUSE,))], CATALOGUE)
+    assert (seen.findings(), seen.unshown) == ([], 1)  # no constructed history says what a customer pays
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(conditions, min_size=1, max_size=3), st.lists(conditions, min_size=1, max_size=3))
+def test_every_finding_is_borne_out_by_deciding_about_its_witness(
+    left: list[Condition], right: list[Condition]
+) -> None:
+    rules = {one.id: one for one in (invoice("a", *left, steps=(CANCEL,)), invoice("b", *right, steps=(PAUSE,)))}
+    for finding in found(*rules.values()):
+        rows = Trial().rows([rules[id] for id in finding.rules], finding.witness)
+        fired = {row["rule"] for row in rows}
+        assert fired == (set() if finding.kind == "never fires" else set(finding.rules)), finding
+
+
+def test_200_rules_are_linted_in_about_a_second() -> None:
+    rules = many(["invoice.payment_failed", "invoice.paid"], 2000)
+    began = time.process_time()
+    seen = Lint(rules, CATALOGUE)
+    assert len(seen.findings()) > 100
+    assert time.process_time() - began < 5  # 1 s is the aim; the bound leaves room for a busy machine
 
 
 # ---- never wrong ----------------------------------------------------------------------------------------------------
