@@ -120,7 +120,7 @@ class Trial:
             done, progress = found is None, found if found is not None else 1.0
         self._write()
         self.slices += 1
-        return jobs.Step(self.slices, progress, self.body(), done)
+        return jobs.Step(self.slices, progress, self.body(), done, in_hand=True)
 
     def body(self) -> dict[str, Any]:
         """What is known so far: the summary, and what it rests on."""

@@ -58,7 +58,7 @@ def start(store: Store, tenant: str, now: datetime, id: str | None = None) -> st
 
 def ready(declared: Sequence[str] = ()) -> list[Mapping[str, Any]]:
     """Every starter with its defaults, as far as it is a rule."""
-    found = []
+    found: list[Mapping[str, Any]] = []
     for one in library()[: backtests.RULES]:
         document = one.filled({p.name: p.default or _STAND_INS.get(p.type, "") for p in one.parameters})
         try:

@@ -19,6 +19,7 @@ from rules.ports import ABSENT, Conflict, Document, Put, Store, Unavailable
 LEASE = timedelta(seconds=60)  # a step takes a few seconds at most
 TRIES = 6  # of one step that failed for an outside reason
 OPEN = ("queued", "running")
+WORKER = secrets.token_hex(6)  # this process
 
 
 class JobFailed(Exception):
@@ -31,12 +32,14 @@ class TryLater(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one step came to. cursor: where the next one begins. progress: 0..1. summary: replaces the last one."""
+    """What one step came to. cursor: where the next one begins. progress: 0..1. summary: replaces the last one.
+    in_hand: this worker keeps in memory what the next step goes on with, so another takes it only when it is gone."""
 
     cursor: Any
     progress: float
     summary: Mapping[str, Any] = field(default_factory=dict)
     done: bool = False
+    in_hand: bool = False
 
 
 Run = Callable[[Document, datetime], Step]
@@ -94,10 +97,10 @@ def latest(store: Store, tenant: str, type: str) -> Document | None:
 
 
 # ---- doing it -------------------------------------------------------------------------------------------------------
-def run_one(store: Store, types: Mapping[str, Run], now: datetime) -> bool:
+def run_one(store: Store, types: Mapping[str, Run], now: datetime, worker: str = WORKER) -> bool:
     """Do one step of the job that has been due longest, so that jobs take turns; whether there was one.
     Never raises for what the job did."""
-    job = _take(store, types, now)
+    job = _take(store, types, now, worker)
     if job is None:
         return False
     try:
@@ -110,13 +113,14 @@ def run_one(store: Store, types: Mapping[str, Run], now: datetime) -> bool:
         logs.failed("job.failed", error, job=job.id, type=job.body["type"])
         _save(store, job, {"state": "failed", "error": f"A fault on this side ({type(error).__name__})."}, now)
     else:
-        _save(store, job, _went(step, now), now)
+        _save(store, job, _went(step, now, worker), now)
     return True
 
 
-def _take(store: Store, types: Mapping[str, Run], now: datetime) -> Document | None:
+def _take(store: Store, types: Mapping[str, Run], now: datetime, worker: str) -> Document | None:
     """Hold the job that has been due longest, by moving its `due_at` one lease ahead."""
-    due = [job for tenant in tenants.every(store) for job in _due(store, tenant, types, now)]
+    every = [job for tenant in tenants.every(store) for job in _due(store, tenant, types, now)]
+    due = [job for job in every if job.body.get("held_by") in (None, worker) or job.body["held_until"] <= iso(now)]
     for job in sorted(due, key=lambda job: (str(job.body["due_at"]), str(job.body["created_at"]))):
         held = {"state": "running", "due_at": iso(now + LEASE)}
         try:
@@ -136,12 +140,13 @@ def _due(store: Store, tenant: str, types: Mapping[str, Run], now: datetime) -> 
     ]
 
 
-def _went(step: Step, now: datetime) -> dict[str, Any]:
+def _went(step: Step, now: datetime, worker: str) -> dict[str, Any]:
     if step.done:
         return {"state": "done", "progress": 1.0, "cursor": step.cursor, "summary": dict(step.summary), "error": None}
     progress = min(max(step.progress, 0.0), 0.999)
     more = {"cursor": step.cursor, "progress": progress, "summary": dict(step.summary) or {}}
-    return {**more, "tries": 0, "error": None, "due_at": iso(now)}
+    held = {"held_by": worker if step.in_hand else None, "held_until": iso(now + LEASE)}
+    return {**more, **held, "tries": 0, "error": None, "due_at": iso(now)}
 
 
 def _later(job: Document, problem: str, now: datetime) -> dict[str, Any]:

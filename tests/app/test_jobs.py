@@ -156,3 +156,23 @@ def test_the_latest_job_of_a_type_is_found(store: MemoryStore) -> None:
     found = jobs.latest(store, TENANT, "count")
     assert found is not None
     assert found.id == "two"
+
+
+def test_what_a_worker_has_in_hand_is_left_to_it_until_it_is_gone() -> None:
+    store = MemoryStore()
+    id = jobs.enqueue(store, TENANT, "count", {}, NOON)
+    took: list[str] = []
+
+    def by(worker: str) -> dict[str, jobs.Run]:
+        def step(job: Document, now: datetime) -> jobs.Step:
+            took.append(worker)
+            return jobs.Step(len(took), 0.5, in_hand=True)
+
+        return {"count": step}
+
+    assert jobs.run_one(store, by("a"), NOON, "a")
+    assert not jobs.run_one(store, by("b"), NOON, "b")
+    assert jobs.run_one(store, by("a"), NOON, "a")
+    assert jobs.run_one(store, by("b"), NOON + 2 * jobs.LEASE, "b")
+    assert took == ["a", "a", "b"]
+    assert jobs.cancel(store, TENANT, id, NOON)

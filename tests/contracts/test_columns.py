@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app import backtests
 from app.adapters.sqlite_columns import SqliteColumns
 from app.adapters.sqlite_store import SqliteStore
 from app.columns import History
 from rules.columns import Reads, slim_of
 from rules.event import Event
-from tests.builders import NOON, TENANT, event, invoice
+from tests.builders import NOON, TENANT, event, invoice, services_in_memory
 from tests.records import keep_event
 
 AMOUNT = ("data", "object", "amount_due")
@@ -129,3 +130,21 @@ def test_events_that_come_while_it_is_filed_are_all_there_once(data: st.DataObje
         assert [tuple(slim) for slim in read(history)] == wanted(*(one for one in kept if one.type in READS.types))
         columns.close()
         store.close()
+
+
+def test_a_backtest_says_the_same_by_columns_and_by_documents(place: Any) -> None:
+    store, columns = place
+    for number in range(30):
+        keep(store, f"evt_{number:02}", (FAILED, FAILED, PAID)[number % 3], number * 7000, id=f"in_{number % 4}")
+    when = {"event": [FAILED], "at_least": 2, "within": "P1D", "same": "invoice"}
+    more = {"field": "data.object.amount_due", "is": "greater than", "value": 5}
+    rule = {"id": "r", "name": "r", "when": when, "only_if": more, "steps": [{"name": "s", "wait": {"for": "PT1H"}}]}
+    asked = backtests.Question(TENANT, [{**rule, "again": {"while_open": True, "after": "PT0S"}}])
+    found = []
+    for kept in (columns, None):
+        ports = services_in_memory()
+        lab = backtests.Lab(store, ports.vault, ports.catalogue, ports.connectors, kept)
+        found.append(backtests.at_once(lab, asked, NOON + timedelta(days=9)))
+    assert found[0]["summary"]["digest"] == found[1]["summary"]["digest"]
+    assert found[0]["runs"] == found[1]["runs"] != []
+    assert [one["summary"]["read"] for one in found] == ["columns", "documents"]
