@@ -135,8 +135,8 @@ def test_events_that_come_while_it_is_filed_are_all_there_once(data: st.DataObje
 def test_a_backtest_says_the_same_by_columns_and_by_documents(place: Any) -> None:
     store, columns = place
     for number in range(30):
-        keep(store, f"evt_{number:02}", (FAILED, FAILED, PAID)[number % 3], number * 7000, id=f"in_{number % 4}")
-    when = {"event": [FAILED], "at_least": 2, "within": "P1D", "same": "invoice"}
+        keep(store, f"evt_{number:02}", (FAILED, FAILED, PAID)[number % 3], number * 7000, customer=f"cus_{number % 4}")
+    when = {"event": [FAILED], "at_least": 2, "within": "P1D", "same": "customer"}
     more = {"field": "data.object.amount_due", "is": "greater than", "value": 5}
     rule = {"id": "r", "name": "r", "when": when, "only_if": more, "steps": [{"name": "s", "wait": {"for": "PT1H"}}]}
     asked = backtests.Question(TENANT, [{**rule, "again": {"while_open": True, "after": "PT0S"}}])
