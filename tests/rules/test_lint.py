@@ -322,7 +322,7 @@ def test_what_no_decision_bears_out_is_not_shown() -> None:
     assert (seen.findings(), seen.unshown) == ([], 1)  # no constructed history says what a customer pays
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(conditions, min_size=1, max_size=3), st.lists(conditions, min_size=1, max_size=3))
 def test_every_finding_is_borne_out_by_deciding_about_its_witness(
     left: list[Condition], right: list[Condition]
@@ -343,7 +343,7 @@ def test_200_rules_are_linted_in_about_a_second() -> None:
 
 
 # ---- never wrong ----------------------------------------------------------------------------------------------------
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(conditions, st.lists(envelopes(), min_size=1, max_size=8))
 def test_what_is_called_impossible_no_event_satisfies(condition: Condition, events: list[dict[str, Any]]) -> None:
     answer = satisfy(condition, Frame.of("invoice.paid"))
@@ -356,9 +356,22 @@ def test_what_is_called_impossible_no_event_satisfies(condition: Condition, even
         assert answer.event["type"] == "invoice.paid"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(conditions, min_size=1, max_size=3), envelopes())
 def test_conditions_made_true_by_a_random_event_raise_no_alarm(drawn: list[Condition], event: dict[str, Any]) -> None:
+    no_alarm(drawn, event)
+
+
+@pytest.mark.nightly
+@settings(max_examples=3000, deadline=None)
+@given(st.lists(conditions, min_size=1, max_size=3), envelopes())
+def test_conditions_made_true_by_a_random_event_raise_no_alarm_all_night(
+    drawn: list[Condition], event: dict[str, Any]
+) -> None:
+    no_alarm(drawn, event)
+
+
+def no_alarm(drawn: list[Condition], event: dict[str, Any]) -> None:
     true = [one if compile_condition(one)(event) else Not(one) for one in drawn]
     assert not satisfy(All(tuple(true)), Frame.of("invoice.paid")).impossible
     made = invoice("r", *true, when=When(("invoice.paid",), "customer"))
@@ -390,7 +403,7 @@ def test_of_200_rules_only_those_are_compared_that_share_a_type_and_an_amount(co
     assert 0 < seen.compared <= 200 * 20  # each with the twenty on either side that its amounts reach
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(conditions, conditions, envelopes())
 def test_conditions_told_apart_at_a_glance_are_never_true_together(
     left: Condition, right: Condition, event: dict[str, Any]
