@@ -66,7 +66,7 @@ def import_scores(given: argparse.Namespace, services: Services) -> None:
     for name in found:
         scores.declare(services.store, tenant, name, "", ACTOR, now)
     counts = {
-        name: scores.set_values(services.store, tenant, name, rows, f"file:{path.name}", ACTOR, now)
+        name: scores.set_values(services.store, tenant, name, rows, f"file: {path.name}", ACTOR, now)
         for name, rows in found.items()
     }
 

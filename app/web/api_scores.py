@@ -108,7 +108,7 @@ def put_score(call: Call) -> Answer:
     store, name, given = call.services.store, call.path["name"], call.body
     scores.declare(store, call.tenant, name, given.get("title", ""), call.actor, call.now)
     if given.get("values"):
-        scores.set_values(store, call.tenant, name, given["values"], f"api:{call.actor}", call.actor, call.now)
+        scores.set_values(store, call.tenant, name, given["values"], f"api: {call.actor}", call.actor, call.now)
     return Answer(scores.score(store, call.tenant, name, limit=50))
 
 

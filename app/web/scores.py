@@ -49,7 +49,7 @@ def set_values(name: str) -> Response:
         rows = scores.read_csv(lines).get(name, [])
         if not rows:
             return _score(name, f"No column of it is called {name}.", text)
-        count = scores.set_values(services().store, tenant(), name, rows, f"page:{actor()}", actor(), now())
+        count = scores.set_values(services().store, tenant(), name, rows, f"page: {actor()}", actor(), now())
     except RuleError as error:
         return _score(name, "; ".join(f"{one.path}: {one.message}" for one in error.problems[:5]), text)
     return go(f"/settings/scores/{name}", f"{count:,} {'value is' if count == 1 else 'values are'} set, from now on.")

@@ -58,7 +58,7 @@ def test_a_score_is_declared_and_set_in_one_call_and_read_back(api: Api) -> None
     made = api.put("/scores/churn", PUT).json
     assert (made["title"], made["values"]) == ("Churn risk", 2)
     assert {row["customer"]: row["value"] for row in made["items"]} == {"cus_1": 0.7, "cus_2": 1}
-    assert made["items"][0]["source"] == "api:admin token"
+    assert made["items"][0]["source"] == "api: admin token"
     assert [row["name"] for row in api.get("/scores").json["items"]] == ["churn"]
     assert api.get("/scores/nope").status_code == 404
 
