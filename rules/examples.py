@@ -24,6 +24,7 @@ from rules.steps import current_step
 from rules.subjects import correlation_of, keys_of, partition_of
 from rules.texts import actions_of
 from rules.words import moment, span_text
+from rules.workflow import ABSENCE
 
 JSON = Mapping[str, Any]
 _OURS = "run_example/step"  # what stands for our own action, in an event that one of them caused
@@ -110,12 +111,12 @@ def _judged(index: int, example: Example, rehearsal: Rehearsal, end: int) -> Exa
     run = began[-1] if began else None
     stands = standing(run, rehearsal.version.rule) if run else ""
     holds = bool(began) == example.fires and example.gate in (None, gate) and example.stands in ("", stands)
-    happened = sentence
     if run:
         gate = None
         happened = f"It fires{_standing_said(stands, end) if example.stands else ''}: {run.story[0]['text']}"
-    elif not began:
-        happened = f"It does not fire: {sentence}"
+    else:
+        waits = [one for one in rehearsal.runs.values() if one.position == ABSENCE]
+        happened = f"It does not fire: {waits[-1].story[-1]['text'] if waits else sentence}"
     return ExampleResult(index, holds, _expected(example), happened, gate, tree, stands, run.story if run else ())
 
 

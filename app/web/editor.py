@@ -321,7 +321,7 @@ def _lines(desk: Desk) -> list[dict[str, Any]]:
     if desk.broken:
         return []
     found = sentences(desk.document) or unfinished.sentences(desk.document, services().catalogue)
-    return [dict(one) for one in found if one["part"] != "name"]
+    return [dict(one) for one in found if one["part"] not in ("name", "examples")]
 
 
 def _examples(desk: Desk) -> list[ExampleResult]:

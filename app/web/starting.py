@@ -31,15 +31,20 @@ def gallery() -> Response:
         document = one.filled()
         said = unfinished.sentences(document, services().catalogue)
         begins = [line["text"] for line in said if line["part"] in ("when", "only_if")]
-        groups.setdefault(one.group, []).append((one, begins, list(_doing(document["steps"]))))
+        groups.setdefault(one.group, []).append((one, begins, _doing(document["steps"])))
     return page("rule_new.html", groups=groups, look=first_look.found(services().store, tenant()))
 
 
-def _doing(steps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """What the steps do, each in a few words."""
+def _doing(steps: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the steps do, each in a few words; what branches do alike is said once."""
+    said = list(_each(steps))
+    return [text for text, before in zip(said, ["", *said], strict=False) if text != before]
+
+
+def _each(steps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for step in steps:
         if "if" in step:
-            yield from _doing([*step["then"], *step.get("else", ())])
+            yield from _each([*step["then"], *step.get("else", ())])
         elif "wait" in step:
             yield _waiting(step["wait"])
         elif action := services().connectors.get(step.get("do", "")):

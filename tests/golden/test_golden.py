@@ -15,6 +15,7 @@ from rules import english
 from rules.catalogue import Catalogue
 from rules.conditions import read_condition
 from rules.context import Context
+from rules.examples import check_examples
 from rules.expr import compile_condition, tree
 from rules.reading import Node
 from rules.rule import RuleError, check, parse
@@ -63,6 +64,16 @@ def notes(node: Case) -> list[str | None]:
     if node["kind"] == "test":
         return [node["note"]]
     return [note for part in node["parts"] for note in notes(part)]
+
+
+@pytest.mark.parametrize("case", cases("examples"))
+def test_an_example_comes_out_as_it_always_did(case: Case) -> None:
+    catalogue = Catalogue.load()
+    assert check(case["document"], catalogue, None) == []
+    results = check_examples(parse(case["document"], catalogue), catalogue)
+    found = [{key: one.body()[key] for key in ("holds", "gate", "stands", "happened")} for one in results]
+    assert found == case["results"]
+    assert all(one["holds"] for one in found)
 
 
 def test_there_are_more_than_forty_cases() -> None:
