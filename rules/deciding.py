@@ -318,7 +318,7 @@ class Deciding:
         rule = version.rule
         self.begun += 1
         waits = self.listening_of(rule).wait_types
-        later = [event for event in self.later(rule, trigger) if event.type in waits]
+        later = [one for one in self.later(rule, trigger) if one.type in waits and one.id not in evidence]
         advance = start(version, trigger, key, evidence, self.now, why, later, version.mode == "paused")
         run = advance.run
         self.save(run, ABSENT)

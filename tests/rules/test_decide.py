@@ -351,6 +351,13 @@ def test_an_event_recorded_before_its_late_trigger_ends_the_wait_too() -> None:
     assert [command.step for command in world.commands()] == ["thank"]
 
 
+def test_what_made_the_match_ends_no_wait_of_its_run() -> None:
+    again = Wait("again", for_event=(Stop(("t.a",), "subscription"),), at_most=DAY)
+    world = World(rule(when=TWICE, steps=(again, *WAITING)))
+    world.deliver(event("evt_1"), event("evt_2"))
+    assert (world.run().state, world.run().steps["again"]["state"]) == ("waiting", "waiting")
+
+
 def test_a_run_ends_on_the_version_it_started_on() -> None:
     world = World(rule(steps=WAITING))
     world.deliver(event("evt_1"))
