@@ -183,5 +183,6 @@ OPERATIONS = (
         (200, "What came of it.", EXCLUDED),
         body=closed((), "", list=text("Without it `excluded`.", maxLength=80), **WHY),
         body_required=False,
+        errors=(409, 422),
     ),
 )

@@ -218,6 +218,7 @@ def rules(draw: st.DrawFn) -> dict[str, Any]:
         "zone": st.sampled_from(("account", "Europe/Berlin")),
         "applies_to": st.lists(words.filter(bool), min_size=1, max_size=2),
     }
+    pauses = {"not_on": st.lists(st.sampled_from(("2026-12-25", "2027-01-01")), max_size=2, unique=True)}
     document = {
         "id": draw(st.sampled_from(("one", "two"))),
         "name": draw(st.sampled_from(("A", "B", "A” B"))),
@@ -237,7 +238,7 @@ def rules(draw: st.DrawFn) -> dict[str, Any]:
             limits=limits,
             money=field(NUMBERS),
             caps=st.lists(cap, max_size=1),
-            hours=st.fixed_dictionaries(hours),
+            hours=st.fixed_dictionaries(hours, optional=pauses),
             holdout=st.sampled_from((0, 0.05, 0.050001, 1)),
         )
     )
