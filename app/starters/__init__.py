@@ -95,7 +95,7 @@ def starters() -> list[dict[str, Any]]:
 
 def starter(name: str) -> dict[str, Any]:
     """One starter's rule with its defaults; `blank` is the empty one. LookupError."""
-    return json.loads(json.dumps(BLANK)) if name == "blank" else find(name).filled()  # type: ignore[no-any-return]
+    return json.loads(json.dumps(BLANK)) if name == "blank" else find(name).filled()
 
 
 @lru_cache(maxsize=len(ORDER))

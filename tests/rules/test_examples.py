@@ -6,14 +6,19 @@ import copy
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rules import skeletons
 from rules.catalogue import Catalogue
 from rules.event import Event, seconds
 from rules.example import ANCHOR, personal_in
 from rules.examples import check_examples, recorded_in
+from rules.rehearsal import Rehearsal
 from rules.rule import check, parse
 from rules.subjects import keys_of, partition_of
+from tests.rules.histories import CONDITIONS, DO, SUBJECTS, histories, whens
+from tests.rules.naive_history import matches
 
 CATALOGUE = Catalogue.load()
 Document = dict[str, Any]
@@ -311,3 +316,19 @@ def test_a_step_that_asks_for_a_fact_reads_it_when_its_time_has_come() -> None:
     assert results({"given": [FAILED], "then": "fires", "after": "P3D", "stands": "a-week"}, **more)[0].holds
     given = [FAILED, "invoice.paid P1D"]
     assert results({"given": given, "then": "fires", "after": "P3D", "stands": "done"}, **more)[0].holds
+
+
+# ---- the real decision ----------------------------------------------------------------------------------------------
+EVERY_TIME = {"while_open": True, "after": "PT0S"}
+
+
+@settings(max_examples=300, deadline=None)
+@given(whens(), st.sampled_from(CONDITIONS), histories())
+def test_a_rehearsal_begins_a_run_for_every_match_that_the_slow_reference_finds(
+    when: Document, only_if: Document, history: list[Event]
+) -> None:
+    document = {"id": "r", "name": "r", "when": when, "only_if": only_if, "again": EVERY_TIME, "steps": [DO]}
+    rehearsal = Rehearsal(parse(document, declared=[same for same in SUBJECTS if same.startswith("data.")]))
+    rehearsal.play(history, max(event.created for event in history) + 60)
+    began = {run.trigger for run in rehearsal.began if not run.contradicted_by}
+    assert began == {trigger for _, trigger in matches(document, history)}
