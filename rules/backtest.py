@@ -36,7 +36,7 @@ from rules.steps import Advance
 from rules.subjects import PREFIX
 from rules.virtual import Virtual
 from rules.wanted import sources_of, wanted_by_rule
-from rules.window import EVER
+from rules.window import EVER, span_of
 from rules.workflow import run_key
 
 __all__ = ["LIMITS", "Backtest", "Summary", "backtest", "row_of"]
@@ -105,7 +105,8 @@ class Backtest:
         self.look_back = EVER if self._sources else _widest(self._ruleset)
         self.plain = self.reads.whole
         self._screen = Screen(self._ruleset) if screened and not self.plain else None
-        self._history = _History(self.look_back, None if self._sources else _kept_by(live))
+        kept, firsts = None if self._sources else _kept_by(live), not self._sources and _only_firsts(live)
+        self._history = _History(_widest_but(self._ruleset, EVER) if firsts else self.look_back, kept, firsts)
         self._memory: dict[str, Read] = {}
         self._book = Book()
         self._scores = scores or (lambda name, customer: None)
@@ -310,12 +311,24 @@ def _kept_by(versions: Iterable[RuleVersion]) -> tuple[str, ...] | None:
     return tuple(sorted(found))
 
 
-class _History:
-    """Events by key, as far back as any window looks. kept: how the keys begin that are kept."""
+def _only_firsts(versions: Iterable[RuleVersion]) -> bool:
+    """Whether all that looks back for ever asks for the first of something."""
+    whens = [version.rule.when for version in versions if span_of(version.rule.when) == EVER]
+    return bool(whens) and all(when.first for when in whens)
 
-    def __init__(self, span: int, kept: tuple[str, ...] | None) -> None:
+
+def _widest_but(ruleset: RuleSet, ever: int) -> int:
+    return max((one.span for one in ruleset.listening.values() if one.span and one.span < ever), default=0)
+
+
+class _History:
+    """Events by key, as far back as any window looks. kept: how the keys begin that are kept. firsts: whether the
+    first of each type and key, of ours and of others, stays for ever: enough to say that something is not the first."""
+
+    def __init__(self, span: int, kept: tuple[str, ...] | None, firsts: bool = False) -> None:
         self._span = span
         self._kept = kept or ("",)
+        self._firsts: dict[str, list[Slim]] | None = {} if firsts else None
         self._by_key: dict[str, deque[Slim]] = {}
         self._ages: deque[Slim] = deque()
 
@@ -327,6 +340,8 @@ class _History:
                 if mine is None:
                     mine = by_key[key] = deque()
                 mine.append(slim)
+                if self._firsts is not None:
+                    _add_first(self._firsts.setdefault(key, []), slim)
         if self._span < EVER:
             self._ages.append(slim)
             oldest = slim.created - self._span
@@ -334,11 +349,10 @@ class _History:
                 self._forget(self._ages.popleft(), oldest)
 
     def window(self, wanted: Window) -> list[Slim]:
-        found = [
-            slim
-            for slim in self._by_key.get(wanted.key, ())
-            if slim.type in wanted.types and wanted.since <= slim.created <= wanted.until
-        ]
+        near: Iterable[Slim] = self._by_key.get(wanted.key, ())
+        if self._firsts is not None:
+            near = {slim.id: slim for slim in (*self._firsts.get(wanted.key, ()), *near)}.values()
+        found = [slim for slim in near if slim.type in wanted.types and wanted.since <= slim.created <= wanted.until]
         found.sort(key=_order)  # they are in order, unless events were not
         return found
 
@@ -349,6 +363,11 @@ class _History:
                 mine.popleft()
             if mine is not None and not mine:
                 del self._by_key[key]
+
+
+def _add_first(firsts: list[Slim], slim: Slim) -> None:
+    if not any(one.type == slim.type and (one.causation is None) == (slim.causation is None) for one in firsts):
+        firsts.append(slim)
 
 
 def _order(slim: Slim) -> tuple[int, str]:

@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 from rules.backtest import Backtest, Summary, backtest
 from rules.event import Event
 from rules.matcher import PythonMatcher
+from rules.memory import Window
 from rules.model import Again, Approve, Do, If, Limits, Rule, RuleVersion, Span, Stop, Test, Wait, When
 from rules.rete import DurableMatcher
+from rules.window import EVER
 from tests.rules.world import DAY, TENANT, World, at_iso, event, rule
 from tests.stories.story import events as story_events
 from tests.stories.story import example_version
 
+MATCHER = PythonMatcher()
 TWICE = When(("t.a",), "subscription", at_least=2, within=7 * DAY)
 PAID = Stop(("invoice.paid",), "subscription")
 LADDER = (
@@ -155,3 +158,12 @@ def test_a_backtest_finds_the_runs_that_the_live_rule_had(number: int, chance: r
 
 def test_a_backtest_of_no_rules_says_nothing() -> None:
     assert list(backtest([], [event("evt_1")])) == []
+
+
+def test_of_what_may_be_the_first_ever_only_the_first_is_remembered() -> None:
+    test = Backtest(
+        [RuleVersion(TENANT, rule(when=When(("t.a",), "customer", first=True)), 1, "live", "")], {}, MATCHER
+    )
+    found = [row for number in range(500) for row in test.take(event(f"evt_{number:03}", at=number * DAY))]
+    assert len(found) + len(list(test.finish())) == 1
+    assert len(test._history.window(Window("cus:cus_1", frozenset({"t.a"}), 0, EVER))) <= 2

@@ -14,12 +14,13 @@ from rules.columns import pruned, reads_of, slim_of
 from rules.event import Event
 from rules.expr import compile_condition
 from rules.matcher import PythonMatcher
-from rules.model import Again, Cap, Do, If, Limits, Rule, RuleVersion, Span, Stop, Test, Undo, Wait, When
+from rules.model import Again, Aggregate, Cap, Do, If, Limits, Rule, RuleVersion, Span, Stop, Test, Undo, Wait, When
 from rules.rule import parse
 from tests.rules import documents
-from tests.rules.test_matches import POSITIVE, histories, whens
 from tests.rules.world import START, TENANT, event, rule
 
+AMOUNT = ("data", "object", "amount")
+POSITIVE = Test("data.object.amount", AMOUNT, "greater than", 0)
 TELL = Do("tell", "crm.notify", {"connection": "crm"})
 CAME = Test("step.hear.ended_by", ("step", "hear", "ended_by"), "equal to", "t.b")
 TWICE = When(("t.a",), "customer", at_least=2, within=10)
@@ -30,6 +31,46 @@ LADDERS = (
     (TELL, Do("end", "runs.stop", {"tag": "x", "same": "customer"})),
     (HEAR, If("came", CAME, (TELL,), (Do("late", "crm.notify", {}),))),
 )
+
+
+@st.composite
+def whens(draw: st.DrawFn) -> When:
+    kind = draw(st.sampled_from(["each", "at least", "distinct values", "aggregate", "then", "absence", "first"]))
+    within = draw(st.integers(1, 8))
+    more: dict[str, Any] = {"ignore_own": draw(st.booleans())}
+    if kind not in ("each", "absence", "first"):
+        more["start_again_after"] = draw(st.sampled_from([(), (), ("t.c",), ("t.b", "t.c")]))
+    if kind in ("at least", "distinct values"):
+        more |= {"at_least": draw(st.integers(1, 4)), "within": within}
+    if kind == "distinct values":
+        more["counting"] = "data.object.amount"
+    if kind == "aggregate":
+        of = draw(st.sampled_from(["sum", "average", "min", "max", "distinct"]))
+        operator = draw(st.sampled_from(["greater or equal to", "less than"]))
+        more |= {"aggregate": Aggregate(of, "amount", AMOUNT, operator, draw(st.integers(0, 5))), "within": within}
+    if kind == "then":
+        more["then"] = Span(draw(st.sampled_from([("t.b",), ("t.a",), ("t.a", "t.c")])), within)
+    if kind == "absence":
+        more["and_not"] = Span(draw(st.sampled_from([("t.b",), ("t.a",), ("t.b", "t.c")])), within)
+    if kind == "first":
+        more["first"] = True
+    return When(
+        draw(st.sampled_from([("t.a",), ("t.a", "t.b")])), draw(st.sampled_from(["customer", "subscription"])), **more
+    )
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Event]:
+    found = []
+    for index in range(draw(st.integers(1, 9))):
+        keys = [f"cus:cus_{draw(st.integers(1, 2))}"]
+        if draw(st.integers(0, 5)):
+            keys.append(f"sub:sub_{draw(st.integers(1, 2))}")
+        fields = {} if draw(st.integers(0, 6)) == 0 else {"amount": draw(st.integers(0, 3))}
+        own = "run_1/retry" if draw(st.integers(0, 5)) == 0 else None
+        type = draw(st.sampled_from(["t.a", "t.a", "t.b", "t.c"]))
+        found.append(event(f"evt_{index}", type, draw(st.integers(0, 12)), keys, causation=own, **fields))
+    return found
 
 
 @st.composite
