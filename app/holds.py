@@ -18,7 +18,7 @@ from rules.event import iso
 from rules.ports import ABSENT, Conflict, Document, Outcome, Put, Store, Where
 from rules.run import OURSELVES
 
-FAILING = 3  # tries of one action in a row after which its connection is called failing
+FAILING = 3  # tries of one action, and failures in a row, after which a connection is called failing
 ACTOR = "signalbox"
 PAGE = 100
 
@@ -87,7 +87,7 @@ def tell(
         _mark(store, line, outcome.message, now, held=True)
     elif is_failure(outcome) and (tries.in_a_row >= breaker.OPEN_AFTER or (rested and rested["probe"] == command)):
         _mark(store, line, outcome.message, now, breaker.opened(line[1], rested, now))
-    elif outcome.kind == "retry" and state == "on" and known and tries.of_action >= FAILING:
+    elif outcome.kind == "retry" and state == "on" and known and min(tries.of_action, tries.in_a_row) >= FAILING:
         _mark(store, line, outcome.message, now)
     elif outcome.kind in ("done", "branch") and (state == "failing" or rested):
         _mark(store, line, "", now)

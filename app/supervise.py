@@ -100,7 +100,8 @@ class Supervisor:
             if code is None or self._stopping.is_set():
                 continue
             lived = time.monotonic() - part.started
-            part.failures = part.failures + 1 if lived < FAST else 1
+            is_start = lived < FAST and code >= 0  # one that was killed did not fail to start
+            part.failures = part.failures + 1 if is_start else 1
             if part.failures >= MOST_FAST or code == 2:  # 2: it said itself that it cannot run here
                 self._say(f"{part.name} ended with code {code} and cannot be kept running; stopping.")
                 return False

@@ -167,7 +167,7 @@ class Simulation(World):
     def _work(self) -> None:
         while True:
             try:
-                tick(Work(self.services), self.clock.now())
+                tick(Work(self.services, lanes=self.lanes), self.clock.now())
                 return
             except Crash as crash:
                 self.crashes.append(str(crash))

@@ -63,7 +63,7 @@ def survives(tmp_path: Path, runs: int, kills: int) -> None:
             killed_when(receiver, len(receiver.got) + every, tmp_path)
         command = [sys.executable, "-m", "tests.faults.performer", str(tmp_path)]
         subprocess.run(command, cwd=ROOT, check=True, timeout=120)
-    commands = s.store.find(TENANT, "command", order="created_at", limit=1000).items
+    commands = s.store.find(TENANT, "command", order="created_at", limit=5000).items
     got = Counter(receiver.ids)
     s.close()
     assert len(commands) == 2 * runs
@@ -73,10 +73,6 @@ def survives(tmp_path: Path, runs: int, kills: int) -> None:
     assert sum(got.values()) - len(got) <= kills * WINDOW
 
 
-def test_four_kills_lose_nothing_and_double_only_what_was_in_flight(tmp_path: Path) -> None:
-    survives(tmp_path, runs=50, kills=4)
-
-
-@pytest.mark.nightly
-def test_thirty_kills_lose_nothing_and_double_only_what_was_in_flight(tmp_path: Path) -> None:
-    survives(tmp_path, runs=300, kills=30)
+@pytest.mark.parametrize("kills", [30, pytest.param(200, marks=pytest.mark.nightly)])
+def test_kills_lose_nothing_and_double_only_what_was_in_flight(tmp_path: Path, kills: int) -> None:
+    survives(tmp_path, runs=5 * kills, kills=kills)

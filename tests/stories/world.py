@@ -15,6 +15,7 @@ from typing import Any
 from app import author
 from app.adapters.memory import ManualClock, MemoryBus
 from app.connectors import actions
+from app.lanes import Lanes
 from app.own_runs import own_actions
 from app.rulesets import RuleSets
 from app.services import Services
@@ -210,6 +211,7 @@ class World:
 
     def _started(self) -> Services:
         """What a new process builds: nothing of the old one's memory is left."""
+        self.lanes = Lanes()
         store, rulesets = CrashingStore(self.durable, self.points), RuleSets(choose_matcher("python"))
         ours = {action.name: action for action in own_actions(store, rulesets)}
         return replace(
@@ -257,7 +259,7 @@ class World:
     def _work(self) -> None:
         while True:
             try:
-                tick(Work(self.services), self.clock.now())
+                tick(Work(self.services, lanes=self.lanes), self.clock.now())
                 return
             except Crash as crash:
                 self.crashes.append(str(crash))
