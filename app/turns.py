@@ -25,7 +25,9 @@ Place = tuple[str, str, str]
 
 def waits_for(store: Store, command: Command) -> str:
     """Why it is not this action's turn yet; empty when it is."""
-    others = [one for one in _unfinished(store, command) if one.body["run_id"] != command.run_id]
+    alone = not command.run_id  # what a route forwards belongs to no run
+    unfinished = [one for one in _unfinished(store, command) if one.id != command.id]
+    others = [one for one in unfinished if alone or one.body["run_id"] != command.run_id]
     if not others:
         return ""
     mine = _place(store, command.tenant, command.created_at, command.trigger, command.id)

@@ -114,12 +114,23 @@ def test_a_record_that_was_made_stays(hubspot: Desk) -> None:
 
 def test_the_values_before_survive_a_lost_answer(hubspot: Desk) -> None:
     hubspot.run("upsert_contact", properties="stage = At risk")
-    before = len(hubspot.fake.got)
-    hubspot.fake.answers = [said(200, {"id": "100", "properties": {"stage": "At risk"}}), Say(how="half", body=b"{}{}")]
+    hubspot.fake.lost = 2  # a kept connection that drops is tried once more at once
     lost = hubspot.run("upsert_contact", properties="stage = Lost")
-    assert (lost.kind, len(hubspot.fake.got) - before) == ("retry", 2)
+    assert (lost.kind, records(hubspot)[0]["stage"]) == ("retry", "Lost")
     again = hubspot.again("upsert_contact", lost, properties="stage = Lost")
-    assert again.data["before"] == {"stage": "At risk"}
+    assert (again.data["already"], again.data["before"]) == (True, {"stage": "At risk"})
+    undone = hubspot.undone("upsert_contact", again, properties="stage = Lost")
+    assert undone is not None
+    assert records(hubspot)[0]["stage"] == "At risk"
+
+
+@pytest.mark.parametrize("name", ["hubspot", "salesforce"])
+def test_a_task_whose_answer_was_lost_is_not_opened_twice(request: pytest.FixtureRequest, name: str) -> None:
+    desk: Desk = request.getfixturevalue(name)
+    desk.fake.lost = 2
+    lost = desk.run("create_task", subject="Call")
+    again = desk.again("create_task", lost, subject="Call")
+    assert (lost.kind, again.kind, again.data["already"]) == ("retry", "done", True)
 
 
 def test_personal_values_reach_hubspot_and_nothing_that_is_kept(hubspot: Desk) -> None:
