@@ -92,10 +92,15 @@ def latest(events: Iterable[Event], kind: str) -> list[Event]:
     """The newest event of each object of this class, by the object's id."""
     found: dict[str, Event] = {}
     for event in events:
-        id = id_of(thing(event)) if thing(event).get("object") == kind else None
-        if id and (id not in found or order(found[id]) < order(event)):
+        one = thing(event)
+        id = id_of(one) if one.get("object") == kind else None
+        if id and ((known := found.get(id)) is None or _after(event, known)):
             found[id] = event
     return [found[id] for id in sorted(found)]
+
+
+def _after(event: Event, known: Event) -> bool:
+    return event.created > known.created or (event.created == known.created and order(known) < order(event))
 
 
 def newest(events: Iterable[Event]) -> Event | None:
