@@ -212,7 +212,13 @@ def test_a_backtest_of_a_file_tells_what_would_have_run(cli: Cli, tmp_path: Path
     assert cli("backtest", EXAMPLE) == 0, cli.err
     assert "1 run for 1 subject, $49.00" in cli.out
     assert "sub_1" in cli.out
+    assert "paid anyway" not in cli.out
+    assert "cannot know whether an e-mail would have made a customer pay" in cli.out
     assert cli.json("backtest", EXAMPLE, "--since", "2026-11-01")["summary"]["runs"] == 0
+    assert cli("backtest", EXAMPLE, "--against", "live", "--together") == 0, cli.err
+    assert "enter: 1 customer, $49.00" in cli.out
+    assert cli("backtest", EXAMPLE, EXAMPLE) == 2
+    assert "is there twice" in cli.err
 
 
 def test_an_explanation_says_why_and_why_not(cli: Cli, tmp_path: Path) -> None:
