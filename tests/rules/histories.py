@@ -253,7 +253,7 @@ class Played:
             (done,) = handle([Delivery(one.id, one, 1)], self.store, self.rules, self.tracer, one.recorded)
             assert done.kind == "done", done
             self.act(one.recorded)
-        self.pass_time(seconds(START + 10_000))
+        self.pass_time(seconds(START + 10**8))
         self.rules.close()
 
     def pass_time(self, until: datetime) -> None:
