@@ -10,7 +10,7 @@ from app.browse.deliveries import whole_command
 from app.browse.rows import JSON, Row, event_row, gather, listing, run_row
 from app.browse.scale import Scale, scale
 from app.browse.steps import steps_of, verbs
-from app.browse.undoing import undo_of
+from app.browse.undoing import undo_of, undo_steps
 from rules.event import iso, trace_id
 from rules.ports import Document, Page, Store, Where
 
@@ -66,6 +66,7 @@ def run(store: Store, tenant: str, id: str) -> Row:
     version = version_of(store, tenant, body)
     by_step = {c.body["step"]: whole_command(c.body) for c in commands}
     steps = steps_of(version, body, by_step)
+    undo = undo_of(body, by_step)
     evidence = _evidence(store, tenant, body)
     events = [event_row(event) for event in evidence]
     return {
@@ -76,10 +77,10 @@ def run(store: Store, tenant: str, id: str) -> Row:
         "steps": steps,
         "commands": [whole_command(command.body) for command in commands],
         "can": verbs(version, body),
-        "undo": undo_of(body, by_step),
+        "undo": undo,
         "events": events,
         **_decided(store, tenant, id, evidence),
-        "timeline": timeline(body, steps, events),
+        "timeline": timeline(body, [*steps, *undo_steps(undo)], events),
     }
 
 

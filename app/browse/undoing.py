@@ -30,6 +30,12 @@ def _row(entry: JSON, commands: Mapping[str, Row]) -> Row:
     return {**{name: entry.get(name) for name in names}, "command": commands.get(PREFIX + entry["step"])}
 
 
+def undo_steps(undo: Row) -> list[Row]:
+    """The inverses that were asked for, as steps of the time line, in the order in which they were."""
+    asked = sorted((one for one in undo["steps"] if one["command"] and one["at"]), key=lambda one: str(one["at"]))
+    return [{**one, "name": PREFIX + one["step"], "kind": "do", "until": None} for one in asked]
+
+
 def undo_verbs(body: JSON) -> list[str] | None:
     """What may be asked of an undo under way; None when there is none."""
     run = Run.from_body(body)

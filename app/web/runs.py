@@ -57,6 +57,13 @@ VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
+# the same verbs, asked of an undo that needs a person
+UNDOING: dict[str, tuple[str, tuple[str, ...]]] = {
+    "retry": ("Try the undo again", ("What could not be taken back is tried once more. The state is read first.",)),
+    "skip": ("Leave it as it is", ("What could not be taken back stays as it is, and the undo is over.",)),
+}
+
+
 @blueprint.get("/runs")
 def many() -> Response:
     state, rule = chosen("state", get_args(RunState)), asked("rule")
@@ -109,7 +116,7 @@ def _asking(id: str, verb: str, reason: str = "", error: str | None = None, stat
     if verb not in VERBS:
         abort(404)
     found = browse.run(services().store, tenant(), id)
-    name, means = VERBS[verb]
+    name, means = UNDOING.get(verb, VERBS[verb]) if found["undone"] == "person" else VERBS[verb]
     step = request.values.get("step", "")
     calls = operate.undo_preview(services().store, services().connectors, tenant(), id) if verb == "undo" else None
     about = f"{found['rule_name']}, for {found['customer'] or found['key']}"
