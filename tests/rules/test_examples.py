@@ -141,6 +141,12 @@ def test_an_event_after_the_trigger_stops_it() -> None:
     assert result(f"{FAILED} P-6D", FAILED, "invoice.paid P1D", after="P2D", stands="stopped").holds
 
 
+def test_what_comes_after_the_moment_that_is_looked_at_has_not_come() -> None:
+    given = [f"{FAILED} P-6D", FAILED, "invoice.paid P1D"]
+    assert result(*given, after="PT23H", stands="two-days").holds
+    assert result(*given, after="PT24H", stands="stopped").holds
+
+
 def test_one_for_another_invoice_does_not() -> None:
     paid = {"type": "invoice.paid", "in": "P1D", "invoice": "in_other"}
     assert result(f"{FAILED} P-6D", FAILED, paid, after="P1D", stands="two-days").holds
