@@ -1,21 +1,29 @@
 """Connectors: how an action reaches the outside. One module per target; `actions` hands out every action by name.
 
-To add an action
-  1. Write a frozen class with `name` ("target.verb"), `title` (plain words), `fields` (rules.ports.Field: what the
-     editor asks for and the checker demands), `preview(params)` (the exact call, sending nothing) and
-     `execute(task, now)`. crm_webhook.Notify is the smallest to copy.
+To add a connector
+  1. Write a module with one class for each action: `name` ("target.verb"), `title` (plain words), `fields`
+     (rules.ports.Field: what the editor asks for and the checker demands), `preview(params)` (the exact call, sending
+     nothing) and `execute(task, now)`. slack.Post is the smallest; for a signed webhook give signed.Signer an event as
+     access does, for a JSON API talk through rest.Talk as salesforce does. Nothing but delivery.Courier opens a
+     connection: it checks and pins every address that a user gave.
   2. In execute, read the state outside first: what is so already is `Outcome.done("Already ...")`, because every step
-     may be tried again. Send `task["idempotency_key"]` or `task["id"]` with what you do.
+     may be tried again. Send `task["idempotency_key"]` or `task["id"]` with what you do; where the target keeps no such
+     key, write it into what you create and look for it before.
   3. Turn every answer into an Outcome (done, retry, branch, person, dead) and put into `data` what later steps and an
-     undo need. `pause_connection=True` when nothing over this connection can work until a person mends it. Raise
-     Unconfigured when a setting is missing: the action waits and no try is counted. Let surprises rise.
-  4. Keep secrets and personal values out of `request` and `response`; keep the time-out under 30 seconds.
-  5. When it needs a connection of a new type, describe that in app/connections.py: its fields, its secret and its test.
+     undo need, also when the answer is lost (params.remembering). `pause_connection=True` when nothing over this
+     connection can work until a person mends it. Raise Unconfigured when a setting is missing: the action waits and no
+     try is counted. Let surprises rise.
+  4. Keep secrets and personal values out of `request`, `response` and `data` (personal.masked, a token where a value
+     is needed again); keep the time-out under 30 seconds.
+  5. When it needs a connection of a new type, describe that in app/connections.py: its fields, its secrets, what cannot
+     be, and the action that tests it (the task of a test has `trial`).
   6. Say in `undo` (plain words) what undoing it does, or "Cannot be undone: ..." with the reason; what can be undone
      has `inverse(command)` (rules.ports.Reversible). The action that undoes reads the state first and answers `person`
      when it finds neither what we left nor what was before: it overwrites nothing that somebody changed meanwhile.
-  7. Say it in plain words in rules/english.py.
-  8. Add it to `actions` below, a fake of its target to tests/fakes, and a test for every kind of answer.
+  7. Say it in plain words in rules/english.py, and in rules/effects.py when rules can collide over it.
+  8. Add it to `actions` below and its line to docs/actions.md. tests/app/test_every_action.py then holds it to all of
+     this; add a fake of its target to tests/fakes, with the errors and limits that are documented, and a test for what
+     is its own.
 
 A task is the command's body with `idempotency_key`, `attempt` (counts from 1), `traceparent`, `connection_document`
 (None for Stripe's until it was once paused), `run` (the run's body) and `rule` (`id, name, number, why`) beside it, and

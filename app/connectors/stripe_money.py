@@ -40,7 +40,7 @@ class Refund(StripeAction):
     name = "stripe.refund"
     title = "Refund the payment"
     kind: Kind = "charge"
-    undo = "Cannot be undone: the money has gone back to the customer"
+    undo = "Cannot be undone: the money has gone back to the customer."
     stands_on: ClassVar[Body] = {"amount": "{amount}", "ours": None, "left": "{all that is left}"}
     fields: tuple[Field, ...] = (
         Field("amount", "Amount", "template", help=AMOUNT),
@@ -181,7 +181,7 @@ class VoidCreditNote(StripeAction):
     name = "stripe.void_credit_note"
     title = "Void a credit note"
     kind: Kind = "credit_note"
-    undo = "Cannot be undone: a void credit note stays void"
+    undo = "Cannot be undone: a void credit note stays void."
     fields: tuple[Field, ...] = (
         Field("credit_note", "Credit note", "template", required=True, help="Its id, cn_..., or a field that has it."),
     )
@@ -249,7 +249,7 @@ class RemoveInvoiceItem(StripeAction):
     name = "stripe.remove_invoice_item"
     title = "Remove an item from the next invoice"
     kind: Kind = "invoice_item"
-    undo = "Cannot be undone: add the item again"
+    undo = "Cannot be undone: add the item again."
     fields: tuple[Field, ...] = (
         Field("invoice_item", "Item", "template", required=True, help="Its id, ii_..., or a field that has it."),
     )

@@ -21,6 +21,7 @@ from rules.ports import ActionExecutor, Outcome, Reversible, Unconfigured
 from tests.builders import NOON, TENANT, event, services_in_memory, task
 from tests.fakes.receiver import Receiver, Say
 
+ROOT = Path(__file__).parents[2]
 SERVICES = services_in_memory()
 NAMES = sorted(SERVICES.connectors)
 SECRET = "whsec_" + "c2VzYW1l" * 4  # base64 of sesame, again and again
@@ -100,6 +101,18 @@ def test_a_connection_can_be_tested_and_asks_for_what_it_needs(type: str) -> Non
     assert found.lead
     assert found.secret.label
     assert all(field.label for field in (*found.fields, *found.more))
+
+
+def row(action: ActionExecutor) -> str:
+    """The action in the table of docs/actions.md."""
+    fields = ", ".join(f"`{field.name}`" + ("\\*" if field.required else "") for field in action.fields)
+    return f"| `{action.name}` | {action.title} | {fields or '–'} | {action.undo} |"
+
+
+def test_the_table_of_actions_is_whole_and_right() -> None:
+    """To mend it: write what `row` says of each action into docs/actions.md."""
+    table = [line for line in (ROOT / "docs" / "actions.md").read_text().splitlines() if line.startswith("| `")]
+    assert table == [row(SERVICES.connectors[name]) for name in NAMES]
 
 
 # ---- what it does ---------------------------------------------------------------------------------------------------
@@ -193,7 +206,7 @@ def test_no_connector_opens_a_connection_by_itself() -> None:
     """delivery checks and pins every address; mail's conversation asks it where to connect. Stripe's address is the
     operator's setting, and goes through Stripe's own library."""
     found = {}
-    for path in (Path(__file__).parents[2] / "app" / "connectors").glob("*.py"):
+    for path in (ROOT / "app" / "connectors").glob("*.py"):
         tree = ast.parse(path.read_text())
         names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
         names |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
