@@ -267,7 +267,6 @@ class CreateTask(HubSpotAction):
             "hs_timestamp": due or "(when it is due)",
             "hs_task_status": "NOT_STARTED",
             "hs_task_priority": PRIORITY.get(str(params.get("priority")), "MEDIUM"),
-            "hs_task_type": "TODO",
         }
         return {**told, "hubspot_owner_id": str(params["owner"])} if params.get("owner") else told
 
