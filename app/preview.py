@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any
 
 from app import scores
+from app.backtest_job import polite
 from app.backtests import Lab
 from app.columns import History, unix
 from app.declared import paths_of
@@ -55,7 +56,8 @@ def preview(
         rule = parse(kept, lab.catalogue, lab.actions, paths_of(lab.store, tenant))
     except RuleError:
         return None
-    return _looked(lab, tenant, rule, now, budget or Budget())
+    with polite():  # webhooks are answered by the same process
+        return _looked(lab, tenant, rule, now, budget or Budget())
 
 
 def _looked(lab: Lab, tenant: str, rule: Rule, now: datetime, budget: Budget) -> Row:

@@ -235,6 +235,7 @@ class Summary:
             "would": {name: self._steps[name] for name in sorted(self._steps)},
             "paid": {name: self._paid.get(name, Tally()).body() for name in OUTCOMES},
             "busiest": self.busiest(),
+            "proposed_limits": proposed_limits(self.busiest()),
             "rules": {
                 id: {**self._by_rule[id].body(), "customers": len(self._reached[id])} for id in sorted(self._by_rule)
             },

@@ -30,6 +30,7 @@ SUMMARY = record(
     amount=MONEY,
     paid={"type": "object", "description": "Three bounds: paid before any action, after one, never; and still open."},
     busiest={"type": ["object", "null"], "description": "The day with most runs, and the most money of a day."},
+    proposed_limits={"type": "object", "description": "Three times the busiest day, as a rule's `limits` say it."},
     versus=record((), "Against another version, by customer.", enter=PART, leave=PART, stay=PART, before=PART),
     limits={"type": "array", "items": text(), "description": "What it covers and what it cannot know."},
     rule_hash=text(),

@@ -14,7 +14,6 @@ from app import author, backtests, browse, preview
 from app.services import lab_of
 from app.web.addresses import asked
 from app.web.pages import go, now, page, services, tenant
-from rules import measure
 from rules.event import instant
 
 blueprint = Blueprint("backtests", __name__)
@@ -87,7 +86,7 @@ def look(id: str) -> Response:
         after=after,
         names=_names(store, mine, id),
         open_runs=backtests.in_flight(store, mine, found["rule"]) if "versus" in found["summary"] else 0,
-        limits=measure.proposed_limits(found["summary"].get("busiest")),
+        limits=found["summary"].get("proposed_limits"),
     )
 
 

@@ -17,9 +17,11 @@ PAGES = (
     "/rules",
     "/rules/new",
     "/rules/new/edit?from=blank",
+    "/rules/new/start?from=dunning-ladder",
     "/rules/new/edit?from=dunning-ladder",
     "/rules/two-failed-payments",
     "/rules/two-failed-payments/edit",
+    "/backtests",
     "/fields?event=invoice.payment_failed",
     "/events",
     "/runs",
@@ -35,12 +37,18 @@ PAGES = (
     "/settings/switch?what=all",
     "/why",
     "/settings/stripe/forget",
+    "/settings/connections/crm",
+    "/settings/connections/crm/secret",
+    "/settings/connections/new?type=hubspot",
+    "/settings/routes/new",
+    "/settings/no-email",
+    "/rules/two-failed-payments/sends",
     "/sign-in",
     "/sample",
     "/find?q=nothing-has-this-id",
     "/no-such-page",
 )
-INNER = ("/events", "/runs", "/customers", "/traces", "/crm-inbox")  # whose first row has a page
+INNER = ("/backtests", "/events", "/runs", "/customers", "/traces", "/crm-inbox")  # whose first row has a page
 SERIOUS = ("serious", "critical")
 
 
@@ -49,6 +57,9 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     """A product that has played its sample business."""
     with running(tmp_path_factory.mktemp("sampled") / "data", {"SAMPLE": "1"}) as found:
         found.wait_for(lambda: len(found.api("GET", "/runs?state=done")["items"]) >= 10)
+        asked = {"rule": "two-failed-payments", "against": "live"}
+        job = found.api("POST", "/backtests", asked)["id"]
+        found.wait_for(lambda: found.api("GET", f"/backtests/{job}")["status"] == "done")
         yield found
 
 
