@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.audit import entry
 from app.settings import Settings, SettingsError
 from rules.ports import Bus, Clock, Inbox, Secrets, Store, Vault
+
+if TYPE_CHECKING:
+    from app.adapters.keys import Keyring
 
 WRAPPING_KEY = "wrapping-key.json"  # in the data folder; plays Cloud KMS where the emulators play Google
 
@@ -24,6 +27,7 @@ class Backend:
     vault: Vault
     secrets: Secrets
     closers: tuple[Callable[[], None], ...]
+    keys: Keyring
     wait: Callable[[float], object] | None = None
 
 
@@ -41,28 +45,22 @@ def on_sqlite(settings: Settings, clock: Clock) -> Backend:
     inbox = SqliteInbox(settings.data)
     secrets = SqliteSecrets(settings.data, keys)
     vault = SqliteVault(settings.data, keys, bus, _looked(store, clock))
-    return Backend(store, bus, inbox, vault, secrets, (bus.close, inbox.close, vault.close, secrets.close, store.close))
+    closers = (bus.close, inbox.close, vault.close, secrets.close, store.close)
+    return Backend(store, bus, inbox, vault, secrets, closers, keys)
 
 
 def on_google(settings: Settings, clock: Clock, process: str) -> Backend:
     """On Firestore and Pub/Sub: the project's, or the emulators where their hosts are set. process: a worker reads by
     an open stream, the others by pulling when they must. Raises Unavailable, WrongKeys."""
-    from google.auth.credentials import AnonymousCredentials
-    from google.cloud import firestore
-
     from app.adapters import pubsub_topics
     from app.adapters.firestore import FirestoreStore
     from app.adapters.firestore_vault import FirestoreVault, load_keyring
     from app.adapters.pubsub import PubSubBus, PubSubInbox
     from app.adapters.pubsub_stream import StreamInbox
 
-    project = settings.google_project
-    if not project:
-        raise SettingsError(["GOOGLE_CLOUD_PROJECT is not set; `python main.py serve` runs Google's emulators itself"])
-    credentials = AnonymousCredentials() if settings.firestore_emulator else None
-    client = firestore.Client(project=project, credentials=credentials)
+    client = _client(settings)
     publisher, subscriber = pubsub_topics.clients()
-    names = pubsub_topics.names(project)
+    names = pubsub_topics.names(settings.google_project)
     if settings.pubsub_emulator:
         pubsub_topics.create(publisher, subscriber, names)
     streams = process == "worker" and not settings.pubsub_emulator  # the emulator outlives no stream's end
@@ -76,8 +74,19 @@ def on_google(settings: Settings, clock: Clock, process: str) -> Backend:
         vault=FirestoreVault(client, keys, _looked(store, clock)),
         secrets=_secrets(settings, client, keys),
         closers=(*((inbox.close,) if streams else ()), publisher.stop, subscriber.close, client.close),
+        keys=keys,
         wait=inbox.wait if streams else _no_wait,
     )
+
+
+def _client(settings: Settings) -> Any:
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import firestore
+
+    if not settings.google_project:
+        raise SettingsError(["GOOGLE_CLOUD_PROJECT is not set; `python main.py serve` runs Google's emulators itself"])
+    credentials = AnonymousCredentials() if settings.firestore_emulator else None
+    return firestore.Client(project=settings.google_project, credentials=credentials)
 
 
 def _no_wait(seconds: float) -> None:
@@ -111,3 +120,21 @@ def _secrets(settings: Settings, client: Any, keys: Any) -> Secrets:
     from app.adapters.secret_manager import SecretManager
 
     return SecretManager(secretmanager.SecretManagerServiceClient(), settings.google_project)
+
+
+# ---- moving ---------------------------------------------------------------------------------------------------------
+def adopt(settings: Settings, keys: Keyring) -> None:
+    """Make an import's keys those of this installation, before anything is opened. Raises WrongKeys when it has others
+    already."""
+    if settings.backend != "sqlite":
+        from app.adapters.firestore_vault import adopt_keyring
+
+        return adopt_keyring(_client(settings), _wrapper(settings), keys)
+    from app.adapters.keys import WrongKeys, load_keys, save_keys
+
+    path = settings.data / "keys.json"
+    if path.exists() and load_keys(path).fingerprint != keys.fingerprint:
+        raise WrongKeys(f"{path} has other keys: an import needs a data folder that is empty")
+    settings.data.mkdir(parents=True, exist_ok=True)
+    save_keys(path, keys)
+    return None

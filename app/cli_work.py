@@ -32,9 +32,9 @@ def register(subparsers: Any) -> None:
     )
     command(
         subparsers,
-        "import",
+        "fetch",
         "fetch the last 30 days of events from Stripe, as history",
-        ["import", "import --no-wait"],
+        ["fetch", "fetch --no-wait"],
         import_stripe,
         no_wait={"action": "store_true", "help": "ask for it and do not watch"},
     )

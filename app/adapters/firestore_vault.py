@@ -6,9 +6,10 @@ secret; `installation/keyring` the keys, which only the wrapper (Cloud KMS) can 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 from google.api_core import exceptions
 from google.cloud import firestore
@@ -22,6 +23,7 @@ from rules.ports import Unavailable
 LARGEST = 1_000_000  # bytes of one sealed value; a Firestore document is at most 1 MiB
 PATIENCE = 10.0  # seconds for one answer
 
+ValueRow = tuple[str, str, str, str, bytes]  # tenant, token, subject, key id, sealed value
 Looked = Callable[[str, str, str, str], None]  # tenant, token, actor, reason
 
 
@@ -53,6 +55,14 @@ def save_keyring(client: Any, wrapper: Wrapper, keys: Keyring) -> None:
     with _named():
         place = client.collection("installation").document("keyring")
         place.set({"wrapped": wrapper.wrap(keys.to_text().encode())}, timeout=PATIENCE)
+
+
+def adopt_keyring(client: Any, wrapper: Wrapper, keys: Keyring) -> None:
+    """Make these the installation's keys. Raises WrongKeys when it has others already."""
+    place = client.collection("installation").document("keyring")
+    with _named(), suppress(exceptions.AlreadyExists):
+        place.create({"wrapped": wrapper.wrap(keys.to_text().encode())}, timeout=PATIENCE)
+    save_keyring(client, wrapper, keys)
 
 
 def _wrapped(place: Any) -> bytes | None:
@@ -100,6 +110,25 @@ class FirestoreVault:
         while found := self._some_of(tenant, subject):
             gone += self._take_out(found, subject)
         return gone
+
+    def rows(self) -> Iterator[ValueRow]:
+        """Every value as it is kept, sealed, once for each subject; for moving it."""
+        with _named():
+            for found in self._client.collection_group("values").stream(timeout=60 * PATIENCE):
+                _, tenant, _, token = found.reference.path.split("/")
+                tenant, token = unquote(tenant), unquote(token)
+                for subject in found.get("subjects"):
+                    yield tenant, token, subject, found.get("key"), bytes(found.get("value"))
+
+    def take(self, rows: Sequence[ValueRow]) -> None:
+        """Keep values that another vault with the same keys has sealed."""
+        for start in range(0, len(rows), AT_ONCE):
+            batch = self._client.batch()
+            for tenant, token, subject, key, sealed in rows[start : start + AT_ONCE]:
+                body = {"key": key, "value": sealed, "subjects": firestore.ArrayUnion([subject])}
+                batch.set(self._values(tenant).document(escaped(token)), body, merge=True)
+            with _named():
+                batch.commit(timeout=PATIENCE)
 
     def _keep(self, tenant: str, subject: str, new: Mapping[str, str]) -> None:
         """Write the values blindly: what is there already is the same value, sealed with another nonce."""
@@ -154,6 +183,10 @@ class FirestoreSecrets:
         with _named():
             found = self._places.document(escaped(name)).get(timeout=PATIENCE)
         return self._keys.open(found.get("key"), f"secret\n{name}", bytes(found.get("value"))) if found.exists else None
+
+    def names(self) -> Iterable[str]:
+        with _named():
+            return sorted(unquote(found.id) for found in self._places.select([]).stream(timeout=PATIENCE))
 
     def put(self, name: str, value: str) -> None:
         key, sealed = self._keys.seal(f"secret\n{name}", value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -43,6 +43,14 @@ class SecretManager:
         if self._elapsed() - at < FRESH:
             return value
         return self._remember(name, self._latest(name))
+
+    def names(self) -> Iterable[str]:
+        request = {"parent": f"projects/{self._project}", "filter": "labels.app=signalbox"}
+        try:
+            found = list(self._client.list_secrets(request=request, timeout=self._patience))
+        except (exceptions.GoogleAPICallError, exceptions.RetryError) as error:
+            raise Unavailable(f"Secret Manager: {error}") from error
+        return sorted(secret.annotations["name"] for secret in found if "name" in secret.annotations)
 
     def put(self, name: str, value: str) -> None:
         payload = {"data": value.encode()}

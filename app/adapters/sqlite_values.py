@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from app.adapters.sqlite import insert_rows, transaction
 
@@ -61,6 +61,16 @@ def sealed(connection: sqlite3.Connection, tenant: str, token: str) -> tuple[str
     """Key id and sealed value of a token."""
     found: tuple[str, bytes] | None = connection.execute(_BY_TOKEN, (tenant, token)).fetchone()
     return found
+
+
+def rows(connection: sqlite3.Connection) -> Iterator[ValueRow]:
+    """Every value; one that is not filed yet may be among them twice."""
+    last = 0
+    while found := connection.execute(
+        "SELECT seq, tenant, token, subject, key_id, value FROM vault WHERE seq > ? ORDER BY seq LIMIT 1000", (last,)
+    ).fetchall():
+        yield from (row[1:] for row in found)
+        last = found[-1][0]
 
 
 def erase(connection: sqlite3.Connection, tenant: str, subject: str) -> int:

@@ -6,7 +6,7 @@ New values of the vault travel with the next commit of the queue, so a token is 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from app.adapters import sqlite_values
@@ -71,6 +71,17 @@ class SqliteVault:
             finally:
                 connection.close()
 
+    def rows(self) -> Iterator[ValueRow]:
+        """Every value as it is kept, sealed; for moving it."""
+        self.flush()
+        with unavailable("reading the vault"):
+            yield from sqlite_values.rows(self._readers.connection())
+
+    def take(self, rows: Sequence[ValueRow]) -> None:
+        """Keep values that another vault with the same keys has sealed. One that is known already is kept once."""
+        self._bus.keep(list(rows))
+        self.flush()
+
     def close(self) -> None:
         self._readers.close()
 
@@ -130,6 +141,10 @@ class SqliteSecrets:
                 " key_id = excluded.key_id, value = excluded.value",
                 (name, *sealed),
             )
+
+    def names(self) -> Iterable[str]:
+        with unavailable("reading the secrets"):
+            return [name for (name,) in self._readers.connection().execute("SELECT name FROM secret ORDER BY name")]
 
     def close(self) -> None:
         with self._lock:

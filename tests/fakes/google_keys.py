@@ -21,6 +21,7 @@ class FakeSecretManager:
 
     def __init__(self) -> None:
         self.secrets: dict[str, list[bytes]] = {}
+        self.about: dict[str, Any] = {}
         self.away = False
         self.accesses = 0
 
@@ -29,6 +30,7 @@ class FakeSecretManager:
         return {
             "CreateSecret": (self.create, types.CreateSecretRequest),
             "AddSecretVersion": (self.add, types.AddSecretVersionRequest),
+            "ListSecrets": (self.list, types.ListSecretsRequest),
             "AccessSecretVersion": (self.access, types.AccessSecretVersionRequest),
         }
 
@@ -38,7 +40,12 @@ class FakeSecretManager:
         if name in self.secrets:
             context.abort(grpc.StatusCode.ALREADY_EXISTS, f"Secret [{name}] already exists.")
         self.secrets[name] = []
-        return secretmanager.Secret(name=name)
+        self.about[name] = secretmanager.Secret(request.secret, name=name)
+        return self.about[name]
+
+    def list(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._check(context)
+        return secretmanager.ListSecretsResponse(secrets=list(self.about.values()))
 
     def add(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._check(context)

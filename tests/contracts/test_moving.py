@@ -1,0 +1,235 @@
+"""Moving an installation between backends: everything arrives, whatever interrupts it, and life goes on from there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from app import moving
+from app.adapters.keys import Keyring
+from app.adapters.memory import ManualClock
+from app.adapters.sqlite_bus import SqliteBus
+from app.adapters.sqlite_store import SqliteStore
+from app.adapters.sqlite_vault import SqliteSecrets, SqliteVault
+from app.moving import Kept
+from rules.ports import Put, Refused
+from tests.builders import DAY, NOON, TENANT
+from tests.contracts.store import A, logged
+from tests.contracts.vault import ADA, look
+from tests.stories.world import LADDER, World, failed
+
+KEYS = Keyring.make()
+SECRET = "connection/default/test/crm"
+Made = Callable[[], Kept]
+
+
+@pytest.fixture
+def on_sqlite(tmp_path: Path) -> Iterator[Made]:
+    """A data folder of its own at each call, all under the same keys."""
+    closers: list[Callable[[], None]] = []
+
+    def make() -> Kept:
+        folder = tmp_path / uuid.uuid4().hex
+        bus = SqliteBus(folder, ManualClock(NOON).now)
+        store, secrets = SqliteStore(folder / "store.db"), SqliteSecrets(folder, KEYS)
+        vault = SqliteVault(folder, KEYS, bus, lambda *look: None)
+        closers.extend((bus.close, vault.close, secrets.close, store.close))
+        return Kept(store, vault, secrets, KEYS)
+
+    yield make
+    for close in closers:
+        close()
+
+
+@pytest.fixture
+def on_google(firestore_emulator: None) -> Iterator[Made]:
+    from app.adapters.firestore import FirestoreStore
+    from app.adapters.firestore_vault import FirestoreSecrets, FirestoreVault
+    from tests.firestore_calls import recording_client
+
+    clients: list[Any] = []
+
+    def make() -> Kept:
+        client, _ = recording_client(f"test-{uuid.uuid4().hex[:12]}", os.environ["FIRESTORE_EMULATOR_HOST"])
+        clients.append(client)
+        vault = FirestoreVault(client, KEYS, lambda *look: None)
+        return Kept(FirestoreStore(client), vault, FirestoreSecrets(client, KEYS), KEYS)
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+def lived_in(kept: Kept) -> Kept:
+    """A story in the middle of its wait, with personal values and a secret."""
+    world = World(opened=lambda: kept.store)
+    world.publish(LADDER)
+    world.live(NOON + 2 * DAY, (NOON, failed(1, NOON)), (NOON + DAY, failed(2, NOON + DAY)))
+    assert [run["state"] for run in world.runs()] == ["waiting"]
+    kept.vault.tokenise(TENANT, "cus_1", [ADA, "Ada"])
+    kept.vault.tokenise(TENANT, "cus_2", [ADA])
+    kept.secrets.put(SECRET, "whsec_1")
+    return kept
+
+
+def same(here: Kept, there: Kept) -> None:
+    """The other installation keeps the same."""
+    assert moving.summed(there.store).body() == moving.summed(here.store).body()
+    for value in (ADA, "Ada"):
+        assert look(there.vault, TENANT, KEYS.token_for(TENANT, value)) == value
+    assert there.secrets.get(SECRET) == "whsec_1"
+    assert there.vault.erase(TENANT, "cus_1") == 2
+    assert look(there.vault, TENANT, KEYS.token_for(TENANT, ADA)) == ADA  # of the other customer too
+
+
+def goes_on(kept: Kept) -> list[str]:
+    """What happens after the move: the wait ends, and the ladder goes on to its end."""
+    world = World(opened=lambda: kept.store)
+    world.clock.set(NOON + 2 * DAY)
+    world.live(NOON + 6 * DAY)
+    assert [run["state"] for run in world.runs()] == ["done"]
+    return [effect.id for effect in world.outside.effects()]
+
+
+def test_what_was_exported_is_what_arrives_and_life_goes_on(on_sqlite: Made, tmp_path: Path) -> None:
+    here, there = lived_in(on_sqlite()), on_sqlite()
+    manifest = moving.export(here, tmp_path / "out")
+    assert moving.load(tmp_path / "out", there) == manifest
+    same(here, there)
+    assert goes_on(there) == goes_on(here) != []
+
+
+@pytest.mark.emulator
+def test_from_sqlite_to_firestore_and_back_everything_is_the_same(
+    on_sqlite: Made, on_google: Made, tmp_path: Path
+) -> None:
+    here, cloud, back = lived_in(on_sqlite()), on_google(), on_sqlite()
+    there = moving.export(here, tmp_path / "out")
+    moving.load(tmp_path / "out", cloud)
+    again = moving.export(cloud, tmp_path / "back")
+    assert again == there
+    moving.load(tmp_path / "back", back)
+    same(here, back)
+    same(here, cloud)
+    assert goes_on(cloud) == goes_on(back) == goes_on(here) != []
+
+
+class Interrupted(Exception):
+    pass
+
+
+def until(number: int) -> moving.Tell:
+    """Interrupts what it is told of at this file."""
+    count = [0]
+
+    def tell(what: str, moved: int) -> None:
+        count[0] += 1
+        if count[0] == number:
+            raise Interrupted
+
+    return tell
+
+
+@pytest.mark.parametrize("number", [1, 3, 6, 9])
+def test_what_is_interrupted_goes_on_where_it_was(on_sqlite: Made, tmp_path: Path, number: int) -> None:
+    here, there = lived_in(on_sqlite()), on_sqlite()
+    with pytest.raises(Interrupted):
+        moving.export(here, tmp_path / "out", until(number))
+    manifest = moving.export(here, tmp_path / "out")
+    with pytest.raises(Interrupted):
+        moving.load(tmp_path / "out", there, until(number))
+    assert moving.load(tmp_path / "out", there) == manifest
+    same(here, there)
+
+
+def test_many_documents_go_in_several_files(on_sqlite: Made, tmp_path: Path) -> None:
+    here, there = on_sqlite(), on_sqlite()
+    here.store.commit("system", None, [Put("tenant", A, {"id": A, "created_at": "2026"})])
+    with here.store.batch():
+        for n in range(moving.CHUNK + 700):
+            here.store.commit(A, logged(f"evt_{n}"), [])
+    assert moving.export(here, tmp_path / "out")["counts"]["event"] == moving.CHUNK + 700
+    assert len(list((tmp_path / "out").glob("*.event.*"))) == 2
+    moving.load(tmp_path / "out", there)
+    assert there.store.count(A, "event") == moving.CHUNK + 700
+
+
+def test_two_histories_are_never_mixed(on_sqlite: Made, tmp_path: Path) -> None:
+    here, other = lived_in(on_sqlite()), lived_in(on_sqlite())
+    moving.export(here, tmp_path / "out")
+    with pytest.raises(Refused, match="not empty"):
+        moving.load(tmp_path / "out", other)
+
+
+def test_a_file_that_was_changed_is_found_out(on_sqlite: Made, tmp_path: Path) -> None:
+    import gzip
+
+    moving.export(lived_in(on_sqlite()), tmp_path / "out")
+    path = next((tmp_path / "out").glob("*.run.*"))
+    row = orjson.loads(gzip.decompress(path.read_bytes()))
+    row["body"]["money"] = {"usd": 1}
+    path.write_bytes(gzip.compress(orjson.dumps(row)))
+    with pytest.raises(Refused, match="not what left"):
+        moving.load(tmp_path / "out", on_sqlite())
+
+
+def test_an_export_that_was_not_finished_is_no_import(on_sqlite: Made, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        moving.export(lived_in(on_sqlite()), tmp_path / "out", until(2))
+    with pytest.raises(Refused, match="no finished export"):
+        moving.load(tmp_path / "out", on_sqlite())
+
+
+def test_the_folder_is_its_owners_alone_and_holds_no_value_in_the_clear(on_sqlite: Made, tmp_path: Path) -> None:
+    import gzip
+
+    moving.export(lived_in(on_sqlite()), tmp_path / "out")
+    for path in (tmp_path / "out").iterdir():
+        assert path.stat().st_mode & 0o077 == 0, path
+        content = path.read_bytes()
+        text = gzip.decompress(content) if path.suffix == ".gz" else content
+        assert ADA.encode() not in text
+        assert b"whsec_1" not in text
+
+
+def test_a_store_that_changes_meanwhile_is_noticed(on_sqlite: Made, tmp_path: Path) -> None:
+    here = lived_in(on_sqlite())
+
+    def meddle(what: str, count: int) -> None:
+        if what.startswith("run of"):
+            run = here.store.find(TENANT, "run").items[0]
+            here.store.commit(TENANT, None, [Put("run", run.id, {**run.body, "reason": "changed"})])
+
+    with pytest.raises(Refused, match="changed meanwhile"):
+        moving.export(here, tmp_path / "out", meddle)
+
+
+def command(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environ = {"PATH": os.environ["PATH"], "SIGNALBOX_DATA": str(data), "SIGNALBOX_MATCHER": "python"}
+    program = [sys.executable, str(Path(__file__).parents[2] / "main.py"), *arguments]
+    return subprocess.run(program, env=environ, capture_output=True, text=True, check=False)
+
+
+def test_the_commands_move_a_data_folder_and_keep_its_keys(tmp_path: Path) -> None:
+    here, there, out = tmp_path / "here", tmp_path / "there", tmp_path / "out"
+    assert command(here, "doctor").returncode in (0, 1)
+    done = command(here, "export", str(out))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Exported and verified" in done.stdout
+    done = command(there, "import", str(out))
+    assert (done.returncode, done.stderr) == (0, "")
+    ours, theirs = (Keyring.from_text((folder / "keys.json").read_bytes()) for folder in (here, there))
+    assert ours.fingerprint == theirs.fingerprint
+    other = tmp_path / "other"
+    command(other, "doctor")
+    refused = command(other, "import", str(out))
+    assert refused.returncode == 2
+    assert "has other keys" in refused.stderr
