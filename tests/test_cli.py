@@ -149,7 +149,7 @@ def test_watching_is_said_when_publishing(cli: Cli) -> None:
         (("rules", "publish", "nothing"), "There is no rule 'nothing'."),
         (("rules", "import", "no-such-file.json"), "no-such-file.json"),
         (("import-events", "no-such-file.jsonl"), "There is no file no-such-file.jsonl."),
-        (("import",), "No Stripe key is set"),
+        (("fetch",), "No Stripe key is set"),
         (("trace", "in_nothing"), "in_nothing"),
         (("demo",), "No server answers at http://127.0.0.1:9: start it with `make run`"),
     ],
