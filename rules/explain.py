@@ -24,7 +24,7 @@ from rules.run import OPEN, QUEUED, Run
 from rules.steps import run_key, subjects_of
 from rules.tree import tree
 from rules.window import Found, span_of, takes_part
-from rules.words import event_text, moment
+from rules.words import event_text, happening, moment
 from rules.workflow import acted
 
 JSON = Mapping[str, Any]
@@ -332,7 +332,7 @@ def _is_capped(record: JSON) -> bool:
 def _reason(run: Run) -> str:
     """Why the run is as it is, in words also where its reason is the type of an event."""
     reason = run.reason or run.state
-    words = event_text((reason,)) if "." in reason and " " not in reason else reason
+    words = happening(reason)
     return words[:1].lower() + words[1:].rstrip(".")
 
 

@@ -20,7 +20,7 @@ from rules.run import OURSELVES, Command, Run, RunState
 from rules.subjects import PREFIX
 from rules.texts import render
 from rules.wanted import looks_up
-from rules.words import moment
+from rules.words import event_text, happening, moment
 
 JSON = Mapping[str, Any]
 _OWN = {"stripe": "stripe", "runs": OURSELVES}
@@ -152,7 +152,7 @@ def put_off(run: Run, command: Command, text: str, due: datetime, now: datetime)
 
 def wait_ended_by(run: Run, rule: Rule, step: Wait, event_id: str, event_type: str, now: datetime) -> Run:
     """The run behind its wait, which this event ended; the event is used up."""
-    text = f"{step.name}: {event_type} came ({event_id})."
+    text = f"{step.name}: {happening(event_type)} ({event_id})."
     run = recorded(
         told(run, now, text), step.name, now, state="done", message=text, ended_by=event_type, event=event_id
     )
@@ -248,8 +248,9 @@ def _wait(run: Run, rule: Rule, step: Wait, now: datetime) -> Run:
 
 
 def _sleep(run: Run, step: Wait, until: datetime | None, now: datetime) -> Run:
-    what = " or ".join(" or ".join(stop.types) for stop in step.for_event)
-    text = "Waiting" + (f" for {what}" if what else "") + (f" until {moment(until)}" if until else "")
+    what = event_text(list(dict.fromkeys(type for stop in step.for_event for type in stop.types)))
+    text = "Waiting" + (f" until {what}" if what else "")
+    text += f"{', at most' if what else ''} until {moment(until)}" if until else ""
     due = iso(until) if until else None
     run = recorded(
         told(run, now, f"{step.name}: {text[0].lower() + text[1:]}."),

@@ -23,6 +23,7 @@ from rules.event import iso
 from rules.ports import Outcome
 from rules.run import OPEN, Run
 from rules.steps import Advance, NotPossible, command_of, ended, told
+from rules.words import happening
 
 JSON = Mapping[str, Any]
 PREFIX = "undo/"  # of the step name that an inverse's command carries: its id is run/undo/step
@@ -76,10 +77,10 @@ def begin_undo(run: Run, why: str, now: datetime, event_id: str | None = None, a
         return Advance(run)
     by = f" ({event_id})" if event_id else ""
     if run.state in OPEN:
-        run = ended(told(run, now, f"Stopped: {why}{by}."), "stopped", why, now)
+        run = ended(told(run, now, f"Stopped: {happening(why)}{by}."), "stopped", why, now)
     undo = {"state": "settling", "why": why, "event": event_id, "by": actor, "at": iso(now)}
     undo |= {"was": run.state, "reason": run.reason}
-    run = told(replace(run, undo={**undo, "steps": []}), now, f"Undo: {why}{by}.")
+    run = told(replace(run, undo={**undo, "steps": []}), now, f"Undo: {happening(why)}{by}.")
     if run.mode == "watch":
         return Advance(_simulated(run, now))
     if in_flight(run):  # the waker sees to it that its settling does not take longer than it must

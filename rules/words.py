@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -292,6 +293,16 @@ class Words:
 def _idiom(test: Test) -> str | None:
     key = (paths.join(test.path), test.operator, test.value)
     return _IDIOMS.get(key) if isinstance(test.value, str) else None
+
+
+@lru_cache(maxsize=4096)
+def happening(text: str) -> str:
+    """What happened, where the text is the type of an event; any other text as it is.
+
+    >>> happening("invoice.paid"), happening("nobody answered in time")
+    ('an invoice is paid', 'nobody answered in time')
+    """
+    return event_text((text,)) if "." in text and " " not in text else text
 
 
 def event_text(types: Sequence[str]) -> str:

@@ -40,7 +40,7 @@ from rules.texts import facts_of
 from rules.undoing import PREFIX as UNDO
 from rules.undoing import begin_undo, carry_on, in_flight, is_undoing, may_do, may_undo, undo_refused, undo_settled
 from rules.wanted import looks_up
-from rules.words import moment, span_text
+from rules.words import event_text, happening, moment, span_text
 
 __all__ = [
     "ABSENCE",
@@ -160,7 +160,7 @@ def _await_absence(run: Run, rule: Rule, now: datetime) -> Advance:
     if due <= now:
         return _absence_over(run, rule, now)
     assert rule.when.and_not is not None
-    text = f"Waiting until {moment(due)} to see whether {' or '.join(rule.when.and_not.types)} comes."
+    text = f"Waiting until {moment(due)} to see whether {_events(rule)}."
     return Advance(told(replace(run, state="waiting", position=ABSENCE, due_at=iso(due)), now, text))
 
 
@@ -173,7 +173,7 @@ def _absence_due(run: Run, rule: Rule) -> datetime:
 def _absence_over(run: Run, rule: Rule, now: datetime) -> Advance:
     assert rule.when.and_not is not None
     span = span_text(rule.when.and_not.within)
-    return begin(told(run, now, f"No {' or '.join(rule.when.and_not.types)} came within {span}."), rule, now)
+    return begin(told(run, now, f"Within {span} it did not happen that {_events(rule)}."), rule, now)
 
 
 # ---- time and answers -----------------------------------------------------------------------------------------------
@@ -283,7 +283,7 @@ def stopped(run: Run, reason: str, now: datetime, event_id: str | None = None) -
     if run.state not in OPEN or is_undoing(run):
         return Advance(run)
     by = f" ({event_id})" if event_id else ""
-    return Advance(ended(told(run, now, f"Stopped: {reason}{by}."), "stopped", reason, now))
+    return Advance(ended(told(run, now, f"Stopped: {happening(reason)}{by}."), "stopped", reason, now))
 
 
 def heard(run: Run, rule: Rule, event: Event, now: datetime) -> Advance:
@@ -302,11 +302,17 @@ def contradicted(run: Run, event: Event, now: datetime) -> Advance:
     """A late event took the match back: a run that has not acted stops, one that has says so."""
     if run.contradicted_by:
         return Advance(run)
-    why = f"{event.type} of {moment(seconds(event.created))} came late and takes the match back"
+    at = moment(seconds(event.created))
+    why = f"it was heard late that {happening(event.type)} ({at}), which takes the match back"
     marked = replace(run, contradicted_by=event.id, updated_at=iso(now))
     if run.state in OPEN and not acted(run) and not is_undoing(run):
         return stopped(marked, why, now, event.id)
     return Advance(told(marked, now, f"Contradicted by {event.id}: {why}."))
+
+
+def _events(rule: Rule) -> str:
+    """What must not come, in words."""
+    return event_text(rule.when.and_not.types) if rule.when.and_not else ""
 
 
 def acted(run: Run) -> bool:

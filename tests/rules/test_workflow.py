@@ -296,7 +296,7 @@ def test_an_absence_is_decided_one_second_after_its_span() -> None:
     assert woke(advance.run, one, seconds(START + 3600)).run.state == "waiting"
     advance = woke(advance.run, one, seconds(START + 3601))
     assert [command.step for command in advance.commands] == ["email"]
-    assert "No invoice.paid came within 1 hour" in told(advance.run)
+    assert "Within 1 hour it did not happen that an invoice is paid" in told(advance.run)
 
 
 def test_an_absence_whose_span_has_passed_acts_at_once() -> None:

@@ -153,7 +153,7 @@ STORIES = [
         [("downgrade", SECOND), ("undo/downgrade", SECOND + DAY)],
         "stopped",
         "done",
-        "Stopped: invoice.paid (evt_1_paid).",
+        "Stopped: an invoice is paid (evt_1_paid).",
     ),
     Story(
         "paid while the downgrade is in flight: settled first, then undone",
