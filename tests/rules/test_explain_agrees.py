@@ -154,6 +154,7 @@ def test_an_explanation_names_the_gate_that_the_decision_named(
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(3600)
 @settings(max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(documents(), histories(), modes, st.booleans())
 def test_an_explanation_names_the_gate_that_the_decision_named_all_night(
@@ -208,6 +209,7 @@ def test_whatever_edit_is_suggested_makes_the_rule_fire_when_it_is_decided_again
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(3600)
 @settings(max_examples=4000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(documents(), histories())
 def test_whatever_edit_is_suggested_works_all_night(document: Document, history: list[Event]) -> None:

@@ -363,6 +363,7 @@ def test_conditions_made_true_by_a_random_event_raise_no_alarm(drawn: list[Condi
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(3600)
 @settings(max_examples=3000, deadline=None)
 @given(st.lists(conditions, min_size=1, max_size=3), envelopes())
 def test_conditions_made_true_by_a_random_event_raise_no_alarm_all_night(
