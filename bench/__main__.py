@@ -55,7 +55,7 @@ def plan(report: Report, given: argparse.Namespace) -> dict[str, Callable[[], No
         "M1": lambda: m1.measure(report, rounds, seconds),
         "M1b": lambda: m1.measure_slow(report, rounds, seconds),
         "M2": end_to_end,
-        "M3": lambda: m3.measure(report, rounds, m3.SIZES[:3] if quick else m3.SIZES),
+        "M3": lambda: m3.measure(report, rounds, m3.SIZES[:3] if quick else m3.SIZES, quick),
         "M4": lambda: m4.measure(report, rounds, m4.COUNT // 10 if quick else m4.COUNT),
         "M5": lambda: m5.measure(report, rounds, m5.ASLEEP // 50 if quick else given.asleep or m5.ASLEEP),
         "M6": lambda: m6.measure(report, kills),

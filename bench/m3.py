@@ -67,7 +67,7 @@ class Worker:
         self._process.communicate()
 
 
-def measure(report: Report, rounds: int, sizes: Sequence[int] = SIZES) -> None:
+def measure(report: Report, rounds: int, sizes: Sequence[int] = SIZES, quick: bool = False) -> None:
     made = matching.plain_events(EVENTS)
     size = sum(len(json.dumps(one, separators=(",", ":"))) for one in made) // len(made)
     title = f"M3  decision cost: us CPU an event, invoice events of {size:,} bytes, {len(matching.TYPES)} event types"
@@ -80,6 +80,46 @@ def measure(report: Report, rounds: int, sizes: Sequence[int] = SIZES) -> None:
         others(report, place, made, rounds)
         windows(report, place, made, rounds)
     linted(report, rounds)
+    changed(report, rounds)
+    steady(report, quick)
+
+
+def changed(report: Report, rounds: int) -> None:
+    """One rule of many changes: what has not changed is taken over, so nobody waits."""
+    for count in (1_000, 10_000):
+        rules = [parse(matching.document(rule)) for rule in matching.plain_rules(count)]
+        began = time.process_time()
+        before = matching.built(rules)
+        whole = time.process_time() - began
+        spent = []
+        for number in range(rounds):
+            other = parse({**rules[0].document, "name": f"change {number}", "only_if": {"all": []}})
+            began = time.process_time()
+            after = matching.built([other, *rules[1:]], before)
+            spent.append((time.process_time() - began) * 1000)
+            before.close()
+            before = after
+        before.close()
+        report.note(
+            f"one rule of {count:,} changes: {spread(spent)} ms of CPU; all of them at once {whole * 1000:,.0f} ms"
+        )
+        if count == 1_000:
+            report.goal("one rule of 1,000 changes, ms", median(spent), 100, at_most=True)
+
+
+def steady(report: Report, quick: bool) -> None:
+    """Memory over a million decisions and ten thousand swaps, each in a process of its own."""
+    for what, count in (("decisions", 50_000 if quick else 1_000_000), ("swaps", 300 if quick else 10_000)):
+        command = [sys.executable, "-m", "bench.steady", what, str(count)]
+        ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        if ran.returncode:
+            report.fail(f"{count:,} {what}", ran.stderr.strip().splitlines()[-1])
+            continue
+        found = json.loads(ran.stdout)
+        report.note(f"{count:,} {what}: {json.dumps(found)}")
+        report.goal(f"memory grown over {count:,} {what}, MB", found["end"] - found["warm"], 8, at_most=True)
+        if what == "swaps":
+            report.goal(f"wrong answers during {count:,} swaps", found["wrong"], 0, at_most=True)
 
 
 def linted(report: Report, rounds: int) -> None:

@@ -138,8 +138,9 @@ def windowed(rules: list[Plain]) -> Match:
     return _deciding(ruleset, [keyed(one, ruleset) for one in past])
 
 
-def built(rules: list[Rule]) -> RuleSet:
-    return build(TENANT, [RuleVersion(TENANT, rule, 1, "live", "") for rule in rules], choose_matcher("auto"))
+def built(rules: list[Rule], before: RuleSet | None = None) -> RuleSet:
+    versions = [RuleVersion(TENANT, rule, 1, "live", "") for rule in rules]
+    return build(TENANT, versions, choose_matcher("auto"), (), before)
 
 
 def _deciding(ruleset: RuleSet, past: list[Event], telling: bool = True) -> Match:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
-import threading
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import matching
+from bench import steady
 from rules.dnf import MOST_CHAINS, chains
 from rules.expr import compile_condition
 from rules.fields import read
@@ -273,70 +272,25 @@ def test_a_program_made_by_many_changes_is_as_one_made_at_once(seed: int) -> Non
     program.close()
 
 
-def swapped_under_load(swaps: int, per_set: int) -> int:
-    """Swap so many rule sets while two threads ask without a pause; the most memory that was resident, in KB."""
-    import resource
-
-    engine = DurableMatcher(refuse)
-    fixed = [rule(f"fixed-{n}", amount("greater than", n), ("t.a",)) for n in range(per_set)]
-
-    def numbered(number: int) -> list[Rule]:
-        return [*fixed, *(rule(f"r{number}-{n}", amount("greater than", n)) for n in range(per_set))]
-
-    current = [engine.compile(numbered(0))]
-    wrong: list[object] = []
-    done = threading.Event()
-
-    def ask() -> None:
-        while not done.is_set():
-            found, others = (
-                current[0].candidates(PAID, invoice_of(amount=5)),
-                current[0].candidates("t.a", invoice_of(amount=3)),
-            )
-            if len({id.partition("-")[0] for id in found}) != 1 or (len(found), len(others)) != (5, 3):
-                wrong.append((found, others))
-
-    threads = [threading.Thread(target=ask) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for number in range(1, swaps + 1):
-        old, current[0] = current[0], engine.compile(numbered(number), current[0])
-        old.close()
-    done.set()
-    for thread in threads:
-        thread.join()
-    current[0].close()
-    assert wrong == []
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
 def test_rule_sets_are_swapped_under_load_without_a_wrong_answer() -> None:
-    swapped_under_load(150, 6)
+    found = steady.swaps(150)
+    assert found["asked"] > 100
+    assert found["wrong"] == 0
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(3600)
 def test_ten_thousand_swaps_under_load_leave_the_memory_flat() -> None:
-    warm = swapped_under_load(500, 30)
-    assert swapped_under_load(10_000, 30) - warm < 8_000  # KB
+    found = steady.swaps(10_000)
+    assert found["wrong"] == 0
+    assert found["end"] - found["warm"] < 8  # MB
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(3600)
 def test_a_million_decisions_leave_the_memory_flat() -> None:
-    import resource
-
-    match = matching.whole(matching.plain_rules(200))
-    events = matching.plain_events(100)
-
-    def resident(times: int) -> int:
-        for _ in range(times):
-            for event in events:
-                match(event)
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-    warm = resident(500)
-    assert resident(9_500) - warm < 8_000  # KB
+    found = steady.decisions(1_000_000)
+    assert found["end"] - found["warm"] < 8  # MB
 
 
 def test_the_same_rules_have_the_same_revision_and_others_another() -> None:
