@@ -40,8 +40,8 @@ def _repeat(match: Any, events: list[Any], count: int) -> None:
 
 
 def swaps(count: int, asking: int = 2, setting: str = "durable") -> dict[str, Any]:
-    """So many changes of one rule of 60, while threads ask without a pause: wrong answers, megabytes, the longest change
-    in milliseconds. Every answer must be that of the set before a change, or of the one after it."""
+    """So many changes of one rule of 60, while threads ask without a pause: wrong answers, megabytes, the longest
+    change in milliseconds. Every answer must be that of the set before a change, or of the one after it."""
     engine = choose_matcher(setting)
     events = matching.plain_events(20)
     rules = [parse(matching.document(rule)) for rule in matching.plain_rules(60)]
