@@ -25,6 +25,7 @@ from rules.run import OPEN, QUEUED, Command, Run, run_id
 from rules.steps import subjects_of
 from rules.wanted import Wanted
 from rules.window import EVER, Found, Passes, changes, span_of
+from rules.words import happening
 from rules.workflow import ABSENCE, acted, begin_undo, contradicted, heard, run_key, start, stopped
 
 JSON = Mapping[str, Any]
@@ -99,7 +100,7 @@ class Deciding:
             return
         self.save(stopped(run, self.event.type, self.now, self.event.id).run)
         self.close(run.id)
-        self.note(run, "stopped", f"{self.event.type} stops the run of {run.rule_name!r}.")
+        self.note(run, "stopped", f"It stops the run of {run.rule_name!r} that {happening(self.event.type)}.")
 
     def undo(self, id: str, run: Run | None) -> None:
         """Take back what the run did, when the event came within its span; once."""
@@ -114,14 +115,14 @@ class Deciding:
         self.commands.extend(advance.commands)
         self.close(id)
         self.not_undoable(id)
-        self.note(run, "undone", f"{self.event.type} undoes the run of {run.rule_name!r}.")
+        self.note(run, "undone", f"It undoes the run of {run.rule_name!r} that {happening(self.event.type)}.")
 
     def tell(self, run: Run) -> None:
         advance = heard(run, self.memory.rule(run.rule_id, run.version), self.event, self.now)
         if advance.run is not run:
             self.save(advance.run)
             self.commands.extend(advance.commands)
-            self.note(run, "heard", f"The run of {run.rule_name!r} waits for {self.event.type}.")
+            self.note(run, "heard", f"The run of {run.rule_name!r} waits for this: {happening(self.event.type)}.")
         if advance.run.state not in OPEN:
             self.close(run.id)
 
@@ -264,7 +265,8 @@ class Deciding:
             key = run_key(stop, subjects_of(trigger))
             for event in self.later(rule, trigger):
                 if event.type in stop.types and key in event.keys and event.id not in evidence:
-                    return "stopped", f"{event.type} ({event.id}) had already come, which stops this rule."
+                    happened = f"{happening(event.type)} ({event.id})"
+                    return "stopped", f"It had already happened that {happened}, which stops this rule."
         return None
 
     def later(self, rule: Rule, trigger: Event) -> list[Event]:
