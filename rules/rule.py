@@ -190,7 +190,7 @@ def _read(
     return rule, problems
 
 
-def _check_waits(node: Node, steps: Sequence[Step], rest: _Rest) -> None:
+def _check_waits(node: Node, steps: tuple[Step, ...], rest: _Rest) -> None:
     """A wait that lasts until the hours open needs hours."""
     if any(isinstance(step, Wait) and step.in_hours for step in walk(steps)) and not rest.given("hours"):
         node.child("hours").error("a wait with 'in_hours' needs the rule's 'hours'")
