@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from rules import skeletons
 from rules.catalogue import Catalogue
 from rules.event import Event, seconds
-from rules.example import ANCHOR, personal_in
-from rules.examples import check_examples, recorded_in
+from rules.example import ANCHOR, ANSWERS, personal_in
+from rules.examples import check_examples, recorded_in, standing
 from rules.rehearsal import Rehearsal
 from rules.rule import check, parse
 from rules.subjects import keys_of, partition_of
-from tests.rules.histories import CONDITIONS, DO, SUBJECTS, histories, whens
+from tests.rules.histories import CONDITIONS, DO, SUBJECTS, histories, rules, whens
 from tests.rules.naive_history import matches
 
 CATALOGUE = Catalogue.load()
@@ -338,3 +338,16 @@ def test_a_rehearsal_begins_a_run_for_every_match_that_the_slow_reference_finds(
     rehearsal.play(history, max(event.created for event in history) + 60)
     began = {run.trigger for run in rehearsal.began if not run.contradicted_by}
     assert began == {trigger for _, trigger in matches(document, history)}
+
+
+@settings(max_examples=200, deadline=None)
+@given(rules(), histories(), st.sampled_from(ANSWERS))
+def test_every_rule_can_be_rehearsed_on_every_history_to_its_end(
+    documents: list[Document], history: list[Event], answer: str
+) -> None:
+    declared = [same for same in SUBJECTS if same.startswith("data.")]
+    for document in documents:
+        rehearsal = Rehearsal(parse(document, declared=declared), answers={"act": answer, "second": answer})
+        rehearsal.play(history, max(event.created for event in history) + 10**7)
+        assert all(run.state not in ("acting", "waiting", "pending") for run in rehearsal.began)
+        assert all(standing(run, rehearsal.version.rule) for run in rehearsal.began)
