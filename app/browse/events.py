@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from app.browse.causes import cause_of
 from app.browse.decision import explained, touched, verdicts
 from app.browse.rows import JSON, Row, command_row, event_row, gather, listing, run_row, subject_of
 from rules.event import trace_id
@@ -80,6 +81,7 @@ def event(store: Store, tenant: str, id: str, rule: str | None = None) -> Row:
         "touched": touched(body.get("decision")),
         "runs": [run_row(run.body) for run in runs],
         "commands": _commands(store, tenant, id, same),
+        "cause": cause_of(store, tenant, body),
         "transaction": [event_row(other.body) for other in others.items if other.id != id],
         "more": others.next is not None,
     }

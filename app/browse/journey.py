@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+from app.browse.causes import cause_of
 from app.browse.rows import JSON, Row, command_row, event_row, run_row
 from app.browse.scale import scale
 from rules.event import iso, trace_id
@@ -67,7 +68,10 @@ def journey(store: Store, tenant: str, id: str) -> Row:
         "correlation": correlation,
         "trace": trace_id(tenant, correlation),
         "customer": next((d.body["customer"] for d in events.items if d.body.get("customer")), None),
-        "events": [event_row(document.body) for document in events.items],
+        "events": [
+            {**event_row(document.body), "cause": cause_of(store, tenant, document.body, commands.items)}
+            for document in events.items
+        ],
         "runs": [run_row(document.body) for document in runs.items],
         "commands": [command_row(document.body) for document in commands.items],
         "notices": [dict(document.body) for document in notices.items],

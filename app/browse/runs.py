@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+from app.browse.causes import caused_by
 from app.browse.decision import explained, verdicts
 from app.browse.deliveries import whole_command
 from app.browse.rows import JSON, Row, event_row, gather, listing, run_row
@@ -76,6 +77,7 @@ def run(store: Store, tenant: str, id: str) -> Row:
         "story": [dict(sentence) for sentence in body.get("story") or ()],
         "steps": steps,
         "commands": [whole_command(command.body) for command in commands],
+        "caused": caused_by(store, tenant, commands),
         "can": verbs(version, body),
         "undo": undo,
         "events": events,
