@@ -1,6 +1,6 @@
 """A wait of two days that is crossed by an edit of its rule, its end, a deploy, and clocks that jump.
 
-tests/golden/histories.json holds runs as earlier builds stored them in the middle of their way, with what came then and
+tests/golden/stored_runs.json holds runs as earlier builds stored them in the middle of their way, with what came then and
 what became of them: a build that lets one of them end otherwise is refused here, before it meets a true one.
 `python -m tests.stories.test_versions_and_clocks` records a new history; what stands there is never changed.
 """
@@ -27,7 +27,7 @@ from tests.stories.world import ACTOR, CLOSE, DOWNGRADE, LADDER, NOTIFY, World, 
 
 SECOND = NOON + DAY
 OVER = SECOND + 2 * DAY
-HISTORIES = Path(__file__).parents[1] / "golden" / "histories.json"
+STORED = Path(__file__).parents[1] / "golden" / "stored_runs.json"
 JSON = Mapping[str, Any]
 
 
@@ -173,13 +173,13 @@ def standing(advance: Advance) -> JSON:
     }
 
 
-@pytest.mark.parametrize("history", json.loads(HISTORIES.read_text()), ids=lambda history: history["name"])
+@pytest.mark.parametrize("history", json.loads(STORED.read_text()), ids=lambda history: history["name"])
 def test_a_run_that_an_earlier_build_stored_goes_on_as_it_would_have_then(history: JSON) -> None:
     assert json.loads(json.dumps(replayed(history))) == history["became"]
 
 
 def test_the_saved_histories_cover_waits_branches_approvals_stops_and_undo() -> None:
-    found = json.loads(HISTORIES.read_text())
+    found = json.loads(STORED.read_text())
     assert {input["what"] for one in found for input in one["inputs"]} >= {
         "woke",
         "settled",
@@ -235,6 +235,6 @@ def history(name: str, document: JSON, inputs: list[JSON]) -> JSON:
 
 
 if __name__ == "__main__":
-    known = json.loads(HISTORIES.read_text()) if HISTORIES.exists() else []
+    known = json.loads(STORED.read_text()) if STORED.exists() else []
     fresh = [one for one in record() if one["name"] not in {old["name"] for old in known}]
-    HISTORIES.write_text(json.dumps([*known, *fresh], indent=1) + "\n")
+    STORED.write_text(json.dumps([*known, *fresh], indent=1) + "\n")
