@@ -446,3 +446,23 @@ def test_a_failed_payment_that_was_declined_for_good_is_told_apart() -> None:
     other = world(Not(hard))
     other.deliver(declined(10, "insufficient_funds"), failed("f", 10))
     assert len(other.runs()) == 1
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data())
+def test_an_explanation_worked_out_later_is_what_was_decided(data: st.DataObject) -> None:
+    condition, history = data.draw(conditions()), data.draw(stories())
+    order = [replace(one, recorded=seconds(START + 90 * DAY + n)) for n, one in enumerate(history)]
+    here = World(rule(when=FAILS, only_if=condition))
+    here.deliver(*order)
+    (version,) = versions(condition)
+    for one in order:
+        if one.type not in FAILS.types:
+            continue
+        entry = here.trace(one.id)
+        mine = [each for each in order if set(each.keys) & set(one.keys) - {"acct:default"}]
+        found = explain(version, mine, event=one.id)
+        if entry["outcome"] == "fired":
+            assert found["tree"] == entry["tree"]
+        elif "facts" in entry and entry["gate"] == "condition":
+            assert (found["gate"], found["sentence"]) == (entry["gate"], entry["sentence"])
