@@ -1,7 +1,7 @@
 """A wait of two days that is crossed by an edit of its rule, its end, a deploy, and clocks that jump.
 
-tests/golden/stored_runs.json holds runs as earlier builds stored them in the middle of their way, with what came then and
-what became of them: a build that lets one of them end otherwise is refused here, before it meets a true one.
+tests/golden/stored_runs.json holds runs as earlier builds stored them in the middle of their way, with what came then
+and what became of them: a build that lets one of them end otherwise is refused here, before it meets a true one.
 `python -m tests.stories.test_versions_and_clocks` records a new history; what stands there is never changed.
 """
 
