@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,10 +15,13 @@ from typing import Any
 from app import logs
 from app.audit import entry
 from app.author_lists import in_force_again
+from rules.constants import personal_constants
 from rules.event import Event, iso
+from rules.fields import Catalogue
 from rules.model import RuleError
-from rules.ports import ANY, Delete, Put, Store, Where
-from rules.route import EVERY, ByType, by_type, route, taking
+from rules.personal import replace as replace_texts
+from rules.ports import ANY, Delete, Put, Store, Vault, Where
+from rules.route import EVERY, ByType, as_rule, by_type, route, taking
 from rules.run import Command
 
 DAY = timedelta(days=1)
@@ -42,6 +46,18 @@ def routes_of(store: Store, tenant: str) -> ByType:
         except RuleError as error:
             logs.line("route.unreadable", logging.ERROR, tenant=tenant, route=row["name"], error=str(error))
     return by_type(found)
+
+
+def tokenised(body: Mapping[str, Any], vault: Vault, catalogue: Catalogue, tenant: str) -> Row:
+    """A route as it may be kept: constants that are compared with personal fields are tokens, as events hold them."""
+    if body.get("type") != "route" or not isinstance(body.get("only_if"), Mapping):
+        return dict(body)
+    types = body.get("types")
+    every = [one.name for one in catalogue.event_types()] if types == [EVERY] else types
+    document = deepcopy(as_rule(every, body["only_if"]))
+    subject = f"route:{body.get('name')}"
+    replace_texts(personal_constants(document, catalogue), lambda texts: vault.tokenise(tenant, subject, texts))
+    return {**body, "only_if": document["only_if"]}
 
 
 def count(store: Store, tenant: str, types: list[str], only_if: Mapping[str, Any] | None, now: datetime) -> Row:

@@ -40,10 +40,10 @@ def problems_of(types: Any, only_if: Any, catalogue: Catalogue | None = None) ->
     """Everything that is wrong with a filter."""
     if types == [EVERY]:
         types, catalogue = ["any.event"], None
-    found = [one for one in check(_as_rule(types, only_if), catalogue, None) if one.severity == "error"]
+    found = [one for one in check(as_rule(types, only_if), catalogue, None) if one.severity == "error"]
     if found:
         return [Problem(one.path.replace("when.event", "types", 1), one.message, one.suggestion) for one in found]
-    if wanted_by(parse(_as_rule(types, only_if)).only_if):
+    if wanted_by(parse(as_rule(types, only_if)).only_if):
         return [Problem("only_if", "a route looks at the event alone: facts, scores and lists belong into a rule")]
     return []
 
@@ -51,10 +51,10 @@ def problems_of(types: Any, only_if: Any, catalogue: Catalogue | None = None) ->
 def route(name: str, types: Sequence[str], only_if: JSON | None) -> Route:
     """Raises RuleError."""
     shown = ["any.event"] if list(types) == [EVERY] else list(types)
-    return Route(name, tuple(types), compile_condition(parse(_as_rule(shown, only_if)).only_if))
+    return Route(name, tuple(types), compile_condition(parse(as_rule(shown, only_if)).only_if))
 
 
-def _as_rule(types: Any, only_if: Any) -> dict[str, Any]:
+def as_rule(types: Any, only_if: Any) -> dict[str, Any]:
     """The filter as the smallest rule, so that it is read as conditions of rules are."""
     body = {"id": "route", "name": "A route", "when": {"event": types}, "steps": [{"name": "end", "stop": "never"}]}
     return {**body, "only_if": only_if} if only_if else body

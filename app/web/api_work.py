@@ -126,9 +126,8 @@ def list_connections(call: Call) -> Answer:
 def save_connection(call: Call) -> Answer:
     s = call.services
     known = any(row["name"] == call.body["name"] for row in author.connections(s.store, call.tenant))
-    row = author.save_connection(
-        s.store, s.secrets, call.tenant, call.body, call.actor, call.now, s.settings.development
-    )
+    given = routes.tokenised(call.body, s.vault, s.catalogue, call.tenant)
+    row = author.save_connection(s.store, s.secrets, call.tenant, given, call.actor, call.now, s.settings.development)
     return Answer(without_internals(row), 200 if known else 201)
 
 

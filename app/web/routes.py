@@ -14,7 +14,7 @@ from app.web.pages import actor, go, now, page, services, tenant
 from app.web.picker import KINDS
 from rules import english
 from rules.ports import ABSENT, Conflict
-from rules.route import EVERY, problems_of
+from rules.route import EVERY, as_rule, problems_of
 from rules.rule import Problem, RuleError, parse
 
 blueprint = Blueprint("routes", __name__)
@@ -37,8 +37,9 @@ def save(name: str) -> Response:
     body, ports = _given(name), services()
     expect = ABSENT if name == NEW else request.form.get("expect") or None
     try:
+        given = routes.tokenised(body, ports.vault, ports.catalogue, tenant())
         kept = author.save_connection(
-            ports.store, ports.secrets, tenant(), body, actor(), now(), ports.settings.development, expect
+            ports.store, ports.secrets, tenant(), given, actor(), now(), ports.settings.development, expect
         )
     except RuleError as error:
         return _form(name, {**body, "version": expect}, error.problems, 422)
@@ -198,7 +199,5 @@ def said(types: list[str], only_if: Any) -> str:
     if not only_if:
         return ""
     shown_types = ["any.event"] if types == [EVERY] else types
-    document = {"id": "route", "name": "A route", "when": {"event": shown_types}, "only_if": only_if,
-                "steps": [{"name": "end", "stop": "never"}]}  # fmt: skip
-    told = english.sentences(parse(document), services().catalogue)
+    told = english.sentences(parse(as_rule(shown_types, only_if)), services().catalogue)
     return " ".join(one["text"] for one in told if one["part"] == "only_if")

@@ -127,6 +127,19 @@ def test_a_condition_that_is_more_than_rows_is_edited_as_json_and_kept(
     assert typed(browser, "provisioning", only_if="{broken").status_code == 422
 
 
+@pytest.mark.parametrize("types", ["invoice.payment_failed", "*"])
+def test_a_personal_constant_is_kept_as_the_token_that_events_have(
+    browser: FlaskClient, services: Services, types: str
+) -> None:
+    row = {"field-0": "data.object.customer_email", "is-0": "equal to", "value-0": "ada@example.com"}
+    typed(browser, **{**NEW, "types": types}, **row)
+    (token,) = services.vault.tokenise(TENANT, "cus:cus_1", ["ada@example.com"])
+    kept = author.connection(services.store, TENANT, "provisioning")
+    assert kept["only_if"]["all"][0]["value"] == token
+    audit = services.store.find(TENANT, "audit", order="at").items
+    assert "ada@" not in str([kept, *[one.body for one in audit]])
+
+
 def test_a_route_is_deleted_with_a_reason(browser: FlaskClient, services: Services) -> None:
     typed(browser, **NEW)
     assert browser.get("/settings/connections/provisioning").location == "/settings/routes/provisioning"
