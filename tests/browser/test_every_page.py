@@ -40,6 +40,7 @@ PAGES = (
     "/settings/connections/crm",
     "/settings/connections/crm/secret",
     "/settings/connections/new?type=hubspot",
+    "/settings/subjects/new",
     "/settings/routes/new",
     "/settings/no-email",
     "/rules/two-failed-payments/sends",
