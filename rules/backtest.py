@@ -175,6 +175,7 @@ class Backtest:
         final = list(self._book.final(created))
         for row in final:
             self._deafen(row["run"])
+            self._virtual.runs.pop(row["run"], None)
         return final
 
     def _flush(self) -> None:

@@ -11,7 +11,7 @@ import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from rules.columns import Slim
@@ -21,6 +21,7 @@ from rules.paid import OUTCOMES, WITHIN, Awaited, Payment, acted_before, awaited
 from rules.run import OPEN, Run
 from rules.steps import ABSENCE
 from rules.texts import walk
+from rules.window import EVER
 from rules.words import moment
 
 JSON = Mapping[str, Any]
@@ -31,7 +32,8 @@ BOUNDS = (
     "action, paid after an action that was never taken, and not paid."
 )
 ASSUMES = (
-    "Actions are taken to succeed at once and approvals to be given at once; a run that a limit parks stays parked. "
+    "Actions are taken to succeed at once and approvals to be given at once; a run that a limit parks stays parked, "
+    "and one that has waited 90 days for a person or an event is taken as it stands. "
     "Limits, caps, hours and the hold-out count as they would have.",
     "What the actions themselves would have changed is not in the history.",
     BOUNDS,
@@ -93,7 +95,10 @@ class Book:
         entry = self._entries[self._order[0]]
         if entry.withdrawn:
             return True
-        settled = entry.awaited is None or entry.payment is not None or now > entry.run.triggered + WITHIN
+        late = now > entry.run.triggered + WITHIN
+        if late and _is_stuck(entry.run):
+            return True
+        settled = entry.awaited is None or entry.payment is not None or late
         return settled and entry.run.state not in OPEN
 
     def rest(self, until: int | None) -> Iterator[JSON]:
@@ -112,6 +117,11 @@ class Book:
                 del self._awaited[entry.awaited.key]
         if not entry.withdrawn:
             yield row_of(entry.run, entry.rule, entry.payment, over)
+
+
+def _is_stuck(run: Run) -> bool:
+    """Whether only a person or an event can move it: after so long it is taken as it stands."""
+    return run.state in ("parked", "needs_person") or (run.state == "waiting" and run.due_at is None)
 
 
 # ---- rows -----------------------------------------------------------------------------------------------------------
@@ -312,13 +322,14 @@ def _sum(tallies: Iterable[Tally]) -> dict[str, Any]:
 
 # ---- limits in sentences --------------------------------------------------------------------------------------------
 def period(since: str | None, until: str, first: int | None, events: int, look_back: int) -> list[str]:
-    """What a backtest covers, and what it cannot have seen. first: `created` of the oldest recorded event it read."""
+    """What a backtest covers, and what it cannot have seen. first: `created` of the oldest recorded event of its types.
+    look_back: the seconds before `since` that its windows may reach."""
     if first is None:
         return ["No event of the types that these rules read is recorded in this period, so there was nothing to try."]
     began = seconds(first)
     start = max(instant(since), began) if since else began
     told = [f"It covers {_day(start)} to {_day(instant(until))}: {events:,} events of the types that these rules read."]
-    if since is None or began > instant(since):
+    if since is None or look_back >= EVER or began > instant(since) - timedelta(seconds=look_back):
         told.append(
             f"The oldest recorded event is of {_day(began)}. What happened before it is missing: windows, re-entry and "
             "“first ever” that look back further may miss something."

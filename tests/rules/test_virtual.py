@@ -158,3 +158,14 @@ def test_after_ninety_days_nothing_is_waited_for_and_the_row_leaves() -> None:
 def test_a_rule_about_nothing_owed_has_no_outcome() -> None:
     (row,) = rows(rule(when=event_of("charge.dispute.created")), history=[event("evt_1", "charge.dispute.created")])
     assert row["outcome"] is None
+
+
+def test_a_run_that_only_a_person_could_move_is_taken_as_it_stands_after_ninety_days() -> None:
+    from rules.backtest import Backtest
+    from rules.matcher import PythonMatcher
+
+    test = Backtest([RuleVersion(TENANT, rule(limits=Limits(runs=1)), 1, "live", "")], {}, PythonMatcher())
+    early = [row for one in customers(3) for row in test.take(one)]
+    late = list(test.take(event("evt_9", at=91 * DAY, keys=("cus:cus_9",))))
+    assert [row["state"] for row in [*early, *late]] == ["done", "parked", "parked"]
+    assert [row["state"] for row in test.finish()] == ["done"]
