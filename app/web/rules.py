@@ -97,7 +97,7 @@ def _problems(document: Mapping[str, Any] | None) -> list[Any]:
 def _with_differences(versions: list[Row]) -> list[Row]:
     """Each version, newest first, with what changed from the one before it."""
     older = [version["document"] for version in versions[1:]]
-    pairs = zip(versions, [*older, None], strict=True)
+    pairs = zip(versions, [*older, None], strict=False)  # a rule that was never published has none
     return [{**version, "changed": difference(before, version["document"])} for version, before in pairs]
 
 
