@@ -40,13 +40,14 @@ EXAMPLE = "python main.py"
 
 def register(subparsers: Any) -> None:
     """Add every command to main.py's."""
-    from app import cli_google, cli_moving, cli_rules, cli_runs, cli_scores, cli_work
+    from app import cli_google, cli_moving, cli_rules, cli_runs, cli_scores, cli_starters, cli_work
 
     cli_google.register(subparsers)
     cli_moving.register(subparsers)
     cli_rules.register(subparsers)
     cli_runs.register(subparsers)
     cli_scores.register(subparsers)
+    cli_starters.register(subparsers)
     cli_work.register(subparsers)
 
 

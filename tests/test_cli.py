@@ -89,6 +89,33 @@ def test_the_examples_of_rules_are_run_and_a_broken_one_ends_with_2(cli: Cli, tm
     assert "examples[0]" in cli.err
 
 
+def test_a_starter_is_printed_with_the_values_that_are_given_and_can_be_imported(cli: Cli, tmp_path: Path) -> None:
+    assert cli("starters") == 0
+    assert "invoice-overdue: A large invoice is overdue" in cli.out
+    assert "  amount=100000  From this amount" in cli.out
+    assert cli("starters", "invoice-overdue", "--set", "amount=250000", "--set", "wait=PT36H") == 0
+    document = json.loads(cli.out)
+    assert document["only_if"]["all"][1]["value"] == 250000
+    assert document["steps"][2]["wait"] == {"for": "PT36H"}
+    (tmp_path / "rule.json").write_text(cli.out)
+    assert cli("rules", "import", tmp_path / "rule.json", "--publish") == 0, cli.err
+    assert cli("rules", "test", "invoice-overdue") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("nothing",), "There is no starter 'nothing'"),
+        (("invoice-overdue", "--set", "amount"), "write NAME=VALUE"),
+        (("invoice-overdue", "--set", "amount=lots"), "From this amount is an amount in minor units"),
+        (("invoice-overdue", "--set", "amont=5"), "no parameter 'amont' (perhaps amount)"),
+    ],
+)
+def test_what_no_starter_can_take_is_refused(cli: Cli, arguments: tuple[str, ...], said: str) -> None:
+    assert cli("starters", *arguments) == 2
+    assert said in cli.err
+
+
 def test_export_gives_back_the_document_that_was_imported(cli: Cli, tmp_path: Path) -> None:
     cli("rules", "import", EXAMPLE)
     assert cli("rules", "export", ID) == 0

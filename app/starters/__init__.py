@@ -15,7 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from rules.model import duration
+from rules.model import Problem, duration
+from rules.reading import nearest
 
 FOLDER = Path(__file__).parent
 ORDER = (
@@ -42,6 +43,26 @@ BLANK: dict[str, Any] = {
     "steps": [],
 }
 Kind = Literal["text", "long", "list", "number", "money", "span", "price", "connection"]
+_TYPES: Mapping[Kind, tuple[type, ...]] = {
+    "text": (str,),
+    "long": (str,),
+    "span": (str,),
+    "price": (str,),
+    "connection": (str,),
+    "number": (int, float),
+    "money": (int,),
+    "list": (list,),
+}
+_WORDS: Mapping[Kind, str] = {
+    "text": "text",
+    "long": "text",
+    "list": "a list of texts",
+    "number": "a number",
+    "money": "an amount in minor units",
+    "span": "a span such as P7D",
+    "price": "a price's id",
+    "connection": "a connection's name",
+}
 _HOLE = re.compile(r"\{\$(\w+)\}")
 _UNITS = ((86400, "P{}D"), (3600, "PT{}H"), (60, "PT{}M"), (1, "PT{}S"))
 
@@ -68,6 +89,18 @@ class Starter:
     group: str
     parameters: tuple[Parameter, ...]
     document: Mapping[str, Any]
+
+    def checked(self, values: Mapping[str, Any]) -> list[Problem]:
+        """What is wrong with these values: names that there are not, and kinds that do not fit."""
+        known = {one.name: one for one in self.parameters}
+        found = []
+        for name, value in values.items():
+            if name not in known:
+                found.append(Problem(f"values.{name}", f"{self.id} has no parameter {name!r}", nearest(name, known)))
+            elif not isinstance(value, _TYPES[known[name].type]) or isinstance(value, bool):
+                wanted = _WORDS[known[name].type]
+                found.append(Problem(f"values.{name}", f"{known[name].label} is {wanted}", str(known[name].default)))
+        return found
 
     def filled(self, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The rule with these values, and the defaults for the rest."""

@@ -16,6 +16,7 @@ from app.web import (
     api_rules,
     api_runs,
     api_scores,
+    api_starters,
     api_subjects,
     api_work,
     pages,
@@ -52,6 +53,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *api_needs.OPERATIONS,
     *api_subjects.OPERATIONS,
     *api_scores.OPERATIONS,
+    *api_starters.OPERATIONS,
     Operation(
         "GET",
         "/openapi.json",

@@ -14,8 +14,10 @@ from app.starters import library
 from app.web import create_app
 from app.worker import Work, tick
 from tests.builders import NOON, TENANT, event, invoice, services_in_memory
+from tests.web.api import Api, api
 from tests.web.html import Form, form
 
+__all__ = ["api"]
 START = "/rules/new/start"
 
 
@@ -118,3 +120,23 @@ def test_only_the_values_that_were_typed_are_in_the_page_as_text(browser: FlaskC
     text = browser.post(START, data=found.sent(do="count", **odd)).text
     assert "<script>alert" not in text
     assert "{$nobody}" in text
+
+
+# ---- the API --------------------------------------------------------------------------------------------------------
+def test_the_library_is_in_the_api_and_a_starter_becomes_a_rule_there(api: Api) -> None:
+    rows = {row["id"]: row for row in api.get("/starters").json["items"]}
+    assert set(rows) == {one.id for one in library()}
+    assert [one["name"] for one in rows["invoice-overdue"]["parameters"]] == ["amount", "slack", "crm", "wait"]
+    filled = api.post("/starters/invoice-overdue", {"values": {"amount": 250000}}).json
+    assert filled["document"]["only_if"]["all"][1]["value"] == 250000
+    assert all(one["holds"] for one in filled["examples"])
+    assert "2,500.00" in filled["english"]
+    assert api.put("/rules/invoice-overdue", filled["document"]).status_code == 200
+    assert api.post("/starters/two-failed-payments").json["problems"]
+
+
+def test_values_that_do_not_fit_are_refused_at_their_names(api: Api) -> None:
+    refused = api.post("/starters/invoice-overdue", {"values": {"amount": "lots", "wat": 5, "wait": True}})
+    assert refused.status_code == 422
+    assert [one["path"] for one in refused.json["problems"]] == ["values.amount", "values.wat", "values.wait"]
+    assert api.post("/starters/nothing", {}).status_code == 404
