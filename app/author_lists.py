@@ -56,7 +56,7 @@ def save_connection(
     if wrong:
         raise RuleError(wrong)
     name = str(body["name"])
-    type = kinds.TYPES[body.get("type", "webhook")]
+    type = kinds.type_of(body)
     found = store.get(tenant, "connection", name)
     if expect == ABSENT and found:
         raise Conflict(f"There is a connection {name!r} already. Choose another name.")

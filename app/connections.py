@@ -80,11 +80,13 @@ class ConnectionType:
 
 def problems(given: Given, development: bool) -> list[Problem]:
     """Everything that is wrong with a connection as a person gave it."""
-    type = TYPES.get(str(given.get("type", "webhook")), TYPES["webhook"])
+    type = type_of(given)
     wrong = [Problem(key, f"unknown key {key!r}") for key in given if key not in type.known]
     if not NAME.fullmatch(str(given.get("name") or "")):
         wrong.append(Problem("name", "the name is up to 40 lower-case letters, digits and hyphens, such as crm"))
-    if str(given.get("type", "webhook")) not in TYPES:
+    if (given.get("name") == STRIPE.name) != (type is STRIPE):
+        wrong.append(Problem("name", "stripe is the name of the connection to Stripe, and of no other"))
+    if str(given.get("type", "webhook")) not in (*TYPES, STRIPE.name):
         wrong.append(Problem("type", f"no connection of type {given.get('type')!r}", "webhook"))
     return wrong + _pace_problems(given) + type.problems(given, development)
 
@@ -106,7 +108,7 @@ def _is_number(value: Any) -> bool:
 
 def values(given: Given) -> dict[str, Any]:
     """What of it the document keeps: the type's fields, and `url` to be shown."""
-    type = TYPES[given.get("type", "webhook")]
+    type = type_of(given)
     kept = {field.name: _value(field, given.get(field.name, field.default)) for field in type.fields}
     pace = {field.name: _pace(field, given[field.name]) for field in PACE if field.name in given}
     hidden = {field.name: HIDDEN for field in type.more if given.get(field.name)}
@@ -144,9 +146,7 @@ def private_parts(given: Given, earlier: Given) -> dict[str, Any]:
     headers = given.get("headers", known)
     kept = {name: known.get(name, "") if value == HIDDEN else value for name, value in (headers or {}).items()}
     own = {"query": earlier.get("query", "") if query == HIDDEN else query, "headers": kept}
-    more = {
-        field.name: given[field.name] for field in TYPES[given.get("type", "webhook")].more if given.get(field.name)
-    }
+    more = {field.name: given[field.name] for field in type_of(given).more if given.get(field.name)}
     return {**earlier, **own, **{name: value for name, value in more.items() if value != HIDDEN}}
 
 
@@ -367,3 +367,21 @@ ROUTE = ConnectionType(
 TYPES: Mapping[str, ConnectionType] = {
     type.name: type for type in (WEBHOOK, ACCESS, SMTP, SLACK, HUBSPOT, SALESFORCE, ROUTE)
 }
+# Stripe's has no address or secret of its own (STRIPE_API_KEY is set where Signalbox is started): only its pace
+STRIPE = ConnectionType(
+    "stripe",
+    "Stripe",
+    "What your rules do at Stripe goes over it, with the key that Signalbox was started with.",
+    (),
+    Field("secret", ""),
+    lambda given, development: [],
+    lambda _: "",
+    "",
+    lambda _: {},
+)
+
+
+def type_of(given: Given) -> ConnectionType:
+    """The type that a connection says; a signed webhook where it says none that is known."""
+    name = str(given.get("type", "webhook"))
+    return STRIPE if name == STRIPE.name else TYPES.get(name, WEBHOOK)

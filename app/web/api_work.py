@@ -48,7 +48,7 @@ NEW_CONNECTION = closed(
     "Each type has its own fields: webhook and access url and headers; smtp host, port, tls, from and user; hubspot "
     "and salesforce base, client_id, client_secret, and version for Salesforce; route url, types and only_if.",
     name=text("Lower-case letters, digits and hyphens.", maxLength=40),
-    type=text(enum=list(TYPES), default="webhook"),
+    type=text(enum=[*TYPES, "stripe"], default="webhook"),
     url=text("https; in development also http on this machine.", maxLength=2000),
     secret=text(
         "A webhook's: `whsec_` and base64; without it one is made and answered once. Mail's: the password. Slack's: "

@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from app import author, operate, suppressions, trial
-from app.connections import PACE, TYPES
+from app.connections import PACE, STRIPE, TYPES, type_of
 from app.web.pages import actor, go, now, page, services, tenant
 from rules.event import iso
 from rules.ports import ABSENT, Conflict
@@ -27,6 +27,8 @@ def connection(name: str) -> Response:
             return go("/settings/routes/new")
         free = type == "webhook" and not author.connections(services().store, tenant())
         return _connection_form(NEW, {"type": type if type in TYPES else "webhook", "name": "crm" if free else ""})
+    if name == STRIPE.name and services().store.get(tenant(), "connection", name) is None:
+        return _connection_form(name, {"type": STRIPE.name, "name": name})
     kept = author.connection(services().store, tenant(), name)
     return go(f"/settings/routes/{name}") if kept["type"] == "route" else _connection_form(name, kept)
 
@@ -53,7 +55,7 @@ def save_connection(name: str) -> Response:
 def _connection_given(name: str) -> Row:
     """What the form says, by the fields of its type; what the form does not show stays as it is."""
     form = request.form
-    type = TYPES.get(form.get("type", "webhook"), TYPES["webhook"])
+    type = type_of(form)
     body: Row = {"name": form.get("name", "").strip() if name == NEW else name, "type": type.name}
     body.update({one.name: form.get(one.name, "").strip() or one.default or "" for one in type.fields})
     body.update({one.name: form[one.name].strip() for one in PACE if one.name in form})
@@ -67,7 +69,7 @@ def _connection_form(name: str, body: Row, wrong: Row | None = None, status: int
         status=status,
         name=name,
         connection=body,
-        type=TYPES.get(body["type"], TYPES["webhook"]),
+        type=type_of(body),
         types=list(TYPES.values()),
         pace=PACE,
         both_until=until if (until := body.get("both_until") or "") > iso(now()) else None,

@@ -389,3 +389,17 @@ def test_what_a_crm_connection_lacks_is_said(services: Services, body: dict[str,
     with pytest.raises(RuleError) as error:
         author.save_connection(services.store, services.secrets, TENANT, {"name": "c", **body}, "ada", NOON)
     assert path in [problem.path for problem in error.value.problems]
+
+
+def test_the_pace_to_stripe_is_set_and_nothing_else_of_it(browser: FlaskClient, services: Services) -> None:
+    address = "/settings/connections/stripe"
+    page = browser.get(address).text
+    assert "Send a test" not in page
+    assert 'type="password"' not in page
+    assert send(browser, address, rate="20", at_once="8").status_code == 303
+    kept = author.connection(services.store, TENANT, "stripe")
+    assert (kept["type"], kept["state"], kept["rate"], kept["at_once"]) == ("stripe", "on", 20.0, 8)
+    assert 'value="20"' in browser.get(address).text
+    for body in ({"name": "stripe", "url": "https://x.example.com"}, {"name": "other", "type": "stripe"}):
+        with pytest.raises(RuleError, match="the connection to Stripe"):
+            author.save_connection(services.store, services.secrets, TENANT, body, "ada", NOON)
