@@ -133,7 +133,11 @@ _STARTS: Final = frozenset(
 
 @lru_cache(maxsize=4096)  # asked for every path that an event lacks; rules and subjects name few different ones
 def may_have_moved(path: Path) -> bool:
-    """Whether any object class keeps this path (inside the object) elsewhere in another version."""
+    """Whether any object class keeps this path (inside the object) elsewhere in another version.
+
+    >>> may_have_moved(("subscription",)), may_have_moved(("amount_due",))
+    (True, False)
+    """
     return any(path[:length] in _STARTS for length in range(1, len(path) + 1))
 
 

@@ -97,6 +97,7 @@ def read_condition(node: Node, context: Context, inside: str = "", depth: int = 
 
 
 def read_test(node: Node, context: Context, inside: str, depth: int) -> Test | None:
+    """One `{"field", "is", "value"}`; None, with its problems noted, when it is none."""
     if not node.object(("field", "is", "value", "where"), "a test", ("field", "is")):
         return None
     if not (node.has("field") and node.has("is")):

@@ -167,7 +167,11 @@ def _predicate(condition: Condition, predicates: dict[Slot, Condition]) -> Atom:
 
 
 def plain_number(value: Any) -> bool:
-    """Whether the engine reads the number as Python does: below 2^53, and not printed with an exponent."""
+    """Whether the engine reads the number as Python does: below 2^53, and not printed with an exponent.
+
+    >>> plain_number(5), plain_number(0.1), plain_number(1e16), plain_number(2**53), plain_number(True)
+    (True, True, False, False, False)
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not -(2**53) < value < 2**53:
         return False
     return "e" not in repr(value) and "n" not in repr(value)

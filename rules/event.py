@@ -16,7 +16,11 @@ JSON = Mapping[str, Any]
 
 
 def iso(instant: datetime) -> str:
-    """The fixed-width text of an instant: `2026-11-23T10:03:00.000000Z`."""
+    """The fixed-width text of an instant: `2026-11-23T10:03:00.000000Z`.
+
+    >>> iso(seconds(1_800_000_000))
+    '2027-01-15T08:00:00.000000Z'
+    """
     here = instant if instant.tzinfo is UTC else instant.astimezone(UTC)
     return here.isoformat(timespec="microseconds")[:-6] + "Z"  # a tenth of strftime's time
 

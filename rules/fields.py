@@ -27,7 +27,12 @@ PREVIOUS: Path = ("data", "previous_attributes")
 
 
 def read(envelope: JSON, path: Path) -> Any:
-    """The value at a path of an event of any API version, or MISSING. Null is None."""
+    """The value at a path of an event of any API version, or MISSING. Null is None.
+
+    >>> old = {"data": {"object": {"object": "invoice", "subscription": "sub_1"}}}
+    >>> read(old, ("data", "object", "parent", "subscription_details", "subscription"))
+    'sub_1'
+    """
     value: Any = envelope
     for key in path:
         if not isinstance(value, dict) or key not in value:

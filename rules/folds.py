@@ -62,6 +62,7 @@ NOTHING: Final = Said()
 
 # ---- the latest state of objects ------------------------------------------------------------------------------------
 def thing(event: Event) -> JSON:
+    """The event's object; empty where there is none."""
     data = event.data.get("data")
     found = data.get("object") if isinstance(data, dict) else None
     return found if isinstance(found, dict) else {}
@@ -192,6 +193,7 @@ def rounded(amount: Fraction) -> int:
 
 
 def mrr(about: About, events: Sequence[Event]) -> Said:
+    """Price times quantity by the month, minor units, over the subscriptions that earn in the currency asked about."""
     earning = [event for event in latest(events, "subscription") if _status(event) in EARNING]
     currency = money_currency(about, events, earning)
     mine = [event for event in earning if value(event, "currency") == currency]
@@ -227,6 +229,7 @@ def _previous(data: JSON) -> JSON:
 
 
 def status(about: About, events: Sequence[Event]) -> Said:
+    """The state of the current subscription."""
     event = current(events)
     return Said(_status(event), event.id, "data.object.status") if event else NOTHING
 
@@ -261,6 +264,7 @@ def prices(about: About, events: Sequence[Event]) -> Said:
 
 
 def count_subscriptions(about: About, events: Sequence[Event]) -> Said:
+    """How many subscriptions the customer has, ended ones left out."""
     mine = subscriptions(events)
     last = newest(mine)
     return Said(len(mine), last.id if last else None, "data.object.status" if last else "")
@@ -288,11 +292,13 @@ def since(about: About, events: Sequence[Event]) -> Said:
 
 
 def tenure_days(about: About, events: Sequence[Event]) -> Said:
+    """Whole days since the customer was first known."""
     found = since(about, events)
     return Said((about.at - found.value) // DAY, found.event, found.path) if found.event else NOTHING
 
 
 def currency(about: About, events: Sequence[Event]) -> Said:
+    """The customer's own currency, else that of the newest object that names one."""
     found = [event for event in events if thing(event).get("object") in ("customer", "subscription")]
     named = newest(event for event in latest(found, "customer") if value(event, "currency"))
     named = named or newest(event for event in latest(found, "subscription") if value(event, "currency"))

@@ -112,6 +112,7 @@ class Known:
 
 
 def journalled(said: Said) -> dict[str, Any]:
+    """What the run's journal keeps of a value: the value, and the event and path that it came from."""
     body: dict[str, Any] = {"value": said.value, "event": said.event, "path": said.path}
     if said.currency:
         body["currency"] = said.currency

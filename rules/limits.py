@@ -14,7 +14,12 @@ DAY = 86400
 
 
 def window_of(limits: Limits, now: datetime) -> str:
-    """The name of the span that `now` falls in: the UTC day, or the start of the span where it is no day."""
+    """The name of the span that `now` falls in: the UTC day, or the start of the span where it is no day.
+
+    >>> from datetime import datetime
+    >>> window_of(Limits(runs=1), datetime(2026, 11, 23, 12, tzinfo=UTC))
+    '2026-11-23'
+    """
     if limits.per == DAY:
         return now.astimezone(UTC).date().isoformat()
     stamp = int(now.timestamp())

@@ -23,6 +23,7 @@ _CLASS: Final = {"subscription": "customer.subscription", "customer": "customer"
 
 
 def alone(look: Look, rule: Rule) -> Iterator[Finding]:
+    """What is odd about one rule by itself."""
     never = next(_never(look, rule), None)
     if never:
         yield never

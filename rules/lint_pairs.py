@@ -36,6 +36,7 @@ def family(event_type: str) -> str:
 
 # ---- pairs ----------------------------------------------------------------------------------------------------------
 def pairs(look: Look, rules: Sequence[Rule], about: str | None) -> Iterator[Finding]:
+    """What is odd about two rules together; about: only of this rule's pairs."""
     acting = {rule.id: acts(rule) for rule in rules}
     known = {rule.id: {} if rule.when.then else ranges(rule.only_if) for rule in rules}
     for left, right in sharing(rules, about):
@@ -174,10 +175,10 @@ def _loop(look: Look, left: Rule, right: Rule, there: str, back: str, actions: t
         return
     pause = left.again.after
     slow = f" It goes round at most once in {span_text(pause)}." if pause else ""
-    what = f"what “{right.name}” does causes {back}, which starts this rule again"
-    sentence = f"A loop: this rule's action causes {there}, which starts “{right.name}”; {what}.{slow}"
+    what = f"because of that one {look.event(back)}, which starts this rule again"
+    sentence = f"A loop: because of this rule {look.event(there)}, which starts “{right.name}”; {what}.{slow}"
     if left is right:
-        sentence = f"A loop: this rule's own action causes {back}, which starts it again.{slow}"
+        sentence = f"A loop: because of this rule's own action {look.event(back)}, which starts it again.{slow}"
     ids = (left.id,) if left is right else (left.id, right.id)
     events = _led(look, [(left, whole(first, back)), (right, whole(second, there))])
     if events is None:

@@ -13,7 +13,6 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
 
-
 COMPARE: Final = ("greater than", "greater or equal to", "less than", "less or equal to")
 TEXT: Final = ("starts with", "ends with", "matches")
 BARE: Final = ("is present", "is absent", "is empty", "is true", "is false", "changed")
@@ -61,7 +60,11 @@ def number(value: Any) -> bool:
 
 
 def same(left: Any, right: Any) -> bool:
-    """Equality of two JSON scalars of one kind; null and lists and objects equal nothing."""
+    """Equality of two JSON scalars of one kind; null and lists and objects equal nothing.
+
+    >>> same(5, 5.0), same(1, True), same("5", 5), same(None, None)
+    (True, False, False, False)
+    """
     return left is not None and kind(left) == kind(right) and kind(left) not in ("list", "object") and left == right
 
 
@@ -71,7 +74,11 @@ def differs(left: Any, right: Any) -> bool:
 
 
 def contains(value: Any, part: Any) -> bool:
-    """A text within a text, or an item of a list."""
+    """A text within a text, or an item of a list.
+
+    >>> contains("cabs", "ab"), contains(["x", "ab"], "ab"), contains(["xab"], "ab")
+    (True, True, False)
+    """
     if isinstance(value, str):
         return isinstance(part, str) and part in value
     return isinstance(value, list) and any(same(item, part) for item in value)
@@ -97,11 +104,21 @@ def clock(value: Any) -> float | int | None:
 
 
 def before(value: Any, limit: Any) -> bool:
+    """Whether a time is earlier than another; false where either is no time.
+
+    >>> before("2026-05-27", "2026-05-28T00:00:00Z"), before("soon", 5)
+    (True, False)
+    """
     left, right = clock(value), clock(limit)
     return left is not None and right is not None and left < right
 
 
 def after(value: Any, limit: Any) -> bool:
+    """Whether a time is later than another; false where either is no time.
+
+    >>> after(101, 100), after(100, 100)
+    (True, False)
+    """
     left, right = clock(value), clock(limit)
     return left is not None and right is not None and left > right
 

@@ -9,7 +9,11 @@ _PLAIN = re.compile(r'[^.\[\]"\s]+(?:\[\])?')
 
 
 def split(text: str) -> tuple[str, ...]:
-    """The key array of a path. A key that is no plain word is written `["..."]`. Raises ValueError."""
+    """The key array of a path. A key that is no plain word is written `["..."]`. Raises ValueError.
+
+    >>> split('data.object.metadata["sales.owner"]')
+    ('data', 'object', 'metadata', 'sales.owner')
+    """
     keys: list[str] = []
     at = 0
     while at < len(text):
@@ -24,7 +28,11 @@ def split(text: str) -> tuple[str, ...]:
 
 
 def join(path: tuple[str, ...]) -> str:
-    """The text of a key array; the inverse of `split`."""
+    """The text of a key array; the inverse of `split`.
+
+    >>> join(("data", "object", "metadata", "sales.owner"))
+    'data.object.metadata["sales.owner"]'
+    """
     text = ""
     for key in path:
         if _PLAIN.fullmatch(key):

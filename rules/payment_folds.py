@@ -29,11 +29,13 @@ NEAR: Final = 3600  # seconds between an invoice's failure and the failed paymen
 
 # ---- invoices -------------------------------------------------------------------------------------------------------
 def open_invoices(events: Iterable[Event]) -> list[Event]:
+    """The invoices whose latest state is open."""
     known = [event for event in latest(events, "invoice") if event.type != "invoice.deleted"]
     return [event for event in known if value(event, "status") == "open"]
 
 
 def count_open(about: About, events: Sequence[Event]) -> Said:
+    """How many invoices are open."""
     mine = open_invoices(events)
     last = newest(mine)
     return Said(len(mine), last.id if last else None, "data.object.status" if last else "")
@@ -56,6 +58,7 @@ def _summed(about: About, events: Sequence[Event], invoices: Sequence[Event], na
 
 
 def newest_open_invoice(about: About, events: Sequence[Event]) -> Said:
+    """When the newest open invoice was made."""
     mine = [event for event in open_invoices(events) if whole(value(event, "created"))]
     last = max(mine, key=lambda event: (value(event, "created"), str(value(event, "id"))), default=None)
     return said(last, "id")

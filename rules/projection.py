@@ -61,7 +61,11 @@ def _text(value: str) -> str:
 
 
 def held(value: Any) -> Any:
-    """The value as the engine gets it: whole numbers without a point, long or unpaired texts as their hash."""
+    """The value as the engine gets it: whole numbers without a point, long or unpaired texts as their hash.
+
+    >>> held(5.0), held("usd"), held("x" * 5000)[:5]
+    (5, 'usd', '#c59d')
+    """
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, str) and (len(value) > _SHORT or not value.isascii()):

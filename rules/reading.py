@@ -171,6 +171,11 @@ def is_number(value: Any) -> bool:
 
 
 def is_time(text: str) -> bool:
+    """Whether the text is an ISO 8601 date or time.
+
+    >>> is_time("2026-11-23"), is_time("2026-11-23T10:00:00+01:00"), is_time("tomorrow")
+    (True, True, False)
+    """
     try:
         datetime.fromisoformat(text)
     except ValueError:

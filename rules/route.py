@@ -61,6 +61,7 @@ def as_rule(types: Any, only_if: Any) -> dict[str, Any]:
 
 
 def by_type(routes: Iterable[Route]) -> dict[str, tuple[Route, ...]]:
+    """The routes that listen to each event type, in their order."""
     found: dict[str, list[Route]] = {}
     for one in routes:
         for event_type in one.types:

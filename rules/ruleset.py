@@ -206,6 +206,8 @@ def listens(rule: Rule) -> Listening:
 
 
 def home_of(stop: Stop, triggers: Iterable[str]) -> Home:
+    """Which document keeps what a stop, a wait or a rule itself remembers: the customer's, or one of the key's own
+    where its events cross customers or carry none."""
     if stop.same in ("", "customer"):
         return stop.same, False
     alone = stop.same in _ALONE or stop.same not in PREFIX

@@ -32,6 +32,7 @@ def read_steps(node: Node, context: Context, depth: int = 0) -> tuple[Step, ...]
 
 
 def read_step(node: Node, context: Context, depth: int) -> Step | None:
+    """One step of any kind; None, with its problems noted, when it is none."""
     if not isinstance(node.value, dict):
         node.object((), "a step")
         return None

@@ -65,7 +65,11 @@ def correlation_of(envelope: JSON) -> str:
 
 
 def partition_of(keys: tuple[str, ...]) -> str:
-    """The ordering key: the customer where known, else the first key there is."""
+    """The ordering key: the customer where known, else the first key there is.
+
+    >>> partition_of(("cus:cus_1", "sub:sub_1")), partition_of(())
+    ('cus:cus_1', 'none')
+    """
     return keys[0] if keys else "none"  # keys_of puts the customer first
 
 

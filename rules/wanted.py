@@ -36,6 +36,7 @@ def is_known(path: Path) -> bool:
 
 
 def wanted_by(condition: Condition) -> Wanted:
+    """What a condition asks for beyond the event."""
     tests = [test for test in tests_of(condition) if is_known(test.path) or (test.other and is_known(test.other.path))]
     found = [path for test in tests for path in condition_paths(test) if is_known(path)]
     lists = [test.value for test in tests if test.path == LISTS and isinstance(test.value, str)]

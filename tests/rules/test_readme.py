@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import importlib
 import itertools
@@ -28,12 +29,13 @@ from tests.rules.known import happened
 from tests.rules.test_facts import Log
 from tests.rules.world import START
 
-README = (Path(__file__).parents[2] / "rules" / "README.md").read_text()
+RULES = Path(__file__).parents[2] / "rules"
+README = (RULES / "README.md").read_text()
 
 
 def examples() -> Iterator[tuple[str, str]]:
     """(kind, text) of every fenced block, in order."""
-    for found in re.finditer(r"^```(?:json )?(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL):
+    for found in re.finditer(r"^```(?:json |python )?(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL):
         yield found[1], found[2].strip()
 
 
@@ -110,8 +112,33 @@ def test_every_kind_of_example_is_on_the_page() -> None:
     assert len(following("rule", "reads")) == sum(kind == "rule" for kind, _ in examples())
 
 
-@pytest.mark.parametrize(
-    "name", ["words", "labels", "paths", "expr", "english", "subjects", "declines", "example", "money", "skeletons"]
-)
+def test_the_code_on_the_page_runs_and_prints_what_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
+    ((code, prints),) = [one.values for one in following("run", "prints")]
+    exec(compile(str(code), "README", "exec"), {})
+    printed = re.sub(r"run_[0-9a-f]{24}", "run_7e9", capsys.readouterr().out)
+    assert printed.splitlines() == str(prints).splitlines()
+
+
+def documented() -> list[str]:
+    """The modules whose docstrings hold examples."""
+    return sorted(path.stem for path in RULES.glob("*.py") if ">>> " in path.read_text())
+
+
+@pytest.mark.parametrize("name", documented())
 def test_examples_in_docstrings_are_true(name: str) -> None:
-    assert doctest.testmod(importlib.import_module(f"rules.{name}")).failed == 0
+    found = doctest.testmod(importlib.import_module(f"rules.{name}"))
+    assert (found.failed, found.attempted > 0) == (0, True)
+
+
+def test_many_modules_show_examples() -> None:
+    assert len(documented()) >= 20
+
+
+@pytest.mark.parametrize("path", sorted(RULES.glob("*.py")), ids=lambda path: path.stem)
+def test_every_module_and_every_public_name_of_the_core_says_what_it_is(path: Path) -> None:
+    """A module, a public class that is more than a record, and a function that others call have a docstring."""
+    module = ast.parse(path.read_text())
+    assert path.stem == "__init__" or ast.get_docstring(module)
+    names = [node for node in module.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+    telling = [node.name for node in names if not ast.get_docstring(node) and len(node.body) > 1]
+    assert telling == []
