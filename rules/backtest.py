@@ -111,7 +111,7 @@ class Backtest:
         self._book = Book()
         self._scores = scores or (lambda name, customer: None)
         self._virtual = Virtual(self._rules, self._changed, self._woken)
-        self._ears: dict[tuple[str, str], int] = {}  # by type and key, how many runs listen
+        self._ears: dict[str, dict[str, int]] = {}  # by type, then key: how many runs listen
         self._listening: dict[str, tuple[tuple[str, str], ...]] = {}  # by run
         self._now = -1
         self._ids: list[str] = []
@@ -138,7 +138,7 @@ class Backtest:
             self._book.paid(slim)
         if slim.type in self._heard:
             quiet = self._screen is not None and self._screen.quiet(slim)
-            if not quiet or (self._ears and self._is_heard(slim)):
+            if not quiet or (slim.type in self._ears and self._is_heard(slim)):
                 self._loud(slim)
             self._history.add(slim)
         elif slim.type in self._sources:
@@ -187,7 +187,8 @@ class Backtest:
         return slim._replace(keys=keyed(event_of(slim, self._tenant), self._ruleset).keys)
 
     def _is_heard(self, slim: Slim) -> bool:
-        return any((slim.type, key) in self._ears for key in slim.keys)
+        heard = self._ears[slim.type]
+        return any([key in heard for key in slim.keys])  # a list: few keys, and no generator
 
     # ---- deciding ---------------------------------------------------------------------------------------------------
     def _loud(self, slim: Slim) -> None:
@@ -269,13 +270,14 @@ class Backtest:
         pairs = [(type, key) for stop in stops if (key := run_key(stop, run.subjects)) for type in stop.types]
         self._listening[run.id] = tuple(pairs)
         for pair in pairs:
-            self._ears[pair] = self._ears.get(pair, 0) + 1
+            heard = self._ears.setdefault(pair[0], {})
+            heard[pair[1]] = heard.get(pair[1], 0) + 1
 
     def _deafen(self, run_id: str) -> None:
-        for pair in self._listening.pop(run_id, ()):
-            self._ears[pair] -= 1
-            if not self._ears[pair]:
-                del self._ears[pair]
+        for type, key in self._listening.pop(run_id, ()):
+            self._ears[type][key] -= 1
+            if not self._ears[type][key]:
+                del self._ears[type][key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,7 +333,7 @@ class _History:
         self._kept = kept or ("",)
         self._firsts: dict[str, list[Slim]] | None = {} if firsts else None
         self._by_key: dict[str, deque[Slim]] = {}
-        self._ages: deque[Slim] = deque()
+        self._swept = 0
 
     def add(self, slim: Slim) -> None:
         by_key = self._by_key
@@ -343,11 +345,11 @@ class _History:
                 mine.append(slim)
                 if self._firsts is not None:
                     _add_first(self._firsts.setdefault(key, []), slim)
-        if self._span < EVER:
-            self._ages.append(slim)
-            oldest = slim.created - self._span
-            while self._ages[0].created < oldest:
-                self._forget(self._ages.popleft(), oldest)
+                if mine[0].created < slim.created - self._span:
+                    _forget(mine, slim.created - self._span)
+        if slim.created - self._swept > self._span:
+            self._sweep(slim.created - self._span)
+            self._swept = slim.created
 
     def window(self, wanted: Window) -> list[Slim]:
         near: Iterable[Slim] = self._by_key.get(wanted.key, ())
@@ -357,13 +359,15 @@ class _History:
         found.sort(key=_order)  # they are in order, unless events were not
         return found
 
-    def _forget(self, old: Slim, oldest: int) -> None:
-        for key in old.keys:
-            mine = self._by_key.get(key)
-            while mine and mine[0].created < oldest:
-                mine.popleft()
-            if mine is not None and not mine:
-                del self._by_key[key]
+    def _sweep(self, oldest: int) -> None:
+        """Drop the keys of which no window sees anything any more."""
+        for key in [key for key, mine in self._by_key.items() if max(mine, key=_order).created < oldest]:
+            del self._by_key[key]
+
+
+def _forget(mine: deque[Slim], oldest: int) -> None:
+    while mine[0].created < oldest:
+        mine.popleft()
 
 
 def _add_first(firsts: list[Slim], slim: Slim) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 
 from rules.model import Approve, Do, If, Rule, Step
-from rules.run import OPEN, Run
+from rules.run import OPEN, Run, replace
 from rules.steps import ABSENCE, Advance, NotPossible, begin, current_step, ended, go, issue, moved, recorded, told
 from rules.texts import walk
 from rules.undoing import is_undoing, operate_undo

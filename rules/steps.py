@@ -6,7 +6,7 @@ rules.workflow and rules.operating say when it goes; this module knows what each
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,7 +16,7 @@ from rules.expr import compile_condition
 from rules.fields import read
 from rules.hours import next_open, opening, waits_for
 from rules.model import Approve, Do, If, Rule, Step, Stop, StopStep, Wait
-from rules.run import OURSELVES, Command, Run, RunState
+from rules.run import OURSELVES, Command, Run, RunState, replace
 from rules.subjects import PREFIX
 from rules.texts import render
 from rules.wanted import looks_up

@@ -15,13 +15,12 @@ A step's state is `to come|due|done|skipped|person|failed|left`, or `would` in a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from rules.event import iso
 from rules.ports import Outcome
-from rules.run import OPEN, Run
+from rules.run import OPEN, Run, replace
 from rules.steps import Advance, NotPossible, command_of, ended, told
 from rules.words import happening
 

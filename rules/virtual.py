@@ -9,14 +9,13 @@ from __future__ import annotations
 import heapq
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime
 
 from rules import caps, limits, workflow
 from rules.event import instant, iso
 from rules.model import Approve, Rule, Stop
 from rules.ports import Outcome
-from rules.run import OPEN, Command, Run
+from rules.run import OPEN, Command, Run, replace
 from rules.steps import Advance, current_step, put_off, recorded, told
 from rules.workflow import run_key
 

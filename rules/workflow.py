@@ -8,7 +8,6 @@ Nothing is done here: rules.decide begins runs, app.perform does what they ask.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +17,7 @@ from rules.model import Approve, Do, Rule, RuleVersion, Step, Wait
 from rules.operating import Verb, operate
 from rules.paths import split
 from rules.ports import Outcome
-from rules.run import OPEN, QUEUED, Command, CommandState, Run, RunState, run_id
+from rules.run import OPEN, QUEUED, Command, CommandState, Run, RunState, replace, run_id
 from rules.steps import (
     ABSENCE,
     Advance,
