@@ -18,7 +18,7 @@ from rules import memory as remember
 from rules.deciding import Deciding, around, matters
 from rules.decision import Decision, Match
 from rules.event import Event
-from rules.memory import DocumentOf, Members, Memory, NotRead, Question, Read, RuleOf, RunOf, Window
+from rules.memory import DocumentOf, Members, Memory, NotRead, Question, Read, RuleOf, RunOf, Window, together
 from rules.ruleset import RuleSet, build, documents, subject_of
 
 __all__ = [
@@ -81,6 +81,12 @@ def decide(event: Event, ruleset: RuleSet, memory: Memory, now: datetime, tellin
     deciding = Deciding(event, ruleset, memory, now, telling)
     deciding.hear()
     heard = ruleset.by_type.get(event.type, ()) if telling else ruleset.likely(event.type, deciding.candidates)
+    missing: list[Question] = []
     for version in heard:
-        deciding.consider(version)
+        try:
+            deciding.consider(version)
+        except NotRead as asked:  # go on, so that what all rules still ask for is read in one round
+            missing.extend(asked.questions)
+    if missing:
+        raise NotRead(*together(missing))
     return deciding.decision()

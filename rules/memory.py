@@ -84,6 +84,20 @@ class ScoreOf:
 Question = Window | RunOf | Members | RuleOf | DocumentOf | ScoreOf
 
 
+def together(questions: Iterable[Question]) -> list[Question]:
+    """The same questions with one window for each key, so that the log is asked once for it."""
+    windows: dict[str, Window] = {}
+    others: dict[Question, None] = {}
+    for question in questions:
+        if not isinstance(question, Window):
+            others[question] = None
+        elif question.key in windows:
+            windows[question.key] = windows[question.key].merged(question)
+        else:
+            windows[question.key] = question
+    return [*windows.values(), *others]
+
+
 class NotRead(Exception):
     """The decision needs these answers too."""
 

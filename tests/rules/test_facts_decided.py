@@ -18,6 +18,7 @@ from app.waking import wake
 from rules.backtest import backtest
 from rules.event import Event, iso, seconds
 from rules.explain import explain
+from rules.facts import FACTS
 from rules.matcher import Matcher, PythonMatcher
 from rules.model import All, Any_, Approve, Condition, Do, If, Not, Other, RuleVersion, Span, Stop, StopStep, Wait, When
 from rules.ports import Put
@@ -104,6 +105,18 @@ def test_the_trace_of_a_miss_says_what_is_known_instead_as_people_write_it() -> 
         "it is $42.00 (from s_0_4200)."
     )
     assert entry["facts"]["fact.customer.mrr"]["event"] == "s_0_4200"
+
+
+def test_many_rules_with_facts_of_their_own_read_the_log_once_for_each_subject() -> None:
+    names = [
+        name for name in FACTS if name.startswith(("fact.customer", "fact.invoice")) and name != "fact.customer.lists"
+    ]
+    here = World(*[rule(name, FAILS, only_if=asks(name, "is present")) for name in names])
+    here.store = Counting()
+    here.deliver(paying(4200), failed("f", 10))
+    assert sorted(key for key, _ in here.store.windows) == ["cus:cus_1", "in:in_1"]
+    assert here.trace("f", "fact.customer.mrr")["outcome"] == "fired"
+    assert len(names) > 20
 
 
 def test_what_is_not_known_makes_every_comparison_false_and_absence_true() -> None:
