@@ -145,7 +145,7 @@ class Upsert(HubSpotAction):
         if record and all((now[name] or "") == value for name, value in left.items()):
             return talk.done(f"The {self.word} {record['id']} says so already.", already=True, record=record["id"])
         before = {name: now[name] or "" for name in values} if record else {}
-        talk.known = {"left": left, "key": params["key"], "before": before}
+        talk.remember(left=left, key=params["key"], before=before)
         path = f"/crm/v3/objects/{self.kind}/batch/upsert"
         _, answer = talk.ask("POST", path, self._body(params, values, talk.task["id"]))
         made = self._made(talk, answer)
@@ -214,7 +214,7 @@ class SetStage(HubSpotAction):
         unless_changed({name: before}, params.get("expect"))
         if before == stage:
             return talk.done(f"The stage is {stage} already.", already=True, record=record["id"])
-        talk.known = {"record": record["id"], "stage": stage, "before": {name: before}, "key": key}
+        talk.remember(record=record["id"], stage=stage, before={name: before}, key=key)
         self._move(talk, f"/crm/v3/objects/{kind}/{record['id']}", name, stage)
         return talk.done(f"Moved the stage of {record['id']} from {before or 'none'} to {stage}.", **talk.known)
 

@@ -107,6 +107,12 @@ class Talk:
             self._keep(method, path.replace("{key}", quote(key, safe="")), body, None)
             raise Settled(self._kept(Outcome.retry(f"No answer from {self.connection['name']}: {error}."))) from error
 
+    def remember(self, **known: Any) -> None:
+        """What an undo needs, before the change that follows: its answer may be lost, or this process may die."""
+        self.known = known
+        if "remember" in self.task:
+            self.task["remember"](known)
+
     # ---- personal values --------------------------------------------------------------------------------------------
     def _revealed(self, value: Any) -> Any:
         if isinstance(value, Mapping):

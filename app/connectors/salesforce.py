@@ -140,7 +140,7 @@ class Upsert(SalesforceAction):
         if record and all(_text(now[name]) == value for name, value in left.items()):
             return talk.done(f"The {kind} {record['Id']} says so already.", already=True, record=record["Id"])
         before = {name: _text(now[name]) for name in values} if record else {}
-        talk.known = {"left": left, "key": key, "before": before}
+        talk.remember(left=left, key=key, before=before)
         _, answer = talk.ask("PATCH", path, {name: value or None for name, value in values.items()}, key=key)
         made = str((answer or {}).get("id") or (record or {}).get("Id") or "")
         word = "Changed" if record else "Made"

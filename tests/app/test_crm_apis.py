@@ -125,6 +125,19 @@ def test_the_values_before_survive_a_lost_answer(hubspot: Desk) -> None:
 
 
 @pytest.mark.parametrize("name", ["hubspot", "salesforce"])
+def test_the_values_before_are_handed_over_before_they_are_changed(request: pytest.FixtureRequest, name: str) -> None:
+    desk: Desk = request.getfixturevalue(name)
+    verb, field = ("upsert_contact", "properties") if name == "hubspot" else ("upsert", "fields")
+    desk.run(verb, **{field: "A = old"})
+    seen: list[tuple[dict[str, Any], int]] = []
+    asked = desk.asked(verb, {field: "A = new"}, remember=lambda data: seen.append((data, len(desk.fake.got))))
+    desk.action(verb).execute(asked, NOON)
+    ((data, requests),) = seen
+    assert data["before"] == {"A": "old"}
+    assert requests < len(desk.fake.got)
+
+
+@pytest.mark.parametrize("name", ["hubspot", "salesforce"])
 def test_a_task_whose_answer_was_lost_is_not_opened_twice(request: pytest.FixtureRequest, name: str) -> None:
     desk: Desk = request.getfixturevalue(name)
     desk.fake.lost = 2
