@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -191,13 +193,23 @@ def test_the_decision_and_the_explanation_name_the_same_gate() -> None:
         assert (found["gate"], found["fired"]) == (entry["gate"], entry["outcome"] == "fired")
 
 
-def test_a_thousand_events_are_explained_in_a_few_milliseconds() -> None:
-    events = [event(f"evt_{n}", at=n * 3600, amount=n % 5) for n in range(1000)]
+def test_a_thousand_events_are_explained_in_less_time_than_it_takes_to_read_them() -> None:
+    """5 ms is the bar (`python -m bench --only explain`); a ratio holds on a busy machine too."""
+    more = {f"field_{n}": "x" * 20 for n in range(90)}  # about as large as Stripe's invoices
+    events = [event(f"evt_{n}", at=n * 3600, amount=n % 5, **more) for n in range(1000)]
+    texts = [json.dumps(one.data) for one in events]
     one = rule(when=replace(TWICE, at_least=500), only_if=All((amount("greater than", 0),)))
-    ask(one, events, subject="sub_1")
+    spent, reading = [], []
+    for _ in range(5):
+        spent.append(cpu(lambda: ask(one, events, subject="sub_1")))
+        reading.append(cpu(lambda: [json.loads(text) for text in texts]))
+    assert min(spent) < min(reading)
+
+
+def cpu(work: Callable[[], object]) -> float:
     began = time.process_time()
-    ask(one, events, subject="sub_1")
-    assert time.process_time() - began < 0.1  # 5 ms is the aim; the bound leaves room for a busy machine
+    work()
+    return time.process_time() - began
 
 
 @pytest.mark.parametrize(("length", "text"), [(1, "PT1S"), (60, "PT1M"), (90, "PT90S"), (3600, "PT1H"), (9000, "PT3H")])

@@ -19,15 +19,19 @@ from rules import english
 from rules.catalogue import Catalogue
 from rules.conditions import read_condition
 from rules.context import Context
+from rules.event import Event
 from rules.examples import check_examples
+from rules.explain import GATES, explain
 from rules.expr import compile_condition
 from rules.facts import FACTS
 from rules.knowing import said_text
+from rules.lint import lint
+from rules.model import RuleVersion
 from rules.reading import Node
 from rules.rule import check, parse
 from tests.rules.known import happened
 from tests.rules.test_facts import Log
-from tests.rules.world import START
+from tests.rules.world import START, TENANT, event
 
 RULES = Path(__file__).parents[2] / "rules"
 README = (RULES / "README.md").read_text()
@@ -60,6 +64,43 @@ def test_an_example_rule_reads_as_the_page_says(document: str, reads: str) -> No
 def test_an_example_of_mistakes_gets_the_answers_on_the_page(document: str, problems: str) -> None:
     found = check(json.loads(document), Catalogue.load(), None)
     assert [f"{one.path}: {one.message} ({one.suggestion})" for one in found] == problems.splitlines()
+
+
+@pytest.mark.parametrize(("documents", "said"), following("rules", "lint"))
+def test_the_lint_says_of_the_rules_on_the_page_what_stands_there(documents: str, said: str) -> None:
+    found = lint([parse(one, Catalogue.load()) for one in json.loads(documents)], Catalogue.load())
+    lines = [f"{one.kind}: {', '.join(one.rules)}: {one.path}: {one.sentence}" for one in found]
+    assert lines == said.splitlines()
+
+
+def test_why_not_is_answered_as_the_page_says() -> None:
+    blocks, rule, asked = list(examples()), None, 0
+    for (kind, text), (after, answer) in itertools.pairwise(blocks):
+        rule = parse(json.loads(text), Catalogue.load()) if kind == "rule" else rule
+        if (kind, after) != ("happened", "why"):
+            continue
+        assert rule is not None
+        found = explain(RuleVersion(TENANT, rule, 1, "live", ""), failures(json.loads(text)), subject="sub_1")
+        edit = (found["nearest"] or {}).get("edit")
+        assert " ".join([found["sentence"], *([edit["sentence"]] if edit else [])]) == " ".join(answer.split())
+        asked += 1
+    assert asked == 2
+
+
+def failures(rows: list[dict[str, Any]]) -> list[Event]:
+    """Failed payments of one subscription, so many days after the first."""
+    found = []
+    for number, row in enumerate(rows):
+        more = {key: value for key, value in row.items() if key != "days"}
+        made = event(f"evt_{number}", "invoice.payment_failed", row["days"] * 86400, currency="usd", **more)
+        found.append(made)
+    return found
+
+
+def test_the_gates_on_the_page_are_those_there_are() -> None:
+    said = re.search(r"in the order in which they are asked: (.*?)\.\n", README, re.DOTALL)
+    assert said is not None
+    assert re.findall(r"`(.*?)`", said[1]) == list(GATES)
 
 
 def test_conditions_hold_for_the_events_on_the_page_and_not_for_others() -> None:
