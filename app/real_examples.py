@@ -39,6 +39,19 @@ def example_of(store: Store, catalogue: Catalogue, tenant: str, document: Mappin
     return {**example, "then": FIRES[1], **because}
 
 
+def drafts_for(store: Store, tenant: str, type: str) -> list[tuple[str, str]]:
+    """(id, name) of the drafts that listen to events of this type."""
+    found = [row for row in author.rules(store, tenant) if row["draft"] and row["state"] != "archived"]
+    return [(row["id"], row["name"]) for row in found if type in _types(row["draft"])]
+
+
+def _types(document: Mapping[str, Any]) -> frozenset[str]:
+    try:
+        return takes_part(parse(document).when)
+    except RuleError:
+        return frozenset()
+
+
 def beside(store: Store, tenant: str, rule: Rule, event: Event) -> list[Event]:
     """The event, and the recorded ones that the rule counts with it or knows facts by, oldest first."""
     found = {event.id: event}

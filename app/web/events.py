@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from app import browse
+from app import browse, real_examples
 from app.web.addresses import asked, chosen, cursor, end_of_day, pages
 from app.web.pages import go, now, page, services, tenant
 
@@ -50,5 +50,6 @@ def log() -> Response:
 @blueprint.get("/events/<id>")
 def one(id: str) -> Response:
     found = browse.event(services().store, tenant(), id, rule=asked("rule"))
-    listening = dict.fromkeys((one["rule_id"], one["rule_name"]) for one in found["verdicts"])
-    return page("event.html", event=found, moment=now(), listening=list(listening))
+    drafts = real_examples.drafts_for(services().store, tenant(), found["type"])
+    listening = {**dict(drafts), **{one["rule_id"]: one["rule_name"] for one in found["verdicts"]}}
+    return page("event.html", event=found, moment=now(), listening=list(listening.items()))

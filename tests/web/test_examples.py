@@ -225,6 +225,14 @@ def test_a_real_event_is_kept_as_an_example_from_its_page_and_from_the_answer_to
     assert "Kept as example 2" in browser.get(f"/rules/{ID}/edit").text
 
 
+def test_a_draft_that_was_never_in_force_can_keep_a_real_event_too(api: Api, browser: FlaskClient) -> None:
+    (id,) = heard(api.services, 0)
+    assert "Keep it as an example" not in browser.get(f"/events/{id}").text
+    api.put(f"/rules/{ID}", RULE)
+    kept = browser.post("/examples", data=form(browser.get(f"/events/{id}").text, "/examples").sent())
+    assert kept.location == f"/rules/{ID}/edit#part-examples"
+
+
 def test_what_cannot_be_an_example_says_why(api: Api, browser: FlaskClient) -> None:
     api.put(f"/rules/{ID}", RULE)
     api.services.bus.publish(event("evt_paid", "invoice.paid", invoice(status="paid")))
