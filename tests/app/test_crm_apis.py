@@ -9,11 +9,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.adapters.memory import MemorySecrets, MemoryVault
 from app.connections import HIDDEN
 from app.connectors import actions
 from app.connectors.delivery import Courier
+from app.connectors.rest import Settled, settings
 from rules.event import iso
 from rules.ports import ActionExecutor, Outcome, Reversible, Unconfigured
 from tests.builders import NOON, TENANT, task
@@ -436,3 +439,22 @@ def test_previews_are_the_calls(hubspot: Desk, salesforce: Desk) -> None:
     assert (record["url"], record["body"]) == (
         "/services/data/v62.0/sobjects/Contact/Stripe_Customer__c/{key}", {"a": "b"},
     )  # fmt: skip
+
+
+NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,20}", fullmatch=True)
+VALUES = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", "Zp", "Cs"]), max_size=20).map(str.strip)
+
+
+@given(st.dictionaries(NAMES, VALUES, max_size=5))
+def test_lines_say_what_was_written(values: dict[str, str]) -> None:
+    assert settings("\n".join(f"{name} = {value}" for name, value in values.items())) == values
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_lines_or_needs_a_person(text: str) -> None:
+    kinds = {"person"}
+    try:
+        assert all(name.replace("_", "").isalnum() for name in settings(text))
+    except Settled as settled:
+        kinds.add(settled.outcome.kind)
+    assert kinds == {"person"}

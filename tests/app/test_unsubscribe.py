@@ -9,8 +9,11 @@ from urllib.parse import urlsplit
 
 import pytest
 from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app import suppressions, unsubscribe
+from app.adapters.memory import MemorySecrets
 from app.connectors import actions
 from app.connectors.delivery import Courier
 from app.services import Services
@@ -215,3 +218,16 @@ def test_a_customer_gets_one_e_mail_a_day_unless_the_rule_says_otherwise() -> No
     assert room(often, "mail.send", "run_1/write", used, NOON) is None
     assert caps_of(rule(caps=(Cap("crm", 1, 60),)), "mail.send")[-1] == USUAL
     assert caps_of(rule(), "crm.notify") == caps_of(rule(), "stripe.send_invoice") == ()
+
+
+@given(st.text(max_size=80), st.integers(0, 200), st.characters(codec="ascii"))
+def test_no_link_but_ours_opens(text: str, at: int, letter: str) -> None:
+    secrets = MemorySecrets()
+    whole = unsubscribe.link(PUBLIC, secrets, TENANT, "tok_12345678@example.com").rpartition("/")[2]
+    changed = whole[: at % len(whole)] + letter + whole[at % len(whole) + 1 :]
+    for odd in (text, changed):
+        try:
+            assert unsubscribe.opened(secrets, odd) == (TENANT, "tok_12345678@example.com")
+            assert odd.rstrip("=").partition(".")[0] == whole.partition(".")[0]
+        except Refused:
+            pass
