@@ -57,7 +57,15 @@ class Tokens:
             return self._for_ever(connection, stale)
         with self._lock(name):  # whoever waited here finds the token that the other one has fetched
             known = self._known(name, now, self._print(connection), stale)
-            return known or self._refreshed(connection, url, now)
+            if known:
+                return known
+            try:
+                return self._refreshed(connection, url, now)
+            except Refused:  # another process may have been quicker, with a refresh token that is good once
+                known = self._known(name, now, self._print(connection), stale)
+                if known is None:
+                    raise
+                return known
 
     def _for_ever(self, connection: Body, stale: str) -> Access:
         token = self.secrets.get(connection["secret_name"])

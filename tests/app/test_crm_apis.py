@@ -328,6 +328,20 @@ def test_a_refused_refresh_holds_the_connection_and_one_that_failed_is_tried_aga
     assert "refresh-0" not in json.dumps([outcome.message, outcome.request, outcome.response])
 
 
+def test_a_refresh_that_another_process_was_quicker_with_uses_its_token(hubspot: Desk) -> None:
+    hubspot.with_oauth().fake.tokens.add("theirs")
+    theirs = {"token": "theirs", "until": iso(NOON + timedelta(hours=1)), "base": "", "of": iso(NOON)}
+
+    class Quicker(Courier):
+        def post(self, url: str, headers: Any, body: bytes) -> Any:
+            hubspot.secrets.put(f"{NAME}/access", json.dumps(theirs))
+            return super().post(url, headers, body)
+
+    hubspot.fake.refusal = said(400, {"error": "invalid_grant"})
+    hubspot.actions = actions("", "", hubspot.secrets, hubspot.vault, True, "", Quicker(True, timeout=2))
+    assert hubspot.run("upsert_contact", properties="a = b").kind == "done"
+
+
 def test_a_token_of_before_a_change_of_the_connection_is_not_used(hubspot: Desk) -> None:
     hubspot.with_oauth()
     hubspot.run("upsert_contact", properties="a = b")
