@@ -105,5 +105,6 @@ def _by_value(case: Case, ledger: Ledger, trigger: Event, one: Event) -> str:
     aggregate = case.rule.when.aggregate
     if aggregate and is_money(aggregate.path) and currency_of(one) != currency_of(trigger):
         mine, others = currency_of(trigger), currency_of(one)
-        return f"it is in {(others or 'no currency').upper()}, and only {(mine or 'none').upper()} is added up here"
+        theirs, here = (code.upper() if code else "no currency" for code in (others, mine))
+        return f"it is in {theirs}, and only {here} is added up here"
     return "it does not count for this rule"

@@ -29,7 +29,7 @@ def test_a_sum_counts_only_what_is_in_the_triggers_currency_and_says_what_it_lef
     world = World(rule(when=SUM))
     world.deliver(*HISTORY)
     sentence = world.trace("evt_more")["sentence"]
-    assert "is 250; needed is at least 300 within 30 days; 2 in eur and 1 in no currency not counted." in sentence
+    assert "is $2.50; needed is at least $3.00 within 30 days; 2 in eur and 1 in no currency not counted." in sentence
     assert [run.trigger for run in world.runs()] == ["evt_none"]
 
 
@@ -63,8 +63,8 @@ def test_what_is_no_money_is_counted_whatever_the_currency() -> None:
 def test_the_explanation_says_why_an_event_of_another_currency_was_not_counted() -> None:
     found = explain(RuleVersion(TENANT, rule(when=SUM), 1, "live", ""), HISTORY, event="evt_more")
     why = {one["event"]: one["why"] for one in found["tree"]["window"]["events"]}
-    assert why["evt_eur"] == "it is in eur, and only usd is counted"
-    assert why["evt_none"] == "it is in no currency, and only usd is counted"
+    assert why["evt_eur"] == "it is in EUR, and only USD is added up here"
+    assert why["evt_none"] == "it is in no currency, and only USD is added up here"
     assert why["evt_usd"] is None
 
 
