@@ -20,7 +20,7 @@ from rules.event import Event, iso
 from rules.fields import Catalogue
 from rules.model import RuleError
 from rules.personal import replace as replace_texts
-from rules.ports import ANY, Delete, Put, Store, Vault, Where
+from rules.ports import Conflict, Delete, Put, Store, Vault, Where
 from rules.route import EVERY, ByType, as_rule, by_type, route, taking
 from rules.run import Command
 
@@ -95,15 +95,28 @@ def delete(store: Store, tenant: str, name: str, actor: str, why: str, now: date
     change = entry(now, actor, "delete route", name, {"types": found.body["types"]}, None, why)
     gone = Delete("connection", name, found.version)
     store.commit(tenant, None, [gone, *in_force_again(store, tenant, now), change])
-    return sum(_cancelled(store, tenant, name, actor, now) for _ in range(MANY))
+    cancelled = 0
+    for _ in range(MANY):  # pages of what waits; an end to it should the store never run dry
+        count = _cancelled(store, tenant, name, actor)
+        cancelled += count or 0
+        if count == 0:
+            break
+    return cancelled
 
 
-def _cancelled(store: Store, tenant: str, name: str, actor: str, now: datetime) -> int:
-    """Some of what still waits for the route, ended; 0 when nothing is left."""
+def _cancelled(store: Store, tenant: str, name: str, actor: str) -> int | None:
+    """Some of what still waits for the route, ended; 0 when nothing is left, None when a worker was quicker."""
     where = [("connection", "==", name), ("state", "==", "due")]
     waiting = store.find(tenant, "command", where, "created_at", limit=50).items  # type: ignore[arg-type]
     told = {"kind": "cancelled", "message": f"Not done: {actor} deleted the route"}
-    ended = [replace(Command.from_body(one.body), state="cancelled", due_at=None, outcome=told) for one in waiting]
-    if ended:
-        store.commit(tenant, None, [Put("command", one.id, one.body(), ANY) for one in ended])
+    ended = [
+        (replace(Command.from_body(one.body), state="cancelled", due_at=None, outcome=told), one.version)
+        for one in waiting
+    ]
+    if not ended:
+        return 0
+    try:
+        store.commit(tenant, None, [Put("command", one.id, one.body(), version) for one, version in ended])
+    except Conflict:
+        return None
     return len(ended)
