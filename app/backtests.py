@@ -155,8 +155,9 @@ def _beside(lab: Lab, question: Question, documents: Sequence[Mapping[str, Any]]
 
 # ---- answers --------------------------------------------------------------------------------------------------------
 def recent(store: Store, tenant: str, limit: int = 50) -> tuple[Document, ...]:
-    """The newest backtests."""
-    return store.find(tenant, "job", [("type", "==", TYPE)], order="-created_at", limit=limit).items
+    """The newest backtests. Those of an earlier version, which said less, are passed over."""
+    found = store.find(tenant, "job", [("type", "==", TYPE)], order="-created_at", limit=limit).items
+    return tuple(job for job in found if "documents" in job.body["params"])
 
 
 def backtest(store: Store, tenant: str, id: str, after: int = 0) -> Row:
@@ -191,7 +192,7 @@ def _result(told: Mapping[str, Any], listed: list[Row], after: int = 0) -> Row:
 
 def _job(store: Store, tenant: str, id: str) -> Document:
     found = store.get(tenant, "job", id)
-    if found is None or found.body["type"] != TYPE:
+    if found is None or found.body["type"] != TYPE or "documents" not in found.body["params"]:
         raise LookupError(f"There is no backtest {id!r}.")
     return found
 

@@ -265,3 +265,9 @@ def test_where_a_rule_is_live_the_ready_ones_are_tried_when_asked(browser: Flask
 
 def test_every_ready_rule_can_be_tried() -> None:
     assert {one["id"] for one in first_look.ready()} == {one.id for one in library()}
+
+
+def test_backtests_of_an_earlier_version_are_passed_over(browser: FlaskClient, services: Services) -> None:
+    id = jobs.enqueue(services.store, TENANT, "backtest", {"document": ready(), "since": None, "until": ""}, NOON)
+    assert "Nothing has been tried yet" in browser.get("/backtests").text
+    assert browser.get(f"/backtests/{id}").status_code == 404
