@@ -409,7 +409,9 @@ def histories(draw: st.DrawFn) -> list[Event]:
 
 def all_of(events: Sequence[Event], at: Event) -> dict[str, Said]:
     log = Log(events, tenant=at.tenant)
-    return {name: log.said(name, at) for name in FACTS}
+    wanted = Wanted(tuple(declared.path for declared in FACTS.values()))
+    found = settled(lambda memory: read(wanted, about_event(at), memory), log.answer)
+    return {".".join(path): said for path, said in found.values.items()}
 
 
 @settings(max_examples=300, deadline=None)
@@ -426,13 +428,24 @@ def test_facts_are_the_same_in_any_order_with_duplicates_and_late_news_of_other_
     assert all_of([one for one in shuffled if one.id not in {two.id for two in afterwards}], at) == expected
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(histories())
 def test_facts_are_what_the_slow_reference_says_and_tenants_with_equal_ids_never_mix(history: list[Event]) -> None:
     for at in history:
         found = all_of(history, at)
         for name in NAIVE:
             assert found[name].value == fact(name, history, at, at.tenant), (name, at.id)
+
+
+@pytest.mark.nightly
+@settings(max_examples=10_000, deadline=None)
+@given(histories())
+def test_facts_are_what_the_slow_reference_says_all_night(history: list[Event]) -> None:
+    for at in history:
+        found = all_of(history, at)
+        assert {name: found[name].value for name in NAIVE} == {
+            name: fact(name, history, at, at.tenant) for name in NAIVE
+        }
 
 
 @settings(max_examples=100, deadline=None)
