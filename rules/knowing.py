@@ -60,7 +60,7 @@ def about_run(run: Run, now: datetime) -> About:
     keys = [f"{prefix}:{id}" for prefix, id in known.items() if prefix in PREFIX.values()]
     return About(
         subjects=known,
-        at=int(now.timestamp()),
+        at=max(int(now.timestamp()), run.triggered),  # our clock may be behind Stripe's
         began=run.triggered,
         currency=currency if isinstance(currency, str) else next(iter(run.money), None),
         amounts=frozenset(run.money.values()),

@@ -266,6 +266,14 @@ def test_an_if_that_is_the_first_step_is_due_at_once_and_does_not_act_before_it_
     assert (here.run().state, here.run().reason) == ("stopped", "open")
 
 
+def test_a_clock_behind_stripes_does_not_hide_the_trigger_from_its_run() -> None:
+    here = World(rule(when=FAILS, steps=(If("unpaid", STILL_OPEN, (StopStep("s", "open"),)),)))
+    here.now = seconds(START + 5)
+    here.deliver(failed("f", 10))
+    woken(here)
+    assert here.run().reason == "open"
+
+
 def test_several_conditions_in_a_row_are_each_read() -> None:
     inner = If("rich", RICH, (StopStep("s", "rich"),), (StopStep("t", "poor"),))
     here = climbing(paying(9000, 20), steps=(If("unpaid", STILL_OPEN, (inner,)),))
