@@ -10,7 +10,7 @@ import pytest
 from app import author, author_lists, bulk, jobs, operate
 from app.services import job_types
 from rules.steps import NotPossible
-from tests.builders import DAY, NOON, TENANT
+from tests.builders import DAY, NOON, TENANT, event, invoice
 from tests.stories.world import ACTOR, DOWNGRADE, LADDER, NOTIFY, World, failed, paid, twice_in_a_week
 
 SECOND = NOON + DAY
@@ -172,7 +172,7 @@ def test_a_run_goes_from_a_step_again_under_new_keys_and_its_stop_is_heard_again
     world = world_with(
         twice_in_a_week(
             [NOTIFY, DOWNGRADE, {"name": "grace", "wait": {"for": "PT48H"}}, DOWNGRADE | {"name": "again"}],
-            stop_when=LADDER["stop_when"],
+            stop_when=[{"event": ["invoice.paid", "invoice.voided"], "same": "invoice"}],
         ),
         1,
     )
@@ -180,12 +180,13 @@ def test_a_run_goes_from_a_step_again_under_new_keys_and_its_stop_is_heard_again
     (run,) = world.runs()
     assert run["state"] == "done"
     at = SECOND + 4 * DAY
-    world.live(at)
+    world.live(at, (at, paid(at)))  # it comes too late for this run, which leaves the customer's memory
     operate.act(world.durable, TENANT, run["id"], "from", ACTOR, "plan was reset", world.clock.now(), "downgrade")
     world.live(at + timedelta(minutes=1), (at + timedelta(seconds=1), lambda: None))
     keys = [effect.key.removeprefix(run["id"] + "/") for effect in world.outside.requests]
     assert keys == ["tell-crm/0", "downgrade/0", "again/0", "downgrade/1"]
-    world.live(at + 5 * DAY, (at + DAY, paid(at + DAY)))
+    voided = event("evt_void", "invoice.voided", invoice(id="in_1", status="void"), at + DAY)
+    world.live(at + 5 * DAY, (at + DAY, voided))
     (run,) = world.runs()
     assert run["state"] == "stopped"
     assert [effect.key for effect in world.outside.requests][4:] == []

@@ -197,6 +197,15 @@ def test_a_wait_that_is_over_at_night_lasts_until_the_hours_open() -> None:
         assert (run.due_at or "")[:16] == due
 
 
+def test_a_wait_for_a_time_that_has_passed_lasts_until_the_hours_open_from_now_on() -> None:
+    office = Hours(("mon", "tue", "wed", "thu", "fri"), "09:00", "18:00", "UTC", ("email",))
+    wait = Wait("wait", until="2026-11-23T10:00:00Z", in_hours=True)
+    one = rule(steps=(wait, Do("tell", "crm.notify", {"connection": "crm"})), hours=office)
+    night = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
+    run = start(RuleVersion(TENANT, one, 1, "live", ""), event("evt_1"), "cus:cus_1", ("evt_1",), night).run
+    assert (run.state, (run.due_at or "")[:16]) == ("waiting", "2026-11-24T09:00")
+
+
 def test_a_wait_until_the_hours_open_needs_hours_and_days_of_pause_are_days() -> None:
     hours = {"days": ["mon"], "from": "09:00", "to": "18:00", "zone": "UTC", "applies_to": ["email"]}
     wait = {"name": "wait", "wait": {"for": "P1D", "in_hours": True}}

@@ -78,6 +78,12 @@ def test_a_crash_anywhere_moves_each_run_once_all_the_same(name: str) -> None:
         check(crashed, lived(crashed, document, second))
 
 
+def test_a_rule_that_carries_the_tag_itself_does_not_stop_its_own_run() -> None:
+    world = World()
+    lived(world, LADDER, rule("runs.stop", "invoice.paid") | {"tags": ["dunning"]})
+    assert states(world)["after", "cus_1"] == "done"
+
+
 def test_what_carries_another_tag_or_is_older_than_its_span_is_left_alone() -> None:
     world = World()
     stripe = lived(world, DONE, rule("runs.undo", "invoice.paid", tag="other"))

@@ -22,6 +22,7 @@ SECOND = NOON + DAY
 LATER = SECOND + 20 * DAY
 LATEST = desk.LEASE + waking.LEASE + timedelta(seconds=5)
 Happening = Event | Callable[[], object]
+SUSPEND = {"name": "suspend", "do": "access.suspend", "with": {"connection": "crm", "reason": "unpaid"}}
 PAUSE = {"name": "pause", "do": "stripe.pause_collection"}
 UNDO = {"on": ["invoice.paid"], "same": "invoice", "within": "P60D"}
 STOP = [{"event": ["invoice.paid"], "same": "invoice"}]
@@ -35,6 +36,7 @@ class Stripe:
 
     plans: dict[str, str] = field(default_factory=dict)
     paused: set[str] = field(default_factory=set)
+    locked: set[str] = field(default_factory=set)
     seen: dict[str, Outcome] = field(default_factory=dict)
     lost: int = 0
     taken: dict[str, datetime] = field(default_factory=dict)  # by step, in order: when each request first came through
@@ -50,6 +52,8 @@ class Stripe:
             return self.change(effect, sub, self.plans.get(sub, "price_pro"))
         if effect.action in ("stripe.pause_collection", "stripe.resume_collection"):
             return self.collect(effect, sub)
+        if effect.action.startswith("access."):
+            (self.locked.add if effect.action == "access.suspend" else self.locked.discard)(sub)
         return Outcome.done("told")
 
     def change(self, effect: Effect, sub: str, was: str) -> Outcome:
@@ -93,6 +97,7 @@ class Story:
     told: str
     plan: str = "price_pro"
     lost: int = 0
+    flight: str = ""
     meanwhile: Callable[[World, Stripe], Callable[[Effect], None]] = lambda world, stripe: lambda effect: None
 
 
@@ -163,6 +168,7 @@ STORIES = [
         "stopped",
         "done",
         "Undo waits until the step in flight is settled.",
+        flight="downgrade",
         meanwhile=paid_during("stripe.change_plan"),
     ),
     Story(
@@ -174,6 +180,18 @@ STORIES = [
         "done",
         "Undone: the plan is price_pro again.",
         lost=99,
+        flight="downgrade",
+    ),
+    Story(
+        "paid while the suspension is in flight: a try whose end nobody knows is taken back too",
+        twice_in_a_week([DOWNGRADE, SUSPEND, PAUSE], undo=UNDO, stop_when=STOP),
+        lambda world, stripe: twice(),
+        [("downgrade", SECOND), ("suspend", SECOND), ("undo/suspend", SECOND), ("undo/downgrade", SECOND)],
+        "stopped",
+        "done",
+        "Undone: access to the API is resumed; the plan is price_pro again.",
+        flight="suspend",
+        meanwhile=paid_during("access.suspend"),
     ),
     Story(
         "paid too late: what was done stays done",
@@ -211,20 +229,21 @@ def lived(story: Story, world: World) -> tuple[World, Stripe]:
 def check(story: Story, world: World, stripe: Stripe) -> None:
     where = f"{story.name}, crashed {world.crashes}"
     late = LATEST + timedelta(minutes=2) if world.crashes or story.lost else timedelta(0)
-    happened = "downgrade" in stripe.taken  # or the payment came while the worker died just before it did anything
-    expected = story.expected if happened else [("undo/downgrade", when) for _, when in story.expected[-1:]]
-    expected = expected if stripe.taken else []
-    assert happened or world.crashes, where
+    # where the worker died just before it did what was in flight, there was nothing to take back; looking does no harm
+    spared = story.flight if story.flight and story.flight not in stripe.taken else ""
+    assert not spared or world.crashes, where
+    optional = {spared, f"undo/{spared}"} - set(stripe.taken)
+    expected = [(step, when) for step, when in story.expected if step not in optional]
     assert list(stripe.taken) == [step for step, _ in expected], where
     for step, when in expected:
         assert when <= stripe.taken[step] <= when + late, f"{where}: {step} at {stripe.taken[step]}, not {when}"
     (run,) = world.runs()
     assert (run["state"], run["undo"].get("state", "")) == (story.state, story.undo), where
-    assert story.told in " ".join(one["text"] for one in run["story"]) or not happened, (where, run["story"])
+    assert story.told in " ".join(one["text"] for one in run["story"]) or spared, (where, run["story"])
     assert stripe.plans.get("sub_1", "price_pro") == story.plan, where
     assert [command["id"] for command in world.commands() if command["due_at"]] == [], where
     if story.undo:
-        assert not stripe.paused, where
+        assert stripe.paused | stripe.locked == set(), where
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
