@@ -9,18 +9,19 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from app import breaker, holds, logs, turns
+from app import breaker, holds, logs, loops, turns
 from app.capped import take_place
 from app.inverses import inverse_of
 from app.just_before import Memo, look_again
 from app.lanes import Lane, Lanes, Line, settings_of
 from app.outbox import issued, write_command, write_run
 from app.rulesets import RuleSets
+from app.tries import cancelled, given_up, moment_of, nanoseconds, outcome_body, task_of, tries_of, trimmed
 from rules import workflow
-from rules.backoff import TRIES, delay
+from rules.backoff import delay
 from rules.caps import too_old
 from rules.event import iso, span_id, trace_id
 from rules.hours import opening, waits_for
@@ -50,8 +51,6 @@ LEASE = timedelta(
 ENOUGH = timedelta(seconds=60)  # what must be left of the lease to begin
 HELD = timedelta(seconds=60)  # how often a held command is looked at again; operators' verbs release it at once
 CONFLICTS = 6  # re-reads when what was read has changed
-WHOLE = 6  # attempts kept with request and response: the first and the latest
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FINAL: Mapping[str, CommandState] = {"done": "done", "branch": "done", "person": "person", "dead": "dead"}
 NOTHING_SEEN = Standing()
 Connectors = Mapping[str, ActionExecutor]
@@ -137,6 +136,8 @@ class Desk:
             self._put_off(document, command, later)
         except _Full as full:
             self._leave_out(document, command, full)
+        except loops.Loop as loop:
+            loops.park(self.store, document, command, loop, self.now)
         except Conflict:
             logs.line("command.overtaken", logging.DEBUG, about=[command.customer])  # its lease brings it back
         return None
@@ -158,7 +159,7 @@ class Desk:
                 self._check_rule(run, rule, command)
         connection = breaker.probed(self.store, connection, command.id, self.now)
         span = self._begun(tenant, command)
-        return Ready(document, command, run, rule, connection, _task(command, run, rule, connection, span), span)
+        return Ready(document, command, run, rule, connection, task_of(command, run, rule, connection, span), span)
 
     def _check_connection(self, connection: Document | None, command: Command) -> None:
         """Whether it rests after failures, and whether it is this action's turn where it keeps order."""
@@ -170,13 +171,14 @@ class Desk:
             raise holds.Held(why)
 
     def _check_rule(self, run: Document, rule: Rule, command: Command) -> None:
+        loops.check(self.store, run, rule, self.now)
         if rule.hours and (opens := opening(rule, command.action, self.now)) > self.now:
             raise _Later(run, waits_for(rule.hours, opens), opens)
         self._check_caps(run, rule, command)
 
     def _cancel(self, document: Document, command: Command, why: str) -> None:
         """The command will not be done; its run says so at its step, and goes on with its undo."""
-        writes: list[Write] = [write_command(_cancelled(command, why), document)]
+        writes: list[Write] = [write_command(cancelled(command, why), document)]
         found = self.store.get(document.tenant, "run", command.run_id) if command.run_id else None
         if found:
             run = Run.from_body(found.body)
@@ -215,7 +217,7 @@ class Desk:
         """Over a cap for too long: it is not done, and the run goes on behind it."""
         run = Run.from_body(full.run.body)
         advance = workflow.left_out(run, full.rule, command.step, full.why, self.now)
-        writes: list[Write] = [write_command(_cancelled(command, full.why), document), write_run(advance.run, full.run)]
+        writes: list[Write] = [write_command(cancelled(command, full.why), document), write_run(advance.run, full.run)]
         self._commit(document.tenant, [*writes, *issued(self.store, document.tenant, advance.commands)])
         logs.line(
             "command.left_out",
@@ -232,7 +234,7 @@ class Desk:
 
     def _begun(self, tenant: str, command: Command) -> Span:
         number = len(command.attempts) + 1
-        start = _nanoseconds(self.now)
+        start = nanoseconds(self.now)
         return Span(
             trace_id(tenant, command.correlation),
             span_id(tenant, command.id, str(number)),
@@ -302,7 +304,7 @@ class Desk:
         ready, outcome = attempt.ready, attempt.outcome
         lane = self.lanes.lane(ready.line)
         lane.heard(outcome)
-        tries = holds.Tries(_tries(ready.command) + 1, lane.failures)
+        tries = holds.Tries(tries_of(ready.command) + 1, lane.failures)
         if holds.tell(self.store, ready.connection, ready.line, outcome, tries, self.now, ready.command.id):
             self.lanes.recovered.add(ready.line)
         if outcome.kind in ("done", "branch") and lane.settings.in_order:
@@ -310,24 +312,24 @@ class Desk:
 
     def _writes(self, attempt: Attempt, document: Document, run_document: Document | None) -> list[Write]:
         command = Command.from_body(document.body)
-        outcome = _given_up(attempt.outcome, command)
+        outcome = given_up(attempt.outcome, command)
         record = self._record(attempt, outcome)
         if record in command.attempts:  # written before a fault made us try again
             return []
-        tried = replace(command, attempts=_trimmed((*command.attempts, record)))
+        tried = replace(command, attempts=trimmed((*command.attempts, record)))
         if command.state in ("done", "dead", "person"):  # somebody else settled it: keep what we did beside theirs
             return [write_command(tried, document)]
         if outcome.kind == "retry":
             return [write_command(self._again(tried, outcome), document)]
         if command.state == "cancelled" and outcome.kind != "done":
             return [write_command(tried, document)]
-        kept = _outcome_body(outcome, self.now, _tries(command))
+        kept = outcome_body(outcome, self.now, tries_of(command))
         settled = replace(tried, state=_FINAL[outcome.kind], due_at=None, outcome=kept)
         if run_document is None or attempt.ready.rule is None:
             return [write_command(settled, document)]
         run = Run.from_body(run_document.body)
         if attempt.seen.stop:
-            gone = write_command(_cancelled(tried, attempt.seen.stop), document)
+            gone = write_command(cancelled(tried, attempt.seen.stop), document)
             advance = workflow.overtaken(run, command.step, attempt.seen.stop, self.now, self._lost(command))
             return [gone, write_run(advance.run, run_document), *issued(self.store, run.tenant, advance.commands)]
         if attempt.seen.says:
@@ -352,14 +354,14 @@ class Desk:
     def _again(self, command: Command, outcome: Outcome) -> Command:
         if command.state == "cancelled":
             return command
-        tries = _tries(command) + (0 if outcome.data.get("postponed") else 1)
+        tries = tries_of(command) + (0 if outcome.data.get("postponed") else 1)
         generation = command.generation + (1 if outcome.data.get("new_key") else 0)
         wait = (
             outcome.after or timedelta(0) if outcome.data.get("postponed") else delay(command.id, tries, outcome.after)
         )
         data = {**command.outcome.get("data", {}), **outcome.data}
         data.pop("new_key", None)
-        kept = {**_outcome_body(outcome, self.now, tries), "data": data}
+        kept = {**outcome_body(outcome, self.now, tries), "data": data}
         if command.outcome.get("replayed"):
             kept["replayed"] = True
         return replace(command, due_at=iso(self.now + wait), generation=generation, outcome=kept)
@@ -367,8 +369,8 @@ class Desk:
     def _record(self, attempt: Attempt, outcome: Outcome) -> dict[str, Any]:
         span = attempt.span
         return {
-            "at": iso(_instant(span.start)),
-            "ended_at": iso(_instant(span.end)),
+            "at": iso(moment_of(span.start)),
+            "ended_at": iso(moment_of(span.end)),
             "outcome": outcome.kind,
             "message": outcome.message,
             "request": dict(outcome.request),
@@ -413,55 +415,6 @@ def _check_run(run: Run, command: Command) -> None:
         raise _Refused(why)
 
 
-_NO_RUN = {"id": "", "key": "signalbox", "story": (), "money": {}, "steps": {}, "events": (), "facts": {}}
-
-
-def _task(
-    command: Command, run: Document | None, rule: Rule | None, connection: Document | None, span: Span
-) -> dict[str, Any]:
-    """What the connector is given (app.connectors)."""
-    about = {"id": "", "name": "Signalbox", "number": 0, "why": ""}
-    return {
-        **command.body(),
-        "idempotency_key": command.idempotency_key,
-        "attempt": len(command.attempts) + 1,
-        "traceparent": f"00-{span.trace_id}-{span.span_id}-01",
-        "connection_document": connection.body if connection else None,
-        "run": run.body if run else _NO_RUN,
-        "rule": {"id": rule.id, "name": rule.name, "number": command.version, "why": rule.why} if rule else about,
-    }
-
-
-def _cancelled(command: Command, why: str) -> Command:
-    return replace(command, state="cancelled", due_at=None, outcome={"kind": "cancelled", "message": why})
-
-
-def _given_up(outcome: Outcome, command: Command) -> Outcome:
-    """A retry too many is a dead letter: nothing is dropped silently."""
-    if outcome.kind != "retry" or outcome.data.get("postponed") or _tries(command) + 1 < TRIES:
-        return outcome
-    return replace(outcome, kind="dead", message=f"Gave up after {TRIES} tries. {outcome.message}")
-
-
-def _tries(command: Command) -> int:
-    return int(command.outcome.get("tries", 0))
-
-
-def _outcome_body(outcome: Outcome, now: datetime, tries: int) -> dict[str, Any]:
-    data = dict(outcome.data)
-    kept = {"kind": outcome.kind, "message": outcome.message, "data": data, "tries": tries, "at": iso(now)}
-    return kept | ({"asked": True} if outcome.after is not None else {})
-
-
-def _trimmed(attempts: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
-    """Only the first and the latest keep what was sent and answered: forty of them would fill a document."""
-    last = len(attempts) - WHOLE + 1
-    return tuple(
-        attempt if index == 0 or index >= last else {**attempt, "request": {}, "response": {}}
-        for index, attempt in enumerate(attempts)
-    )
-
-
 def _report(attempt: Attempt) -> None:
     command = attempt.ready.command
     logs.line(
@@ -474,11 +427,3 @@ def _report(attempt: Attempt) -> None:
         status=attempt.outcome.response.get("status"),
         seconds=round((attempt.span.end - attempt.span.start) / 1e9, 3),
     )
-
-
-def _nanoseconds(instant: datetime) -> int:
-    return (instant - _EPOCH) // timedelta(microseconds=1) * 1000
-
-
-def _instant(nanoseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
