@@ -56,9 +56,7 @@ def tick() -> Response:
 def _refused(s: Services) -> Response | None:
     """Why this caller may not call; None when it may."""
     if s.callers is None:
-        return _problem(
-            403, "No service account may call here: name it in SIGNALBOX_CALLERS."
-        )
+        return _problem(403, "No service account may call here: name it in SIGNALBOX_CALLERS.")
     base = s.settings.public_url or request.host_url.rstrip("/")
     try:
         s.callers.check(request.headers.get("Authorization", ""), base + request.path)
