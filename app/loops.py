@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from app import author, logs
-from app.browse.causes import cause_of
+from app.browse.causation import cause_of
 from app.outbox import write_command, write_run
 from rules.event import iso
 from rules.model import Rule

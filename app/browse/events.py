@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from app.browse.causes import cause_of
+from app.browse.causation import cause_of
 from app.browse.decision import explained, touched, verdicts
 from app.browse.rows import JSON, Row, command_row, event_row, gather, listing, run_row, subject_of
 from rules.event import trace_id

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from app.browse.causes import cause_of
+from app.browse.causation import cause_of
 from app.browse.rows import JSON, Row, command_row, event_row, run_row
 from app.browse.scale import scale
 from rules.event import iso, trace_id

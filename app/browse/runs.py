@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from app.browse.causes import caused_by
+from app.browse.causation import caused_by
 from app.browse.decision import explained, verdicts
 from app.browse.deliveries import whole_command
 from app.browse.rows import JSON, Row, event_row, gather, listing, run_row
