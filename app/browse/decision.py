@@ -72,7 +72,8 @@ def explained(store: Store, tenant: str, row: Row, body: JSON, decided: str) -> 
         members=more.lists,
         scores=more.scores,
     )
-    return {**row, **shown(found, rule.when, row["key"], trigger)}
+    said = found["sentence"] if row["gate"] == found["gate"] == "condition" else row["sentence"]  # with what was there
+    return {**row, "sentence": said, **shown(found, rule.when, row["key"], trigger)}
 
 
 def shown(found: JSON, when: When, key: str | None, trigger: Event) -> Row:

@@ -18,6 +18,8 @@ blueprint = Blueprint("why", __name__)
 def look() -> Response:
     rule, subject, event, day = asked("rule"), asked("subject"), asked("event"), asked("at")
     number = asked("version")
+    if subject and subject.startswith("evt_"):
+        subject, event = None, subject
     found = _explained(rule, subject, event, day, number) if rule and (subject or event) else None
     return page(
         "why.html",

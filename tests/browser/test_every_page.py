@@ -36,6 +36,7 @@ PAGES = (
     "/settings/audit",
     "/settings/switch?what=all",
     "/why",
+    "/lint",
     "/settings/stripe/forget",
     "/settings/connections/crm",
     "/settings/connections/crm/secret",
