@@ -42,6 +42,9 @@ PAGES = (
     "/settings/connections/crm/secret",
     "/settings/connections/new?type=hubspot",
     "/settings/subjects/new",
+    "/settings/scores/new",
+    "/settings/scores/churn_risk",
+    "/customers/cus_PmtESYz4fIuFTd/known",
     "/settings/routes/new",
     "/settings/no-email",
     "/rules/two-failed-payments/sends",
@@ -59,6 +62,7 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     """A product that has played its sample business."""
     with running(tmp_path_factory.mktemp("sampled") / "data", {"SAMPLE": "1"}) as found:
         found.wait_for(lambda: len(found.api("GET", "/runs?state=done")["items"]) >= 10)
+        found.api("PUT", "/scores/churn_risk", {"values": [{"customer": "cus_PmtESYz4fIuFTd", "value": 0.7}]})
         asked = {"rule": "two-failed-payments", "against": "live"}
         job = found.api("POST", "/backtests", asked)["id"]
         found.wait_for(lambda: found.api("GET", f"/backtests/{job}")["status"] == "done")
