@@ -113,7 +113,8 @@ class SqliteStore:
             (tenant, key, *types, since, until),
         )
         settled = self._settled if self._owner == threading.get_ident() else inf
-        return [self._events.event(*row, row[0] <= settled) for row in rows]
+        known = self._events
+        return [known.event(version, type, created, body, version <= settled) for version, type, created, body in rows]
 
     def _read(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         """All rows at once: a cursor left open would hold back the checkpoint."""
