@@ -14,10 +14,18 @@ from app.settings import Settings
 from rules.words import amount
 
 if TYPE_CHECKING:
+    from app.dead_letters import Verb
     from app.history import Loaded
     from app.services import Services
 
 RULE = {"flag": False, "metavar": "RULE", "help": "a rule's id, or a file of its document (.json)"}
+WHICH: dict[str, Any] = {
+    "connection": {"help": "only over this connection"},
+    "action": {"help": "only this action, such as crm.notify"},
+    "rule": {"help": "only of this rule"},
+    "cause": {"help": "only of this cause, as dead-letters shows it"},
+    "text": {"help": "only with these words in the reason, the ids or the type"},
+}
 PRESENT = {"ok": "ok   ", "note": "note ", "wrong": "WRONG"}
 
 
@@ -42,10 +50,32 @@ def register(subparsers: Any) -> None:
         subparsers,
         "replay",
         "try again what gave up: events that could not be handled, actions that were refused",
-        ["replay", "replay run_0123/tell-crm", "replay --only events"],
+        ["replay", "replay run_0123/tell-crm", "replay --only events", "replay --connection crm --why 'it is mended'"],
         replay,
         id={"flag": False, "metavar": "ID", "nargs": "*", "help": "only these; without any, all"},
         only={"choices": ("events", "actions"), "help": "one side only"},
+        **WHICH,
+        why={"help": "kept in the audit log", "default": ""},
+    )
+    command(
+        subparsers,
+        "dead-letters",
+        "what gave up, by cause",
+        ["dead-letters", "dead-letters --connection crm --json"],
+        dead_letters_by_cause,
+        only={"choices": ("events", "actions"), "help": "one side only"},
+        **WHICH,
+    )
+    command(
+        subparsers,
+        "discard",
+        "let go for good what gave up",
+        ["discard run_0123/tell-crm --why 'told by phone'", "discard --connection crm --why 'replaced'"],
+        discard,
+        id={"flag": False, "metavar": "ID", "nargs": "*", "help": "only these; without any, all that fit"},
+        only={"choices": ("events", "actions"), "help": "one side only"},
+        **WHICH,
+        why={"help": "kept in the audit log", "required": True},
     )
     command(
         subparsers,
@@ -159,8 +189,46 @@ def replay(given: argparse.Namespace, services: Services) -> None:
     from app import operate
 
     tenant, now = tenant_of(given, services), services.clock.now()
-    done = operate.replay(services.store, services.inbox, tenant, given.id or None, ACTOR, "", now, given.only)
+    if not given.id and any(getattr(given, name) for name in WHICH):
+        _in_bulk(given, services, "replay", "tried again")
+        return
+    done = operate.replay(services.store, services.inbox, tenant, given.id or None, ACTOR, given.why, now, given.only)
     show(given, done, lambda: iter([f"{done['events']} events and {done['actions']} actions are tried again"]))
+
+
+def discard(given: argparse.Namespace, services: Services) -> None:
+    from app import operate
+
+    if not given.id:
+        _in_bulk(given, services, "discard", "let go")
+        return
+    tenant, now = tenant_of(given, services), services.clock.now()
+    done = operate.discard(services.store, services.inbox, tenant, given.id, ACTOR, given.why, now)
+    show(given, done, lambda: iter([f"{done['events']} events and {done['actions']} actions were let go"]))
+
+
+def _in_bulk(given: argparse.Namespace, services: Services, verb: Verb, done: str) -> None:
+    """All that fit, by the job of the running worker; says how many first."""
+    from app import dead_letters
+
+    tenant, now = tenant_of(given, services), services.clock.now()
+    which = dead_letters.Which.of(vars(given))
+    begun = dead_letters.start(services.store, services.inbox, tenant, verb, which, ACTOR, given.why, now)
+    if not given.json:
+        say(f"{begun['events']} events and {begun['actions']} actions fit")
+    body = follow(services, tenant, begun["id"], tell=(lambda line: None) if given.json else say)
+    summary = body["summary"]
+    show(given, dict(body), lambda: iter([f"{summary['done']} {done}, {summary['refused']} refused"]))
+
+
+def dead_letters_by_cause(given: argparse.Namespace, services: Services) -> None:
+    from app import browse, dead_letters
+
+    which = dead_letters.Which.of(vars(given))
+    found = browse.causes(services.store, services.inbox, tenant_of(given, services), which)
+    heads = ("LETTERS", "WHERE", "CAUSE", "NEWEST")
+    rows = [(f"{one['count']:,}", one["connection"] or "events in", one["cause"], at(one["newest"])) for one in found]
+    show(given, {"items": found}, lambda: table([heads, *rows]) if rows else iter(["nothing gave up"]))
 
 
 # ---- what if, and why -----------------------------------------------------------------------------------------------

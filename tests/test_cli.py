@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import main
+from app.services import build
 from app.settings import Settings
-from tests.builders import DAY, NOON, SHARED, TENANT, body_of, envelope, invoice
+from rules.event import iso
+from tests.builders import DAY, NOON, SHARED, TENANT, body_of, envelope, event, invoice
+from tests.records import command, keep_command, keep_event, keep_run, run
 
 EXAMPLE = SHARED / "data" / "example_rule.json"
 ID = "two-failed-payments"
@@ -297,6 +301,8 @@ def test_the_doctor_looks_at_a_folder_that_cannot_be_opened(cli: Cli, tmp_path: 
         ("import-events",),
         ("import",),
         ("replay",),
+        ("dead-letters",),
+        ("discard",),
         ("trace",),
         ("demo",),
         ("backtest",),
@@ -308,3 +314,19 @@ def test_every_command_explains_itself(words: tuple[str, ...], capsys: pytest.Ca
         main.parser().parse_args([*words, "--help"])
     assert ended.value.code == 0
     assert len(capsys.readouterr().out) > 100
+
+
+# ---- what gave up ---------------------------------------------------------------------------------------------------
+def test_dead_letters_are_listed_by_cause_and_let_go_by_id_with_a_reason(cli: Cli, tmp_path: Path) -> None:
+    s = build(Settings(data=tmp_path / "data", matcher="python"), "test")
+    trigger = keep_event(s.store, event("evt_1"))
+    mine = keep_run(s.store, replace(run(trigger), id="run_1", state="done"))
+    outcome = {"kind": "dead", "message": "Stripe: No such price: 'price_1'", "at": iso(NOON)}
+    keep_command(s.store, replace(command(mine), state="dead", due_at=None, outcome=outcome))
+    s.close()
+    assert cli("dead-letters", "--tenant", TENANT) == 0
+    assert "Stripe: No such price: '…'" in cli.out
+    assert cli("discard", "run_1/downgrade", "--why", "told by phone", "--tenant", TENANT) == 0
+    assert "0 events and 1 actions were let go" in cli.out
+    assert cli("dead-letters", "--tenant", TENANT) == 0
+    assert "nothing gave up" in cli.out
