@@ -41,7 +41,7 @@ def nearest(case: Case, key: str, trigger: Event, gate: str | None, fires: Fires
     """{"sentence", "edit": {"path", "value", "sentence"} | None}; None when nothing was near.
     fires: whether the rule of a case fires at the trigger."""
     said = _said(case, key, trigger, gate)
-    found = sorted(_edits(case, key, trigger, gate), key=lambda edit: edit.size)
+    found = sorted(candidates(case, key, trigger, gate), key=lambda edit: edit.size)
     works = next((edit for edit in found if fires(case.edited(edit.rule), key, trigger)), None)
     if not said and works is None:
         return None
@@ -57,7 +57,8 @@ def _said(case: Case, key: str, trigger: Event, gate: str | None) -> str:
     return nearness(case, key, trigger) or trace.missed(case.rule, case.ledger(key).at(trigger))
 
 
-def _edits(case: Case, key: str, trigger: Event, gate: str | None) -> Iterator[Edit]:
+def candidates(case: Case, key: str, trigger: Event, gate: str | None) -> Iterator[Edit]:
+    """Edits that may make the rule fire at the trigger; not tried yet."""
     when = case.rule.when
     if gate == "condition":
         yield from _other_values(case, trigger)

@@ -125,6 +125,14 @@ def test_rules_of_other_events_collide_only_where_they_undid_each_other(services
     assert found(services, "collision") == []
 
 
+def test_a_rule_that_had_acted_before_the_other_began_is_not_undone_by_it(services: Services) -> None:
+    back = document("back", "invoice.paid", UP, again={"while_open": True, "after": "PT0S"})
+    live(services, document("quick", "invoice.payment_failed", DOWN), back)
+    fails(services, 1, 0)
+    happens(services, "invoice.paid", 1, 2)
+    assert found(services, "collision") == []
+
+
 def test_what_the_history_shows_most_often_comes_first(services: Services) -> None:
     live(
         services,

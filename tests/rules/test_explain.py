@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from rules.case import Case
 from rules.edits import duration_text
 from rules.event import Event, iso, seconds
-from rules.explain import explain
+from rules.explain import explain, first_gate
 from rules.model import Again, Aggregate, All, Rule, RuleVersion, Span, Stop, Test, When
+from rules.nearest import candidates
 from rules.run import Run
 from rules.workflow import start
 from tests.rules.world import DAY, NOW, START, TENANT, World, event, rule
@@ -150,6 +152,40 @@ def test_re_entry_is_read_from_the_runs() -> None:
     found = ask(one, [first, second], event="evt_2", runs=[done])
     assert (found["gate"], found["sentence"][:27]) == ("re-entry", "Not again within 30 days: t")
     assert ask(one, [first], event="evt_1", runs=[done])["fired"] is True
+
+
+def test_a_stop_is_named_before_re_entry_as_decide_asks_them() -> None:
+    one = rule(again=Again(while_open=False, after=30 * DAY), stop_when=(Stop(("t.c",), "customer"),))
+    first, second = event("evt_1"), replace(event("evt_2", at=DAY), recorded=seconds(START + 3 * DAY))
+    done = run_of(one, first, state="done")
+    assert ask(one, [first, second, event("evt_3", "t.c", 2 * DAY)], event="evt_2", runs=[done])["gate"] == "stopped"
+    assert ask(one, [first, second], event="evt_2", runs=[done])["gate"] == "re-entry"
+
+
+def test_a_run_whose_match_was_taken_back_holds_no_later_one_back() -> None:
+    one = rule(again=Again(while_open=False, after=30 * DAY))
+    first, late, second = event("evt_1"), event("evt_2", "t.c", DAY), event("evt_3", at=2 * DAY)
+    back = run_of(one, first, state="stopped", contradicted_by="evt_2")
+    assert ask(one, [first, late, second], event="evt_3", runs=[back])["fired"] is True
+
+
+def test_a_count_that_was_started_again_says_so_and_which_edit_would_have_kept_it() -> None:
+    when = replace(TWICE, at_least=60)
+    events = [event(f"evt_{n}", at=n) for n in range(59)]
+    found = ask(rule(when=when), [*events, event("evt_c", "t.c", 100), event("evt_last", at=200)], event="evt_last")
+    assert found["sentence"] == "1 of 60 within 7 days; counting had started again in between."
+    assert found["nearest"]["edit"]["path"] == "when.at_least"
+    twice = [event("evt_1"), event("evt_c", "t.c", 100), event("evt_2", at=200)]
+    assert edits_of(rule(when=TWICE), twice) == {"when.at_least", "when.start_again_after"}
+
+
+def edits_of(one: Rule, events: list[Event]) -> set[str]:
+    """Every edit that works for the last event."""
+    case = Case(version(one), tuple(events))
+    key, last = "sub:sub_1", events[-1]
+    gate = first_gate(case, key, last)[0]
+    tried = candidates(case, key, last, gate)
+    return {edit.path for edit in tried if first_gate(case.edited(edit.rule), key, last)[0] is None}
 
 
 def test_the_run_that_came_of_it_is_named() -> None:
