@@ -163,7 +163,7 @@ class Backtest:
     def _on(self, created: int) -> Iterable[JSON]:
         """Time goes on to this second: do what was due before it."""
         if created < self._now:  # the screen counts on order
-            self.plain, self._screen = "the history is not in order", None
+            self.plain, self._screen, self._history.in_order = "the history is not in order", None, False
         self._now = created
         if len(self._ids) >= 1000:
             self._flush()
@@ -334,6 +334,7 @@ class _History:
         self._firsts: dict[str, list[Slim]] | None = {} if firsts else None
         self._by_key: dict[str, deque[Slim]] = {}
         self._swept = 0
+        self.in_order = True
 
     def add(self, slim: Slim) -> None:
         by_key = self._by_key
@@ -347,7 +348,7 @@ class _History:
                     _add_first(self._firsts.setdefault(key, []), slim)
                 if mine[0].created < slim.created - self._span:
                     _forget(mine, slim.created - self._span)
-        if slim.created - self._swept > self._span:
+        if self.in_order and slim.created - self._swept > self._span:
             self._sweep(slim.created - self._span)
             self._swept = slim.created
 
@@ -361,7 +362,7 @@ class _History:
 
     def _sweep(self, oldest: int) -> None:
         """Drop the keys of which no window sees anything any more."""
-        for key in [key for key, mine in self._by_key.items() if max(mine, key=_order).created < oldest]:
+        for key in [key for key, mine in self._by_key.items() if mine[-1].created < oldest]:
             del self._by_key[key]
 
 

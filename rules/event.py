@@ -10,19 +10,21 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 JSON = Mapping[str, Any]
 
 
 def iso(instant: datetime) -> str:
-    """The fixed-width text of an instant: `2026-11-23T10:03:00.000000Z`.
+    """The fixed-width text of an instant: `2026-11-23T10:03:00.000000Z`."""
+    return _text(instant if instant.tzinfo is UTC else instant.astimezone(UTC))
 
-    >>> iso(seconds(1_800_000_000))
-    '2027-01-15T08:00:00.000000Z'
-    """
-    here = instant if instant.tzinfo is UTC else instant.astimezone(UTC)
-    return here.isoformat(timespec="microseconds")[:-6] + "Z"  # a tenth of strftime's time
+
+@lru_cache(maxsize=256)  # one decision or step writes the same instant many times
+def _text(instant: datetime) -> str:
+    """Of an instant in UTC: elsewhere two that differ may compare equal, in the hour that the clock shows twice."""
+    return instant.isoformat(timespec="microseconds")[:-6] + "Z"  # a tenth of strftime's time
 
 
 def instant(text: str) -> datetime:
