@@ -17,7 +17,11 @@ JSON = Mapping[str, Any]
 
 
 def iso(instant: datetime) -> str:
-    """The fixed-width text of an instant: `2026-11-23T10:03:00.000000Z`."""
+    """The fixed-width text of an instant: `2026-11-23T10:03:00.000000Z`.
+
+    >>> iso(seconds(1_800_000_000))
+    '2027-01-15T08:00:00.000000Z'
+    """
     return _text(instant if instant.tzinfo is UTC else instant.astimezone(UTC))
 
 
