@@ -29,14 +29,14 @@ def register(subparsers: Any) -> None:
     runs = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     command(runs, "list", "the newest runs", ["runs list --state waiting --rule dunning"], list_runs, **WHICH)
     run = {"flag": False, "metavar": "RUN", "help": "the run's id"}
-    command(runs, "show", "one run: its story and its undo", ["runs show run_0123"], show_run, run=run)
+    command(runs, "show", "one run: its story and its undo", ["runs show run_0123"], show_run, id=run)
     command(
         runs,
         "act",
         "ask something of one run; `undo` without --yes says which calls it would make",
         ["runs act run_0123 cancel --why 'paid by transfer'", "runs act run_0123 undo --yes"],
         act,
-        run=run,
+        id=run,
         verb={"flag": False, "metavar": "VERB", "choices": ONE, "help": ", ".join(ONE)},
         step={"default": "", "help": "for `from`: the step to go from again"},
         why=WHY,
@@ -78,7 +78,7 @@ def list_runs(given: argparse.Namespace, services: Services) -> None:
 def show_run(given: argparse.Namespace, services: Services) -> None:
     from app import browse
 
-    found = browse.run(services.store, tenant_of(given, services), given.run)
+    found = browse.run(services.store, tenant_of(given, services), given.id)
     show(given, found, lambda: _told(found))
 
 
@@ -94,13 +94,13 @@ def act(given: argparse.Namespace, services: Services) -> None:
 
     tenant, now = tenant_of(given, services), services.clock.now()
     if given.verb == "undo" and not given.yes:
-        calls = operate.undo_preview(services.store, services.connectors, tenant, given.run)
+        calls = operate.undo_preview(services.store, services.connectors, tenant, given.id)
         show(given, calls, lambda: _calls(calls))
         return
     found = _possible(
-        lambda: operate.act(services.store, tenant, given.run, given.verb, ACTOR, given.why, now, given.step)
+        lambda: operate.act(services.store, tenant, given.id, given.verb, ACTOR, given.why, now, given.step)
     )
-    show(given, found, lambda: iter([f"{given.run} is {found['state']}"]))
+    show(given, found, lambda: iter([f"{given.id} is {found['state']}"]))
 
 
 def _possible(act: Any) -> Any:
