@@ -320,21 +320,22 @@ def test_a_receiver_that_was_down_for_five_seconds_has_caught_up_five_seconds_la
     assert {one.body["state"] for one in commands(world)} == {"done"}
 
 
-def test_two_workers_send_one_probe_between_them() -> None:
+def test_two_workers_send_one_probe_between_them_while_it_is_on_its_way() -> None:
     gate = Gate(slow=frozenset(), outcome=lambda task: Outcome.retry("down"))
     world = world_with(gate, {"crm": 60})
-    with Crew() as one, Crew() as other:
+    with Crew() as one, Crew() as other, opening(gate):
         for _ in range(40):
             one.look(desk(world), 64)
         one.finish(desk(world))
-        before = gate.done["crm"]
+        gate.slow = frozenset({"crm"})
         later = timedelta(minutes=10)
-        for _ in range(20):
-            one.look(desk(world, later), 5)
-            other.look(desk(world, later), 5)
+        for second in range(0, 60, 10):
+            one.look(desk(world, later + timedelta(seconds=second)), 5)
+            other.look(desk(world, later + timedelta(seconds=second + 5)), 5)
+        assert gate.inside["crm"] == 1
+        gate.opened.set()
         one.finish(desk(world, later))
         other.finish(desk(world, later))
-    assert gate.done["crm"] == before + 1
 
 
 # ---- in order -------------------------------------------------------------------------------------------------------
