@@ -353,9 +353,11 @@ def test_an_event_recorded_before_its_late_trigger_ends_the_wait_too() -> None:
 
 def test_what_made_the_match_ends_no_wait_of_its_run() -> None:
     again = Wait("again", for_event=(Stop(("t.a",), "subscription"),), at_most=DAY)
-    world = World(rule(when=TWICE, steps=(again, *WAITING)))
+    every = Again(while_open=True, after=0)
+    world = World(rule(when=replace(TWICE, at_least=1), steps=(again, *WAITING), again=every))
     world.deliver(event("evt_1"), event("evt_2"))
-    assert (world.run().state, world.run().steps["again"]["state"]) == ("waiting", "waiting")
+    states = {run.trigger: run.steps["again"]["state"] for run in world.runs()}
+    assert states == {"evt_1": "done", "evt_2": "waiting"}
 
 
 def test_a_run_ends_on_the_version_it_started_on() -> None:
