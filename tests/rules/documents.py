@@ -199,6 +199,14 @@ def step(draw: st.DrawFn, name: str, depth: int) -> dict[str, Any]:
     return made
 
 
+example = st.builds(
+    lambda given, then, more: {"given": given, "then": then, **more},
+    st.lists(st.sampled_from(("evt_1", "evt_2", "evt_1” and “evt_2")), min_size=1, max_size=2),
+    st.sampled_from(("fires", "does not fire")),
+    _some(because=words),
+)
+
+
 @st.composite
 def rules(draw: st.DrawFn) -> dict[str, Any]:
     """Rule documents that `parse` takes without a catalogue."""
@@ -240,5 +248,6 @@ def rules(draw: st.DrawFn) -> dict[str, Any]:
             caps=st.lists(cap, max_size=1),
             hours=st.fixed_dictionaries(hours, optional=pauses),
             holdout=st.sampled_from((0, 0.05, 0.050001, 1)),
+            examples=st.lists(example, max_size=2),
         )
     )
