@@ -25,6 +25,7 @@ PAGES = (
     "/fields?event=invoice.payment_failed",
     "/events",
     "/runs",
+    "/runs/many?state=done",
     "/customers",
     "/traces",
     "/deliveries",
