@@ -218,6 +218,17 @@ def test_rules_are_tried_together_and_each_has_its_sum(api: Api) -> None:
     assert api.post("/backtests", {"rules": [RULE], "rule": RULE}).status_code == 400
 
 
+def test_what_is_in_force_runs_along_and_is_not_counted(api: Api) -> None:
+    history(api)
+    api.post("/rules", {**stricter(1), "id": "one-failure"})
+    api.post("/rules/one-failure/publish")
+    id = api.post("/backtests", {"rule": RULE, "together": True}).json["id"]
+    job = api.services.store.get("default/test", "job", id)
+    assert job is not None
+    assert [document["id"] for document in job.body["params"]["beside"]] == ["one-failure"]
+    assert set(finished(api, id)["summary"]["rules"]) == {RULE["id"]}
+
+
 def test_the_same_question_has_the_same_digest_and_another_history_another(api: Api) -> None:
     history(api)
     until = iso(NOON)
