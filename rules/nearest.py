@@ -5,6 +5,7 @@ Every edit is decided again before it is named: one that does not work is never 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -114,9 +115,17 @@ def _count_said(needed: int, ledger: Ledger, trigger: Event) -> str:
 
 def _so_far(ledger: Ledger, trigger: Event) -> list[Event]:
     """The counted events up to the trigger, since counting last started again, the trigger last."""
-    since = ledger.last_reset(trigger.created)
-    mine = [one for one in ledger.counted if since < one.created <= trigger.created and one.id != trigger.id]
+    first = bisect_right(ledger.counted, ledger.last_reset(trigger.created), key=_created)
+    mine = ledger.counted[first : bisect_right(ledger.counted, trigger.created, key=_created)]
+    for place in reversed(range(len(mine))):  # it is the last, or of the last second
+        if mine[place].id == trigger.id:
+            del mine[place]
+            break
     return [*mine, trigger]
+
+
+def _created(event: Event) -> int:
+    return event.created
 
 
 def _before(ledger: Ledger, trigger: Event) -> list[Event]:
