@@ -44,25 +44,30 @@ def decided(python: str, matcher: str = "python", **environment: str) -> Any:
     return json.loads(ran.stdout)
 
 
-def test_the_decisions_are_the_recorded_ones() -> None:
-    assert decided(sys.executable) == json.loads(GOLDEN.read_text())
+@pytest.fixture(scope="module")
+def here() -> Any:
+    return decided(sys.executable)
+
+
+def test_the_decisions_are_the_recorded_ones(here: Any) -> None:
+    assert here == json.loads(GOLDEN.read_text())
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_every_python_decides_the_same_bytes(version: str) -> None:
+def test_every_python_decides_the_same_bytes(version: str, here: Any) -> None:
     python = interpreter(version)
     if python is None:
         warnings.warn(f"there is no Python {version} here, so what it decides was not compared", stacklevel=1)
         return
-    assert decided(python, PYTHONHASHSEED="3") == json.loads(GOLDEN.read_text())
+    assert decided(python, PYTHONHASHSEED="3") == here
 
 
-def test_locale_zone_and_hash_seed_change_nothing() -> None:
-    assert decided(sys.executable, **ELSEWHERE) == json.loads(GOLDEN.read_text())
+def test_locale_zone_and_hash_seed_change_nothing(here: Any) -> None:
+    assert decided(sys.executable, **ELSEWHERE) == here
 
 
-def test_durable_rules_decides_the_same_bytes() -> None:
-    assert decided(sys.executable, "durable", PYTHONHASHSEED="11") == json.loads(GOLDEN.read_text())
+def test_durable_rules_decides_the_same_bytes(here: Any) -> None:
+    assert decided(sys.executable, "durable", PYTHONHASHSEED="11") == here
 
 
 def test_without_its_trace_a_decision_is_the_same() -> None:
