@@ -603,3 +603,17 @@ def test_a_run_read_back_from_the_store_is_the_run_that_was_decided() -> None:
 def _tuples(run: Run) -> dict[str, Any]:
     body = run.body()
     return {name: body[name] for name in ("events", "position", "story", "heard")}
+
+
+def test_an_event_that_fails_the_conditions_may_still_touch_a_rule() -> None:
+    first = rule("first", When(("t.a",), "customer", first=True), only_if=POSITIVE)
+    pair = rule("pair", When(("t.a",), "customer", then=Span(("t.b",), DAY)), only_if=POSITIVE)
+    reset = rule("reset", replace(TWICE, start_again_after=("t.c",)), only_if=POSITIVE)
+    ruleset = World(first, pair, rule("each", only_if=POSITIVE), reset).rules.current(None, TENANT)  # type: ignore[arg-type]
+
+    def likely(type: str, *candidates: str) -> list[str]:
+        return [version.rule.id for version in ruleset.likely(type, frozenset(candidates))]
+
+    assert likely("t.a") == ["first"]
+    assert likely("t.a", "each", "pair") == ["each", "first", "pair"]
+    assert (likely("t.b"), likely("t.c"), likely("t.z")) == (["pair"], ["reset"], [])
