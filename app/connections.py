@@ -47,7 +47,7 @@ PRIVATE = "/private"  # after the secret's name: `{"query", "headers"}`
 # how much may go over a connection (app.lanes)
 PACE: tuple[Field, ...] = (
     Field("rate", "At most a second", "number", help="Starts in one second. Empty: as fast as it answers."),
-    Field("at_once", "At the same time", "number", help="1 to 64 in flight. Empty: 4."),
+    Field("at_once", "At the same time", "number", help="1 to 16 in flight. Empty: 4."),
     Field("in_order", "In order for each customer", "boolean", default=False,
           help="yes: a customer's next one waits for the one before, also behind one that gave up."),
 )  # fmt: skip
@@ -93,7 +93,7 @@ def problems(given: Given, development: bool) -> list[Problem]:
 
 def _pace_problems(given: Given) -> list[Problem]:
     wrong = []
-    for name, most in (("rate", 1000), ("at_once", 64)):
+    for name, most in (("rate", 1000), ("at_once", 16)):
         value = given.get(name)
         if value not in (None, "") and not (_is_number(value) and 0 < float(value) <= most):
             wrong.append(Problem(name, f"write a number from 1 to {most}, or nothing"))
