@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from app.author_lists import suppressed
 from app.columns import History
-from app.inquire import suppressed
 from rules.backtest import Backtest
 from rules.columns import Reads
 from rules.effects import acts, causes, clashes

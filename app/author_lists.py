@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from secrets import token_bytes
 from typing import Any
@@ -257,3 +257,9 @@ def _list_problems(name: str, members: Sequence[str]) -> list[Problem]:
         what = "the names people sign in with" if of_people else "Stripe ids such as cus_... or sub_..."
         wrong.append(Problem("members", f"write {what}, one a line; not: {shown}"))
     return wrong
+
+
+def suppressed(store: Store, tenant: str, names: Iterable[str]) -> dict[str, list[str]]:
+    """The members of these lists; a list that is not there excludes nobody."""
+    found = {name: store.get(tenant, "list", name) for name in sorted(set(names))}
+    return {name: list(document.body["members"]) for name, document in found.items() if document}

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from app import author
+from app.author_lists import suppressed
 from rules.fields import Catalogue
 from rules.ports import Store, Vault
 
-
-def suppressed(store: Store, tenant: str, names: Iterable[str]) -> dict[str, list[str]]:
-    """The members of these lists; a list that is not there excludes nobody."""
-    found = {name: store.get(tenant, "list", name) for name in sorted(set(names))}
-    return {name: list(document.body["members"]) for name, document in found.items() if document}
+__all__ = ["document_of", "suppressed"]
 
 
 def document_of(
