@@ -475,6 +475,7 @@ def agree(condition: Condition, history: list[Event], chance: random.Random, twi
         here = World(rule(when=TWICE if twice else FAILS, only_if=condition), matcher=matcher)
         here.deliver(*order)
         found = {trigger for _, _, trigger in here.matches(one.id for one in order)}
+        here.rules.current(here.store, TENANT).close()
         assert found == naively(condition, order, 2 if twice else 1)
 
 
