@@ -132,9 +132,7 @@ def _elsewhere(store: Store, tenant: str, keys: Iterable[str], event: str | None
     return []
 
 
-def _scores(
-    store: Store, tenant: str, rule: Rule, events: Iterable[Event]
-) -> dict[tuple[str, str], Mapping[str, Any]]:
+def _scores(store: Store, tenant: str, rule: Rule, events: Iterable[Event]) -> dict[tuple[str, str], Mapping[str, Any]]:
     """The scores that the rule asks for, of the customers of these events."""
     names = [path[1] for path in wanted_by_rule(rule).paths if path[0] == "score"]
     customers = {key.partition(":")[2] for event in events if names and (key := event.key("cus"))}

@@ -273,9 +273,7 @@ def _pushed(body: Any) -> Taken:
         )
         return Taken(found, "", int(body.get("deliveryAttempt") or 1))
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise Refused(
-            "This is no push request of Pub/Sub, with messageId, data and attributes."
-        ) from None
+        raise Refused("This is no push request of Pub/Sub, with messageId, data and attributes.") from None
 
 
 def _dead_delivery(taken: Taken) -> DeadDelivery:
