@@ -26,6 +26,7 @@ SLOW_THREADS = THREADS // 2  # for all the slow connections together
 SPARE = 4  # threads that only a connection with nothing in flight may take
 RELEASED = 200  # waiting actions of a connection that works again, at one look
 PATIENCE = 0.05  # seconds that one look waits for an answer
+HASTE = 0.002  # the same, where more is due than was taken
 LOOK = 0.2  # seconds after which a look ends, so that what has become due is taken in
 ROUNDS = 16  # of taking, in one look: a long queue of one connection goes back, and what is behind it is seen
 
@@ -67,12 +68,12 @@ class Crew:
         settled = self._settle(desk)
         settled += holds.release_recovered(desk.store, self.lanes.recovered, desk.now, RELEASED)
         for _ in range(ROUNDS):
-            self._take(desk, limit)
+            is_more = self._take(desk, limit)
             if not self._trim(desk):
                 break
         until = time.monotonic() + LOOK
         while (self._start(desk) or self._flying) and time.monotonic() < until:
-            self._land()
+            self._land(HASTE if is_more else PATIENCE)
             if not self._unsettled:
                 break
             settled += self._settle(desk)
@@ -87,12 +88,15 @@ class Crew:
         return self._settle(desk)
 
     # ---- taking -----------------------------------------------------------------------------------------------------
-    def _take(self, desk: Desk, limit: int) -> None:
+    def _take(self, desk: Desk, limit: int) -> bool:
+        """Whether there may be more than was taken."""
         room = min(limit, LINES - sum(len(line) for line in self._lines.values()))
         if room <= 0 or len(self._flying) >= self.threads:
-            return
-        for document in desk.claim(room):
+            return False
+        claimed = desk.claim(room)
+        for document in claimed:
             self._lines.setdefault((document.tenant, str(document.body["connection"])), deque()).append(document)
+        return len(claimed) == room
 
     def _trim(self, desk: Desk) -> int:
         """A line is kept as short as its connection is slow: the rest comes again when its turn may be. How many went
@@ -148,9 +152,9 @@ class Crew:
         self._flying[self._pool.submit(desk.attempt, ready)] = _Flight(name, time.monotonic())
         return True
 
-    def _land(self) -> None:
+    def _land(self, patience: float = PATIENCE) -> None:
         """Take in what has ended; waits a moment for the first."""
-        ended, _ = wait(list(self._flying), timeout=PATIENCE, return_when=FIRST_COMPLETED)
+        ended, _ = wait(list(self._flying), timeout=patience, return_when=FIRST_COMPLETED)
         for future in ended:
             flight = self._flying.pop(future)
             attempt = future.result()

@@ -17,6 +17,7 @@ EACH = 4  # at once to one connection, where it says nothing else
 FRESH = timedelta(seconds=1)  # how long the settings of a connection are believed
 AHEAD = timedelta(seconds=30)  # the furthest that an action is put off for want of room
 SHORTEST, LONGEST = 4, 64  # actions of one lane that wait for a thread in this process
+UNHEARD = 16  # of a connection that has not answered yet: it may hang
 ROOM = 0.25  # seconds of its throughput that a lane keeps waiting here; the rest stays in the store
 ALIVE = (409, 424, 425, 429)  # answers of a receiver that works and asks to wait
 Line = tuple[str, str]  # tenant, connection
@@ -80,7 +81,7 @@ class Lane:
         if is_slow:
             return SHORTEST
         if not self.pace and self.settings.rate is None:
-            return LONGEST
+            return UNHEARD
         return min(LONGEST, max(SHORTEST, int(self._a_second() * ROOM)))
 
     def _a_second(self) -> float:
