@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from google.api_core import exceptions
+from google.api_core.retry import Retry, if_exception_type
 
 from app.digests import sha256
 from rules.ports import Unavailable
@@ -33,7 +34,8 @@ class SecretManager:
         self._client = client
         self._project = project
         self._elapsed = elapsed
-        self._patience = patience
+        again = Retry(if_exception_type(exceptions.ServiceUnavailable), initial=0.1, maximum=2.0, timeout=patience)
+        self._limits: dict[str, Any] = {"retry": again, "timeout": patience}
         self._read: dict[str, tuple[float, str | None]] = {}
         self._lock = threading.Lock()
 
@@ -47,7 +49,7 @@ class SecretManager:
     def names(self) -> Iterable[str]:
         request = {"parent": f"projects/{self._project}", "filter": "labels.app=signalbox"}
         try:
-            found = list(self._client.list_secrets(request=request, timeout=self._patience))
+            found = list(self._client.list_secrets(request=request, **self._limits))
         except (exceptions.GoogleAPICallError, exceptions.RetryError) as error:
             raise Unavailable(f"Secret Manager: {error}") from error
         return sorted(secret.annotations["name"] for secret in found if "name" in secret.annotations)
@@ -57,10 +59,10 @@ class SecretManager:
         request = {"parent": self._secret(name), "payload": payload}
         try:
             try:
-                self._client.add_secret_version(request=request, timeout=self._patience)
+                self._client.add_secret_version(request=request, **self._limits)
             except exceptions.NotFound:
                 self._create(name)
-                self._client.add_secret_version(request=request, timeout=self._patience)
+                self._client.add_secret_version(request=request, **self._limits)
         except (exceptions.GoogleAPICallError, exceptions.RetryError) as error:
             raise Unavailable(f"Secret Manager: {error}") from error
         self._remember(name, value)
@@ -68,7 +70,7 @@ class SecretManager:
     def _latest(self, name: str) -> str | None:
         request = {"name": f"{self._secret(name)}/versions/latest"}
         try:
-            found = self._client.access_secret_version(request=request, timeout=self._patience)
+            found = self._client.access_secret_version(request=request, **self._limits)
         except (exceptions.NotFound, exceptions.FailedPrecondition):  # no secret, or its version is disabled
             return None
         except (exceptions.GoogleAPICallError, exceptions.RetryError) as error:
@@ -79,7 +81,7 @@ class SecretManager:
         secret = {"replication": {"automatic": {}}, "labels": {"app": "signalbox"}, "annotations": {"name": name}}
         request = {"parent": f"projects/{self._project}", "secret_id": secret_id(name), "secret": secret}
         with suppress(exceptions.AlreadyExists):  # another process was quicker
-            self._client.create_secret(request=request, timeout=self._patience)
+            self._client.create_secret(request=request, **self._limits)
 
     def _secret(self, name: str) -> str:
         return f"projects/{self._project}/secrets/{secret_id(name)}"

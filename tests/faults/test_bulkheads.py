@@ -55,8 +55,11 @@ def _desk(world: World, began: float) -> Desk:
 
 @pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.nightly)])
 def test_the_p99_of_nineteen_is_at_most_twice_what_it_is_without_the_slow_one(times: int) -> None:
+    good = dict.fromkeys(OTHERS, EACH)
     for _ in range(times):
-        good = dict.fromkeys(OTHERS, EACH)
-        alone = min(p99(good) for _ in range(2))
-        beside = min(p99({"slow": 60, **good}) for _ in range(2))
-        assert beside <= 2 * alone + 0.1, (alone, beside)
+        tries = (p99(good), p99({"slow": 60, **good}))
+        for _ in range(4):  # the best of five: other work on the machine only ever makes one of them slower
+            if tries[1] <= 2 * tries[0] + 0.1:
+                break
+            tries = (min(tries[0], p99(good)), min(tries[1], p99({"slow": 60, **good})))
+        assert tries[1] <= 2 * tries[0] + 0.1, tries
