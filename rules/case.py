@@ -15,6 +15,7 @@ from rules.memory import Members, Memory, Question, ScoreOf, Window
 from rules.model import JSON, Rule, RuleVersion, When
 from rules.ruleset import subject_of
 from rules.run import Run
+from rules.subjects import PREFIX
 from rules.wanted import possible, wanted_by
 from rules.window import Ledger, Number
 
@@ -74,15 +75,8 @@ class Case:
 
     def about(self, subject: str) -> list[Event]:
         """The events that carry a subject, given as a key (`sub:sub_1`) or a bare id."""
-        ending, known = ":" + subject, dict[tuple[str, ...], bool]()
-        found = []
-        for one in self.events:
-            carries = known.get(one.keys)
-            if carries is None:
-                carries = known[one.keys] = any(key == subject or key.endswith(ending) for key in one.keys)
-            if carries:
-                found.append(one)
-        return found
+        named = {subject, *(f"{prefix}:{subject}" for prefix in PREFIX.values())}
+        return [one for one in self.events if not named.isdisjoint(one.keys)]
 
     def passes(self, event: Event) -> bool:
         """Whether the conditions hold of the event alone; what is known beyond it is judged at the trigger."""

@@ -183,7 +183,11 @@ class Memory:
 
 # ---- the body of a memory document ----------------------------------------------------------------------------------
 def slot(rule_id: str, key: str, mode: str) -> str:
-    """Where the re-entry memory of a rule and key stands; what watching remembers never holds back a live run."""
+    """Where the re-entry memory of a rule and key stands; what watching remembers never holds back a live run.
+
+    >>> slot("twice", "sub:sub_1", "live"), slot("twice", "sub:sub_1", "watch")
+    ('twice|sub:sub_1', 'twice|sub:sub_1|watch')
+    """
     return f"{rule_id}|{key}" + ("|watch" if mode == "watch" else "")
 
 

@@ -82,8 +82,8 @@ class Ledger:
         unique = sorted({event.id: event for event in events}.values(), key=_order)
         self.everything = unique
         mine = [event for event in unique if not (when.ignore_own and event.causation)]
-        self.counted = [event for event in mine if event.type in when.types and self._counts(event, passes)]
         self.seen = [event for event in mine if event.type in when.types]
+        self.counted = [event for event in self.seen if passes(event) and has_value(when, event)]
         self.resets = [event.created for event in unique if event.type in when.start_again_after]
         self.second = [event for event in mine if when.then and event.type in when.then.types]
         self.against = [event for event in unique if when.and_not and event.type in when.and_not.types]
@@ -167,9 +167,6 @@ class Ledger:
         assert self.when.and_not is not None
         until = trigger.created + self.when.and_not.within
         return [e for e in self.against if trigger.created <= e.created <= until and e.id != trigger.id]
-
-    def _counts(self, event: Event, passes: Passes) -> bool:
-        return has_value(self.when, event) and passes(event)
 
 
 def changes(when: When, event: Event, events: Iterable[Event], passes: Passes, reached: Reached) -> Changes:
