@@ -42,10 +42,8 @@ def _connection(store: Store, tenant: str, path: str, action: str, name: Any) ->
     wanted = NEEDED.get(action.partition(".")[0])
     if wanted is None or known.body["type"] in (wanted, None):
         return []
-    message = (
-        f"the connection {name!r} is of type {known.body['type']}, and {action} goes over one of type {wanted}: "
-        "this step will wait"
-    )
+    mine, needed = (TYPES[kind].title if kind in TYPES else kind for kind in (known.body["type"], wanted))
+    message = f"{name!r} is a connection of the kind {mine}; this step needs one of the kind {needed}, and will wait"
     return [Problem(path, message, severity="advice")]
 
 

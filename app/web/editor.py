@@ -5,7 +5,7 @@ Save, Watch or Go live."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,13 +75,26 @@ def edit(id: str) -> Response:
 
 
 def _with_connection(document: dict[str, Any]) -> dict[str, Any]:
-    """With the one connection there is, where the starter says `crm` and there is none of that name."""
-    names = [one["name"] for one in author.connections(services().store, tenant()) if one["type"] == "webhook"]
-    if len(names) == 1:
-        for step in document["steps"]:
-            if "connection" in step.get("with", {}):
-                step["with"]["connection"] = names[0]
+    """Each step over the one connection there is of its type."""
+    for step in _every(document["steps"]):
+        step.get("with", {}).update(_only_connections(step.get("do", "")))
     return document
+
+
+def _every(steps: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for step in steps:
+        yield step
+        yield from _every([*step.get("then", ()), *step.get("else", ())])
+
+
+def _only_connections(action: str) -> dict[str, str]:
+    """The connection to take for each of the action's fields that asks for one, where only one is of its type."""
+    known, found = author.connections(services().store, tenant()), {}
+    for field in services().connectors[action].fields if action in services().connectors else ():
+        fitting = [one["name"] for one in known if one["type"] in field.choices]
+        if field.type == "connection" and len(fitting) == 1:
+            found[field.name] = fitting[0]
+    return found
 
 
 # ---- pressing -------------------------------------------------------------------------------------------------------
@@ -136,16 +149,10 @@ def _tried(desk: Desk, button: str, rest: str) -> Response:
 
 def _connected(form: Form) -> Form:
     """A new step goes over the one connection there is of its type."""
-    known = author.connections(services().store, tenant())
     for step in form["steps"]:
-        action = services().connectors.get(step.get("do", ""))
-        if step["was"] is None and action:
-            chosen = {}
-            for field in action.fields:
-                fitting = [one["name"] for one in known if one["type"] in field.choices]
-                if field.type == "connection" and len(fitting) == 1:
-                    chosen[field.name] = fitting[0]
-            step["with"] = {**chosen, **{key: text for key, text in step["with"].items() if text}}
+        if step["was"] is None and step.get("do"):
+            said = {key: text for key, text in step["with"].items() if text}
+            step["with"] = {**_only_connections(step["do"]), **said}
     return form
 
 

@@ -240,7 +240,7 @@ def test_a_connection_of_another_type_than_the_action_needs_is_advice(services: 
     services.store.commit(TENANT, None, [Put("connection", "team", body)])
     said = advice(services, do("tell", "crm.notify", connection="team"))
     assert said == {
-        "steps[0].with.connection": "the connection 'team' is of type slack, and crm.notify goes over one of type "
-        "webhook: this step will wait"
+        "steps[0].with.connection": "'team' is a connection of the kind Slack; this step needs one of the kind Signed "
+        "webhook, and will wait"
     }
     assert advice(services, do("tell", "slack.post", connection="team", text="x")) == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import html
 import json
 import re
 from io import BytesIO
@@ -433,3 +434,14 @@ def test_before_the_first_event_the_fields_have_examples(browser: FlaskClient) -
     page = browser.get("/rules/new/edit?from=two-failed-payments").text
     assert "For example: <b>subscription_details</b>" in page
     assert "0 so far" in page
+
+
+def test_each_step_of_a_ready_rule_goes_over_the_one_connection_of_its_kind(
+    services: Services, browser: FlaskClient
+) -> None:
+    for name, kind in (("our-crm", "webhook"), ("post", "smtp")):
+        body = {"name": name, "type": kind, "state": "on", "created_at": "2026"}
+        services.store.commit(TENANT, None, [Put("connection", name, body)])
+    page = html.unescape(browser.get("/rules/new/edit?from=dunning-ladder&as=json").text)
+    assert re.findall(r'"do": "mail.send",\s+"with": {\s+"connection": "(\S+)"', page) == ["post"]
+    assert set(re.findall(r'"do": "crm.task",\s+"with": {\s+"connection": "(\S+)"', page)) == {"our-crm"}
