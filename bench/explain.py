@@ -30,6 +30,7 @@ TENANT = "default/test"
 KIND = "invoice.payment_failed"
 NOW = datetime(2027, 6, 1, tzinfo=UTC)
 EVENTS, WINDOW = 1_000, 200
+ROW = 5  # explanations in a row, as a page and its details ask for them
 WHEN = {"event": [KIND], "at_least": 500, "within": "P7D", "same": "customer", "start_again_after": ["invoice.paid"]}
 TESTS = [
     {"field": "data.object.amount_remaining", "is": "greater than", "value": 0},
@@ -47,7 +48,7 @@ def measure(report: Report, rounds: int) -> None:
     checked(version, events)  # a process explains more than once: its first time imports and compiles
     for _ in range(rounds * 3):
         base.append(cpu(lambda: [json.loads(text) for text in texts]))
-        explained.append(cpu(lambda: checked(version, events)))
+        explained.append(cpu(lambda: [checked(version, events) for _ in range(ROW)]) / ROW)
     ratio = [mine / theirs for mine, theirs in zip(explained, base, strict=True)]
     report.row("", "ms CPU", "of reading its JSON")
     report.row(f"explain, {EVENTS:,} events", spread([one * 1000 for one in explained]), spread(ratio))
