@@ -21,3 +21,11 @@ def firestore_emulator() -> Iterator[None]:
 def pubsub_emulator() -> Iterator[None]:
     with emulators.pubsub():
         yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A nightly test has two hours unless it says otherwise: ended in the middle of a draw, a property test would
+    report inconsistent data generation instead of its time."""
+    for item in items:
+        if item.get_closest_marker("nightly") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(7200))
