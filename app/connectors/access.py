@@ -11,12 +11,11 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from app.connectors.delivery import Courier
 from app.connectors.params import time_of
 from app.connectors.personal import connection_of
-from app.connectors.signed import Signer, circumstances, event_of, preview_of
+from app.connectors.signed import SignedAction, circumstances, event_of
 from rules.event import iso
-from rules.ports import Body, Field, Inverse, Outcome, Secrets, Vault
+from rules.ports import Body, Field, Inverse, Outcome
 
 SUSPENDED, RESUMED, TEST = "signalbox.access.suspended", "signalbox.access.resumed", "signalbox.access.test"
 CONNECTION = Field("connection", "Connection", "connection", required=True, choices=("access",),
@@ -24,23 +23,7 @@ CONNECTION = Field("connection", "Connection", "connection", required=True, choi
 REASON = Field("reason", "Reason", "template", help="What the gateway may show or log.")
 
 
-class _Access:
-    """See rules.ports.ActionExecutor. type: of the event."""
-
-    name: str
-    type: str
-    undo: str
-
-    def __init__(self, courier: Courier, secrets: Secrets, vault: Vault, public_url: str = "") -> None:
-        self.signer = Signer(courier, secrets, vault, public_url)
-
-    def data(self, params: Body, id: str) -> dict[str, Any]:
-        """What the event says beside its circumstances. id: the command's."""
-        raise NotImplementedError
-
-    def preview(self, params: Body) -> Body:
-        return preview_of(params, self.type, self.data(params, "(run)/(step)"), self.undo)
-
+class _Access(SignedAction):
     def execute(self, task: Body, now: datetime) -> Outcome:
         connection = connection_of(task, "access")
         trial = bool(task.get("trial"))

@@ -9,10 +9,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from app.connectors.delivery import Courier
 from app.connectors.personal import connection_of
-from app.connectors.signed import Signer, circumstances, event_of, preview_of
-from rules.ports import Body, Field, Inverse, Outcome, Secrets, Vault
+from app.connectors.signed import SignedAction, circumstances, event_of
+from rules.ports import Body, Field, Inverse, Outcome
 
 TYPE = "signalbox.crm.notify"
 OPENED, CLOSED, MOVED = "signalbox.crm.task.opened", "signalbox.crm.task.closed", "signalbox.crm.stage.changed"
@@ -47,27 +46,14 @@ def _done(run: Body, until: str) -> list[dict[str, Any]]:
 
 
 # ---- the actions ----------------------------------------------------------------------------------------------------
-class _ToTheCrm:
-    """See rules.ports.ActionExecutor. type: of the event. texts: what of its data may hold personal values."""
+class _ToTheCrm(SignedAction):
+    """texts: what of its data may hold personal values."""
 
-    name: str
-    type: str
-    undo: str
     texts: tuple[str, ...] = ()
-
-    def __init__(self, courier: Courier, secrets: Secrets, vault: Vault, public_url: str = "") -> None:
-        self.signer = Signer(courier, secrets, vault, public_url)
-
-    def data(self, params: Body, id: str) -> dict[str, Any]:
-        """What the event says beside its circumstances. id: the command's."""
-        raise NotImplementedError
 
     def event(self, task: Body) -> dict[str, Any]:
         data = {**circumstances(task, self.signer.public_url), **self.data(task["params"], task["id"])}
         return event_of(task, self.type, data)
-
-    def preview(self, params: Body) -> Body:
-        return preview_of(params, self.type, self.data(params, "(run)/(step)"), self.undo)
 
     def execute(self, task: Body, now: datetime) -> Outcome:
         connection = connection_of(task, "webhook")

@@ -13,9 +13,20 @@ from typing import Any
 
 from app.connectors.delivery import Reply
 from app.connectors.oauth import Access
-from app.connectors.params import remembering, time_of
-from app.connectors.personal import connection_of
-from app.connectors.rest import Api, Service, Settled, Talk, named, parsed, settings
+from app.connectors.params import time_of
+from app.connectors.rest import (
+    Api,
+    RestAction,
+    Service,
+    Settled,
+    Talk,
+    due_of,
+    key_of,
+    named,
+    parsed,
+    settings,
+    unless_changed,
+)
 from app.connectors.signed import retry_after
 from rules.ports import Body, Field, Inverse, Outcome
 
@@ -57,40 +68,20 @@ def _base(connection: Body, access: Access) -> str:
 SERVICE = Service(_base, lambda connection: f"{_base(connection, Access(''))}/oauth/v1/token", meaning)
 
 
-class HubSpotAction:
-    """See rules.ports.ActionExecutor."""
+class HubSpotAction(RestAction):
+    type = "hubspot"
+    service = SERVICE
 
-    name: str
-    undo: str
+    def given(self, params: Body) -> Body:
+        return {**params, "by": named(params.get("by") or UNIQUE)}
 
-    def __init__(self, api: Api) -> None:
-        self.api = api
-
-    def execute(self, task: Body, now: datetime) -> Outcome:
-        talk = Talk(self.api, SERVICE, task, connection_of(task, "hubspot"), now)
-        try:
-            if task.get("trial"):
-                talk.ask("GET", "/crm/v3/objects/contacts?limit=1")
-                return talk.done(f"{talk.connection['name']} lets us read its contacts.")
-            given = task["params"]
-            outcome = self.act(talk, {**given, "by": named(given.get("by") or UNIQUE)})
-        except Settled as settled:
-            outcome = settled.outcome
-        return remembering(outcome, task)
-
-    def act(self, talk: Talk, params: Body) -> Outcome:
-        raise NotImplementedError
+    def trial(self, talk: Talk) -> Outcome:
+        talk.ask("GET", "/crm/v3/objects/contacts?limit=1")
+        return talk.done(f"{talk.connection['name']} lets us read its contacts.")
 
     def shown(self, params: Body, method: str, path: str, body: Any) -> dict[str, Any]:
         to = f"connection {params.get('connection', '')}"
         return {"method": method, "to": to, "url": path, "headers": {}, "body": body, "undo": self.undo}
-
-
-def key_of(params: Body, task: Body) -> str:
-    key = str(params.get("key") or task["customer"] or "")
-    if not key:
-        raise Settled(Outcome.dead("The event names no customer, and the step no value to find the record by."))
-    return key
 
 
 def found(talk: Talk, kind: str, params: Body, names: tuple[str, ...]) -> dict[str, Any] | None:
@@ -99,13 +90,6 @@ def found(talk: Talk, kind: str, params: Body, names: tuple[str, ...]) -> dict[s
     key = key_of(params, talk.task)
     status, record = talk.ask("GET", f"/crm/v3/objects/{kind}/{{key}}{query}", also=(404,), key=key)
     return None if status == 404 or not isinstance(record, dict) else record
-
-
-def unless_changed(now: Mapping[str, Any], left: Mapping[str, Any] | None) -> None:
-    """An undo overwrites nothing but what the effect left behind."""
-    odd = [name for name, value in (left or {}).items() if (now.get(name) or "") != (value or "")]
-    if odd:
-        raise Settled(Outcome("person", f"Somebody has changed {', '.join(sorted(odd))} meanwhile, so it stays."))
 
 
 # ---- records --------------------------------------------------------------------------------------------------------
@@ -275,10 +259,7 @@ class CreateTask(HubSpotAction):
         known = self._known(talk, id)
         if known:
             return talk.done(f"The task {known} was opened already.", already=True, task=known)
-        try:
-            due = time_of(params.get("due")) or time_of(talk.task["created_at"])
-        except ValueError:
-            raise Settled(Outcome("person", f"A task cannot be due at {params['due']!r}: that is no time.")) from None
+        due = due_of(params) or time_of(talk.task["created_at"])
         contact = found(talk, "contacts", params, ()) if params.get("key") or talk.task["customer"] else None
         told = self._told(params, id, f"{due:%Y-%m-%dT%H:%M:%SZ}")
         _, answer = talk.ask("POST", "/crm/v3/objects/tasks", {"properties": told, **_beside(contact)}, once=True)

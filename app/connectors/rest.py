@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 from app.connectors.delivery import Courier, Forbidden, Reply, Undelivered
 from app.connectors.oauth import Access, Refused, Tokens
-from app.connectors.personal import TOKEN, masked, revealed
+from app.connectors.params import remembering, time_of
+from app.connectors.personal import TOKEN, connection_of, masked, revealed
 from rules.ports import Body, Outcome, Secrets, Vault
 
 SHOWN = 600  # characters of an error's text that are kept
@@ -171,6 +173,68 @@ class Talk:
 
     def done(self, message: str, **data: Any) -> Outcome:
         return Outcome.done(message, data=data, request=self.request, response=self.response)
+
+
+class RestAction(ABC):
+    """See rules.ports.ActionExecutor. type: of the connection. service: how it is spoken to."""
+
+    name: str
+    undo: str
+    type: ClassVar[str]
+    service: ClassVar[Service]
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+
+    def execute(self, task: Body, now: datetime) -> Outcome:
+        talk = Talk(self.api, self.service, task, connection_of(task, self.type), now)
+        try:
+            if task.get("trial"):
+                return self.trial(talk)
+            outcome = self.act(talk, self.given(task["params"]))
+        except Settled as settled:
+            outcome = settled.outcome
+        return remembering(outcome, task)
+
+    def given(self, params: Body) -> Body:
+        """The parameters with what the service takes for granted. Raises Settled."""
+        return params
+
+    @abstractmethod
+    def trial(self, talk: Talk) -> Outcome:
+        """Ask the service something that changes nothing."""
+
+    @abstractmethod
+    def act(self, talk: Talk, params: Body) -> Outcome:
+        """Do it. Raises Settled."""
+
+
+def key_of(params: Body, task: Body) -> str:
+    """The value that the record is found by. Raises Settled where there is none."""
+    key = str(params.get("key") or task["customer"] or "")
+    if not key:
+        raise Settled(Outcome.dead("The event names no customer, and the step no value to find the record by."))
+    return key
+
+
+def due_of(params: Body) -> datetime | None:
+    """When a task is due, as the step says. Raises Settled for what is no time."""
+    try:
+        return time_of(params.get("due"))
+    except ValueError:
+        raise Settled(Outcome("person", f"A task cannot be due at {params['due']!r}: that is no time.")) from None
+
+
+def line_text(value: Any) -> str:
+    """A field's value as a line of the step would write it."""
+    return "" if value is None else ("true" if value else "false") if isinstance(value, bool) else str(value)
+
+
+def unless_changed(now: Mapping[str, Any], left: Mapping[str, Any] | None) -> None:
+    """An undo overwrites nothing but what the effect left behind. Raises Settled."""
+    odd = [name for name, value in (left or {}).items() if line_text(now.get(name)) != line_text(value)]
+    if odd:
+        raise Settled(Outcome("person", f"Somebody has changed {', '.join(sorted(odd))} meanwhile, so it stays."))
 
 
 def parsed(body: bytes) -> Any:

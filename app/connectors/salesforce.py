@@ -13,9 +13,20 @@ from typing import Any
 
 from app.connectors.delivery import Reply
 from app.connectors.oauth import Access
-from app.connectors.params import remembering, time_of
-from app.connectors.personal import connection_of
-from app.connectors.rest import Api, Service, Settled, Talk, named, parsed, settings
+from app.connectors.rest import (
+    Api,
+    RestAction,
+    Service,
+    Settled,
+    Talk,
+    due_of,
+    key_of,
+    line_text,
+    named,
+    parsed,
+    settings,
+    unless_changed,
+)
 from app.connectors.signed import retry_after
 from rules.ports import Body, Field, Inverse, Outcome
 
@@ -71,40 +82,18 @@ SERVICE = Service(
 )
 
 
-class SalesforceAction:
-    """See rules.ports.ActionExecutor."""
+class SalesforceAction(RestAction):
+    type = "salesforce"
+    service = SERVICE
 
-    name: str
-    undo: str
-
-    def __init__(self, api: Api) -> None:
-        self.api = api
-
-    def execute(self, task: Body, now: datetime) -> Outcome:
-        talk = Talk(self.api, SERVICE, task, connection_of(task, "salesforce"), now)
-        try:
-            if task.get("trial"):
-                talk.ask("GET", "/limits")
-                return talk.done(f"{talk.connection['name']} answers us.")
-            outcome = self.act(talk, task["params"])
-        except Settled as settled:
-            outcome = settled.outcome
-        return remembering(outcome, task)
-
-    def act(self, talk: Talk, params: Body) -> Outcome:
-        raise NotImplementedError
+    def trial(self, talk: Talk) -> Outcome:
+        talk.ask("GET", "/limits")
+        return talk.done(f"{talk.connection['name']} answers us.")
 
     def shown(self, params: Body, path: str, body: Any) -> dict[str, Any]:
         to = f"connection {params.get('connection', '')}"
         url = f"/services/data/v{VERSION}/sobjects/{path}"
         return {"method": "PATCH", "to": to, "url": url, "headers": {}, "body": body, "undo": self.undo}
-
-
-def _key(params: Body, task: Body) -> str:
-    key = str(params.get("key") or task["customer"] or "")
-    if not key:
-        raise Settled(Outcome.dead("The event names no customer, and the step no value to find the record by."))
-    return key
 
 
 # ---- records --------------------------------------------------------------------------------------------------------
@@ -129,17 +118,17 @@ class Upsert(SalesforceAction):
         return self.shown(params, path, values)
 
     def act(self, talk: Talk, params: Body) -> Outcome:
-        kind, key = named(params.get("object") or "Contact"), _key(params, talk.task)
+        kind, key = named(params.get("object") or "Contact"), key_of(params, talk.task)
         path = f"/sobjects/{kind}/{named(params.get('by') or EXTERNAL)}/{{key}}"
         values = settings(params.get("fields"))
         status, record = talk.ask("GET", f"{path}?fields={','.join(['Id', *values])}", also=(404,), key=key)
         record = record if status == 200 and isinstance(record, dict) else None
         now = talk.hidden({name: (record or {}).get(name) for name in values})
-        _unless_changed(now, params.get("expect"))
+        unless_changed(now, params.get("expect"))
         left = talk.hidden(values)
-        if record and all(_text(now[name]) == value for name, value in left.items()):
+        if record and all(line_text(now[name]) == value for name, value in left.items()):
             return talk.done(f"The {kind} {record['Id']} says so already.", already=True, record=record["Id"])
-        before = {name: _text(now[name]) for name in values} if record else {}
+        before = {name: line_text(now[name]) for name in values} if record else {}
         talk.remember(left=left, key=key, before=before)
         _, answer = talk.ask("PATCH", path, {name: value or None for name, value in values.items()}, key=key)
         made = str((answer or {}).get("id") or (record or {}).get("Id") or "")
@@ -154,18 +143,6 @@ class Upsert(SalesforceAction):
         kept = {name: params[name] for name in ("connection", "object", "by") if name in params}
         back = {**kept, "key": data["key"], "fields": lines, "expect": data["left"]}
         return Inverse(self.name, back, "the record in Salesforce says what it said before")
-
-
-def _text(value: Any) -> str:
-    """A field's value as a line of the step would write it."""
-    return "" if value is None else ("true" if value else "false") if isinstance(value, bool) else str(value)
-
-
-def _unless_changed(now: Mapping[str, Any], left: Mapping[str, Any] | None) -> None:
-    """An undo overwrites nothing but what the effect left behind."""
-    odd = [name for name, value in (left or {}).items() if _text(now.get(name)) != _text(value)]
-    if odd:
-        raise Settled(Outcome("person", f"Somebody has changed {', '.join(sorted(odd))} meanwhile, so it stays."))
 
 
 # ---- tasks ----------------------------------------------------------------------------------------------------------
@@ -205,10 +182,7 @@ class CreateTask(SalesforceAction):
         status, known = talk.ask("GET", f"{path}?fields=Id", also=(404,), key=id)
         if status == 200:
             return talk.done(f"The task {known['Id']} was opened already.", already=True, task=id)
-        try:
-            due = time_of(params.get("due"))
-        except ValueError:
-            raise Settled(Outcome("person", f"A task cannot be due at {params['due']!r}: that is no time.")) from None
+        due = due_of(params)
         told = {**self._told(params, f"{due:%Y-%m-%d}" if due else ""), **self._beside(talk, params)}
         talk.ask("PATCH", path, told, key=id)
         return talk.done(f"Opened a task in {talk.connection['name']}.", task=id)
@@ -220,7 +194,7 @@ class CreateTask(SalesforceAction):
         if kind == "nothing" or not (params.get("key") or talk.task["customer"]):
             return {}
         path = f"/sobjects/{named(kind)}/{named(params.get('by') or EXTERNAL)}/{{key}}?fields=Id"
-        status, record = talk.ask("GET", path, also=(404,), key=_key(params, talk.task))
+        status, record = talk.ask("GET", path, also=(404,), key=key_of(params, talk.task))
         return {"WhoId" if kind == "Contact" else "WhatId": record["Id"]} if status == 200 else {}
 
     def inverse(self, command: Body) -> Inverse | None:

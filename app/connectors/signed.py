@@ -12,6 +12,7 @@ import binascii
 import hashlib
 import hmac
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -118,6 +119,24 @@ class Signer:
             for name in texts
         }
         return {**event, "data": {**event["data"], **clear}}
+
+
+class SignedAction(ABC):
+    """See rules.ports.ActionExecutor. type: of the event."""
+
+    name: str
+    type: str
+    undo: str
+
+    def __init__(self, courier: Courier, secrets: Secrets, vault: Vault, public_url: str = "") -> None:
+        self.signer = Signer(courier, secrets, vault, public_url)
+
+    @abstractmethod
+    def data(self, params: Body, id: str) -> dict[str, Any]:
+        """What the event says beside its circumstances. id: the command's."""
+
+    def preview(self, params: Body) -> Body:
+        return preview_of(params, self.type, self.data(params, "(run)/(step)"), self.undo)
 
 
 def event_of(task: Body, type: str, data: Body) -> dict[str, Any]:

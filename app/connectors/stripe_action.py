@@ -7,6 +7,7 @@ there before a second one is made.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -99,7 +100,7 @@ class Call:
     creates: str = ""
 
 
-class StripeAction:
+class StripeAction(ABC):
     """Read the object, see what is to be done, do it, say what came of it."""
 
     name: str
@@ -112,9 +113,9 @@ class StripeAction:
     def __init__(self, access: StripeAccess) -> None:
         self.access = access
 
+    @abstractmethod
     def call(self, thing: Body, params: Body, now: datetime) -> Call:
         """The request to make on this state of the object; raises NotNow when there is none to make."""
-        raise NotImplementedError
 
     def imagined(self, params: Body) -> Body:
         """What a preview of these parameters takes for granted of the object."""
