@@ -26,7 +26,7 @@ from rules.steps import subjects_of
 from rules.wanted import Wanted
 from rules.window import EVER, Found, Passes, changes, span_of
 from rules.words import happening
-from rules.workflow import ABSENCE, acted, begin_undo, contradicted, heard, run_key, start, stopped
+from rules.workflow import ABSENCE, acted, begin_undo, contradicted, heard, refused, run_key, start, stopped
 
 JSON = Mapping[str, Any]
 _RUNS = 30  # started by one event at most: a commit has at most 100 writes
@@ -374,6 +374,8 @@ class Deciding:
             self.miss(version, "contradicted", sentence, key=key, trigger=trigger.id)
             return
         now = contradicted(run, self.event, self.now).run
+        if now.state == "stopped":
+            now = self.unsaid(now)
         if now is not run:
             self.save(now)
         if now.state == "stopped" and not acted(now):
@@ -384,6 +386,13 @@ class Deciding:
         )
         more = {"key": key, "trigger": trigger.id, "run": id}
         self.entries.append(trace.entry(version, "took_back", "contradicted", sentence, **more))
+
+    def unsaid(self, run: Run) -> Run:
+        """A stopped run without the commands that this very event gave it, by ending its wait."""
+        for command in [one for one in self.commands if one.run_id == run.id]:
+            self.commands.remove(command)
+            run = refused(run, command.step, "the same event took the match back", self.now).run
+        return run
 
     # ---- state ------------------------------------------------------------------------------------------------------
     def listening_of(self, rule: Rule) -> Listening:

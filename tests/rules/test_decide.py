@@ -19,7 +19,7 @@ from rules.ports import ABSENT, Outcome, Put
 from rules.ruleset import document_of, documents
 from rules.run import Run
 from rules.workflow import settled, woke
-from tests.rules.world import DAY, NOW, START, TENANT, World, event, late, rule, told
+from tests.rules.world import DAY, NOW, START, TELL, TENANT, World, event, late, rule, told
 
 TWICE = When(("t.a",), "subscription", at_least=2, within=7 * DAY)
 PAID = Stop(("invoice.paid",), "subscription")
@@ -426,6 +426,18 @@ def test_a_late_reset_stops_a_run_that_has_not_acted() -> None:
     world.deliver(event("evt_1"), event("evt_2", at=100), late(event("evt_9", "t.c", 50), timedelta(days=1)))
     assert (world.run().state, world.run().contradicted_by) == ("stopped", "evt_9")
     assert world.trace("evt_9")["gate"] == "contradicted"
+
+
+def test_what_ends_a_wait_and_takes_the_match_back_at_once_lets_nothing_be_done() -> None:
+    steps = (Wait("listen", for_event=(Stop(("t.b",), "customer"),)), *TELL)
+    one = rule(when=ABSENCE, steps=steps)
+    world = World(one)
+    world.now = seconds(START + DAY + 1)
+    world.deliver(event("evt_1"))
+    world.put_run(woke(world.run(), one, world.now).run)
+    world.deliver(late(event("evt_2", "t.b", DAY), timedelta(seconds=1)))
+    assert (world.run().state, world.run().contradicted_by, world.commands()) == ("stopped", "evt_2", [])
+    assert world.run().steps["tell"]["state"] == "skipped"
 
 
 def test_a_late_reset_marks_a_run_that_has_acted() -> None:
