@@ -81,17 +81,21 @@ class Table:
         self.claimable = kind.name in CLAIMABLE
         self.lists = tuple(self._list(name) for name in kind.lists)
         q = self.name = quoted(kind.name)
-        changed = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in ("version", *kind.fields, "body"))
-        insert = (
-            f"INSERT INTO {q} ({names(self.columns)}) VALUES ({marks(len(self.columns))}) ON CONFLICT (tenant, id) DO"
+        self.insert = (
+            f"INSERT INTO {q} ({names(self.columns)}) VALUES ({marks(len(self.columns))})"
+            " ON CONFLICT (tenant, id) DO NOTHING"
         )
-        self.insert = f"{insert} NOTHING"
-        self.put = f"{insert} UPDATE SET {changed}"
         self.delete = f"DELETE FROM {q} WHERE tenant = ? AND id = ?"
-        self.version = f"SELECT version FROM {q} WHERE tenant = ? AND id = ?"
+        self.standing = f"SELECT {names(('seq', 'version', *kind.fields))} FROM {q} WHERE tenant = ? AND id = ?"
         self.answer = ("id", "version", "body", *(("due_at",) if self.claimable else ()))
         self.get = f"SELECT {names(self.answer)} FROM {q} WHERE tenant = ? AND id = ?"
         self.row = f"SELECT seq, body FROM {q} WHERE tenant = ? AND id = ?"
+
+    def update(self, fields: tuple[str, ...]) -> str:
+        """The statement that changes these searched fields and no other: SQLite writes every index anew that has a
+        column of the statement in it, whether its value changed or not."""
+        sets = ", ".join(f"{quoted(name)} = ?" for name in ("version", *fields, "body"))
+        return f"UPDATE {self.name} SET {sets} WHERE seq = ?"
 
     def _list(self, name: str) -> ListTable:
         queries = [query for query in self.kind.queries if name in query]

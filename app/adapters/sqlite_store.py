@@ -40,7 +40,8 @@ CHECKPOINT = 4_000  # pages of the log; each batch changes the same index pages,
 
 @dataclass(slots=True)  # not frozen: that costs 2 us each, twice an event
 class _Row:
-    """A write, checked and encoded before any lock is taken. stored: None for a delete."""
+    """A write, checked and encoded before any lock is taken. stored: None for a delete. standing: seq, version and
+    searched fields of the document as it is, read under the lock."""
 
     table: Table
     id: str
@@ -48,6 +49,7 @@ class _Row:
     values: list[Any]
     stored: bytes | None
     body: Mapping[str, Any]
+    standing: tuple[Any, ...] | None = None
 
 
 class SqliteStore:
@@ -216,7 +218,7 @@ class SqliteStore:
         """Check everything, then write everything: nothing can change between, for the write lock is ours.
         A savepoint would do the same for 40 us a commit, in which SQLite copies each page that is touched."""
         failed = next((row for row in rows if not self._as_expected(tenant, row)), None)
-        if failed and not (event and self._version(tenant, event)):
+        if failed and not (event and self._standing(tenant, event)):
             raise Conflict(f"{failed.table.kind.name} {failed.id}")
         if event and (failed or not self._insert(tenant, event)):
             raise AlreadyProcessed(event.id)
@@ -230,15 +232,24 @@ class SqliteStore:
                 self._insert(tenant, row)
 
     def _as_expected(self, tenant: str, row: _Row) -> bool:
-        return row.expect == ANY or row.expect == (self._version(tenant, row) or ABSENT)
+        row.standing = self._standing(tenant, row)
+        return row.expect == ANY or row.expect == (str(row.standing[1]) if row.standing else ABSENT)
 
-    def _version(self, tenant: str, row: _Row) -> str | None:
-        found = self._writer.execute(row.table.version, (tenant, row.id)).fetchone()
-        return str(found[0]) if found else None
+    def _standing(self, tenant: str, row: _Row) -> tuple[Any, ...] | None:
+        found: tuple[Any, ...] | None = self._writer.execute(row.table.standing, (tenant, row.id)).fetchone()
+        return found
 
     def _put(self, tenant: str, row: _Row) -> None:
+        """Create the document, or change what differs."""
+        if row.standing is None:
+            self._insert(tenant, row)
+            return
         self._sequence += 1
-        self._writer.execute(row.table.put, (tenant, row.id, self._sequence, *row.values, row.stored))
+        seq, _, *before = row.standing
+        fields = zip(row.table.kind.fields, row.values, before, strict=True)
+        changed = {name: value for name, value, was in fields if value != was}
+        values = (self._sequence, *changed.values(), row.stored, seq)
+        self._writer.execute(row.table.update(tuple(changed)), values)
 
     def _insert(self, tenant: str, row: _Row) -> bool:
         """Create a document with the rows of its searched lists; false when it is there."""
