@@ -1,4 +1,4 @@
-"""Who may come in: the same-origin check, sign-in, and the headers every answer carries. Denied unless listed here.
+"""Who may come in: the same-origin check and sign-in. Denied unless listed here.
 
 In development a request from this machine to a loopback name is the local operator's; everything else shows the
 admin token, in a sign-in form (pages) or as a bearer (API).
@@ -17,6 +17,7 @@ from flask import Flask, Response, abort, g, redirect, request, session
 
 from app.services import Services
 from app.settings import Settings
+from app.web import headers
 from rules.ports import Secrets
 
 SESSION_KEY = "web/session"  # the name of the signing key among the secrets
@@ -34,16 +35,6 @@ OPEN = (  # (method or *, path, whole path or prefix): these check for themselve
     ("*", "/sign-in", "whole"),
     ("*", "/api/v1/", "prefix"),  # asks every caller for the bearer token itself (app.web.api)
 )
-HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
-    "frame-ancestors 'none'; form-action 'self'",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-}
 
 
 def install(flask: Flask, services: Services) -> None:
@@ -60,7 +51,7 @@ def install(flask: Flask, services: Services) -> None:
         MAX_FORM_PARTS=5000,
     )
     flask.before_request(lambda: guard(services.settings))
-    flask.after_request(_with_headers)
+    headers.install(flask, production)
 
 
 def guard(settings: Settings) -> Response | None:
@@ -149,11 +140,3 @@ def _signing_key(secrets: Secrets) -> str:
 
 def _digest(token: str) -> str:
     return hashlib.sha256(f"signalbox session\n{token}".encode()).hexdigest()
-
-
-def _with_headers(response: Response) -> Response:
-    for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)
-    if not request.path.startswith("/static/"):
-        response.headers.setdefault("Cache-Control", "no-store")
-    return response

@@ -206,7 +206,8 @@ def _digest(folder: str, name: str) -> str:
 def _remember_tenant(response: Response) -> Response:
     asked = request.args.get("tenant")
     if asked and g.get("tenant") == asked and response.status_code < 400:
-        response.set_cookie("tenant", asked, max_age=YEAR, httponly=True, samesite="Lax", secure=request.is_secure)
+        secure = not services().settings.development  # TLS may end before us
+        response.set_cookie("tenant", asked, max_age=YEAR, httponly=True, samesite="Lax", secure=secure)
     if request.path.startswith("/static/") and request.args.get("v") and response.status_code == 200:
         response.headers["Cache-Control"] = f"public, max-age={YEAR}, immutable"
     return response

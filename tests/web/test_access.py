@@ -170,7 +170,7 @@ def test_a_form_of_this_site_is_taken(headers: dict[str, str]) -> None:
 def test_no_script_or_style_but_our_own_may_run() -> None:
     answer = browser().get("/rules/new/edit?from=two-failed-payments")
     policy = answer.headers["Content-Security-Policy"]
-    assert "default-src 'self'" in policy
+    assert "default-src 'none'; script-src 'self'; style-src 'self'" in policy
     assert "unsafe" not in policy
     assert not re.search(r"<script(?![^>]* src=)|<style|\sstyle=|\son\w+=", answer.text)
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
