@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from app import breaker, holds, logs, loops, turns
+from app import breaker, dry_run, holds, live_actions, logs, loops, turns
 from app.capped import take_place
 from app.inverses import inverse_of
 from app.just_before import Memo, look_again
@@ -53,6 +53,7 @@ HELD = timedelta(seconds=60)  # how often a held command is looked at again; ope
 CONFLICTS = 6  # re-reads when what was read has changed
 _FINAL: Mapping[str, CommandState] = {"done": "done", "branch": "done", "person": "person", "dead": "dead"}
 NOTHING_SEEN = Standing()
+ALERTS = "alert_"  # how the ids of app.alerts' messages begin
 Connectors = Mapping[str, ActionExecutor]
 
 
@@ -149,7 +150,11 @@ class Desk:
             if run is None:
                 raise _Refused("its run is gone")
             _check_run(Run.from_body(run.body), command)
+        if self.rulesets.is_dry(self.store, self.now):
+            raise holds.Held(dry_run.WHY)
         connection = holds.check(self.store, tenant, command.rule_id, command.connection)
+        if not command.id.startswith(ALERTS):  # Signalbox's own word about what waits reaches no customer
+            live_actions.check(connection)
         if command.action not in self.connectors:
             raise holds.Held(f"this installation has no action {command.action}")
         self._check_connection(connection, command)
@@ -185,7 +190,7 @@ class Desk:
             advance = workflow.refused(run, command.step, why, self.now, self._lost(command))
             if advance.run is not run:
                 writes.append(write_run(advance.run, found))
-                writes += issued(self.store, document.tenant, advance.commands)
+                writes += issued(self.store, found, advance.commands)
         self._commit(document.tenant, writes)
         logs.line(
             "command.cancelled", tenant=command.tenant, correlationid=command.correlation, command=command.id, why=why
@@ -218,7 +223,7 @@ class Desk:
         run = Run.from_body(full.run.body)
         advance = workflow.left_out(run, full.rule, command.step, full.why, self.now)
         writes: list[Write] = [write_command(cancelled(command, full.why), document), write_run(advance.run, full.run)]
-        self._commit(document.tenant, [*writes, *issued(self.store, document.tenant, advance.commands)])
+        self._commit(document.tenant, [*writes, *issued(self.store, full.run, advance.commands)])
         logs.line(
             "command.left_out",
             tenant=command.tenant,
@@ -331,7 +336,7 @@ class Desk:
         if attempt.seen.stop:
             gone = write_command(cancelled(tried, attempt.seen.stop), document)
             advance = workflow.overtaken(run, command.step, attempt.seen.stop, self.now, self._lost(command))
-            return [gone, write_run(advance.run, run_document), *issued(self.store, run.tenant, advance.commands)]
+            return [gone, write_run(advance.run, run_document), *issued(self.store, run_document, advance.commands)]
         if attempt.seen.says:
             run = told(run, self.now, f"{command.step}: read again just before: {attempt.seen.says}.")
         inverse = self._inverse(settled.body()) if outcome.kind == "done" else None
@@ -339,7 +344,7 @@ class Desk:
         return [
             write_command(settled, document),
             write_run(advance.run, run_document),
-            *issued(self.store, document.tenant, advance.commands),
+            *issued(self.store, run_document, advance.commands),
         ]
 
     def _inverse(self, command: Mapping[str, Any]) -> dict[str, Any] | None:

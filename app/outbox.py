@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rules.ports import ABSENT, Document, Put, Store
 from rules.run import Command, Run
 from rules.steps import Advance
+from rules.undoing import PREFIX as UNDO
 
 
 def write_run(run: Run, read: Document) -> Put:
@@ -17,11 +18,12 @@ def write_command(command: Command, read: Document) -> Put:
     return Put("command", command.id, command.body(), read.version)
 
 
-def issued(store: Store, tenant: str, commands: Sequence[Command]) -> list[Put]:
-    """The writes of new commands. One that exists (an operator's retry) keeps its tries and the time it was made."""
+def issued(store: Store, read: Document, commands: Sequence[Command]) -> list[Put]:
+    """The writes of new commands. One that exists (an operator's retry) keeps its tries and the time it was made.
+    read: the run as it was, which says of a step whether it has had a command; a step's first needs no reading."""
     writes = []
     for command in commands:
-        known = store.get(tenant, "command", command.id)
+        known = store.get(read.tenant, "command", command.id) if _may_exist(read, command.step) else None
         body = command.body()
         if known:
             body |= {"attempts": known.body["attempts"], "created_at": known.body["created_at"]}
@@ -29,6 +31,10 @@ def issued(store: Store, tenant: str, commands: Sequence[Command]) -> list[Put]:
     return writes
 
 
+def _may_exist(run: Document, step: str) -> bool:
+    return step.startswith(UNDO) or "command" in run.body["steps"].get(step, {})
+
+
 def advanced(store: Store, read: Document, advance: Advance) -> list[Put]:
     """The writes of an advance over the run as it was read."""
-    return [write_run(advance.run, read), *issued(store, read.tenant, advance.commands)]
+    return [write_run(advance.run, read), *issued(store, read, advance.commands)]

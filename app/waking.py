@@ -6,8 +6,9 @@ the run go, so two admitters cannot both take the last place.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import cache
 
 from app import knowing, logs
 from app.holds import is_paused
@@ -18,26 +19,27 @@ from rules.event import iso
 from rules.limits import counted, refusal, window_of
 from rules.model import Rule
 from rules.ports import ABSENT, Conflict, Document, Put, Store, Unavailable, Write
-from rules.run import OPEN, Run
+from rules.run import OPEN, Run, replace
 from rules.steps import told
 
 LEASE = timedelta(seconds=60)
 IN_HAND = timedelta(seconds=120)  # the longest that a claimed command may be due ahead: app.desk.LEASE
 CONFLICTS = 6
+COUNTED = timedelta(days=30)  # after its span, for whoever asks how much of a limit was used
+Paused = Callable[[str, str], bool]  # by tenant and rule
 
 
 def wake(store: Store, rulesets: RuleSets, now: datetime, limit: int = 256) -> int:
     """Move every due run that the store hands out; how many were moved. A run of a paused rule sleeps on."""
-    claimed = store.claim("run", now, LEASE, limit)
-    if not claimed:
-        return 0
-    with store.batch():
-        return sum(_one(store, rulesets, document, now) for document in claimed)
+    paused = cache(lambda tenant, rule_id: is_paused(store, tenant, rule_id))  # a pause holds from the next look on
+    with store.batch():  # with the claim in it: a lease that ends in the same commit needs no fsync of its own
+        claimed = store.claim("run", now, LEASE, limit)
+        return sum(_one(store, rulesets, document, paused, now) for document in claimed)
 
 
-def _one(store: Store, rulesets: RuleSets, document: Document, now: datetime) -> int:
+def _one(store: Store, rulesets: RuleSets, document: Document, paused: Paused, now: datetime) -> int:
     try:
-        return _woken(store, rulesets, document, now)
+        return _woken(store, rulesets, document, paused, now)
     except Conflict:
         return 0  # an event or a person moved it meanwhile
     except Unavailable:
@@ -47,14 +49,14 @@ def _one(store: Store, rulesets: RuleSets, document: Document, now: datetime) ->
         return 0
 
 
-def _woken(store: Store, rulesets: RuleSets, document: Document, now: datetime) -> int:
+def _woken(store: Store, rulesets: RuleSets, document: Document, paused: Paused, now: datetime) -> int:
     run = Run.from_body(document.body)
     if run.state not in OPEN:
         store.commit(document.tenant, None, [write_run(replace(run, due_at=None), document)])
         return 1
     if workflow.is_undoing(run):
         return _hurry(store, document, run, now)
-    if is_paused(store, document.tenant, run.rule_id):
+    if paused(document.tenant, run.rule_id):
         return 0
     rule = rulesets.rule(store, document.tenant, run.rule_id, run.version)
     if run.state == "pending":
@@ -105,7 +107,9 @@ def _admission(
     why = refusal(rule.limits, spent, run.money) if asked else ""
     if why:
         return [write_run(_parked(run, why, now), document)]
-    body = {"rule_id": rule.id, "span": window_of(rule.limits, now), **counted(spent, run.money)}
+    over = now + timedelta(seconds=rule.limits.per) + COUNTED
+    known = {"rule_id": rule.id, "span": window_of(rule.limits, now), "expires_at": iso(over)}
+    body = {**counted(spent, run.money), **known}
     count = Put("limit", _limit_id(rule, now), body, used.version if used else ABSENT)
     return [count, *advanced(store, document, workflow.admit(run, rule, now))]
 

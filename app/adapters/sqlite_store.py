@@ -24,6 +24,7 @@ from app.adapters.documents import (
     cursor_after,
     decode,
     encode,
+    expectation,
     read_cursor,
     searched,
     searched_list,
@@ -32,7 +33,7 @@ from app.adapters.sqlite import BUSY_SECONDS, Readers, check_format, connect, na
 from app.adapters.sqlite_events import EventsInHand
 from app.adapters.sqlite_schema import FORMAT, TABLES, Table, marks, prepare, quoted
 from rules.event import Event, iso
-from rules.kinds import CLAIMABLE
+from rules.kinds import CLAIMABLE, EXPIRING
 from rules.ports import ABSENT, ANY, AlreadyProcessed, Conflict, Document, Page, Put, Unavailable, Where, Write
 
 CHECKPOINT = 4_000  # pages of the log; each batch changes the same index pages, which are copied a quarter as often
@@ -66,6 +67,7 @@ class SqliteStore:
         self._lock = threading.Lock()
         self._owner: int | None = None  # the thread whose batch is open
         self._broken: Unavailable | None = None  # what ended the open batch before its time
+        self._begun = False  # whether the open batch has SQLite's write lock
         self._events = EventsInHand()
         self._settled = 0  # the last version before the open transaction: what is newer may yet be undone
         self._sequence = 0  # the last version handed out; never reused, so what was deleted cannot come back as itself
@@ -114,7 +116,7 @@ class SqliteStore:
             " ORDER BY k.created, k.id",
             (tenant, key, *types, since, until),
         )
-        settled = self._settled if self._owner == threading.get_ident() else inf
+        settled = self._settled if self._owner == threading.get_ident() and self._begun else inf
         known = self._events
         return [known.event(version, type, created, body, version <= settled) for version, type, created, body in rows]
 
@@ -139,10 +141,11 @@ class SqliteStore:
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """One transaction, one fsync."""
+        """One transaction, one fsync; begun by the first claim or commit in it, so that a batch that only looks takes
+        no write lock."""
         if self._owner == threading.get_ident():
             raise RuntimeError("a batch is not re-entrant")
-        with self._lock, self._transaction():
+        with self._lock, self._transaction(at_once=False):
             self._owner, self._broken = threading.get_ident(), None
             try:
                 yield
@@ -159,6 +162,7 @@ class SqliteStore:
             return []  # the usual idle poll takes no write lock
         inside = self._owner == threading.get_ident()
         with nullcontext() if inside else self._lock, nullcontext() if inside else self._transaction():
+            self._begin()
             return self._lease(table, iso(now), iso(now + lease), limit)
 
     def release(self, kind: str, now: datetime, lease: timedelta) -> int:
@@ -175,6 +179,18 @@ class SqliteStore:
             self._writer.executemany(set_due, claimed)
             return len(claimed)
 
+    def expire(self, now: datetime) -> int:
+        """Let go of what is of no use any more (Kind.expires); how many. In Firestore policies of its own do it."""
+        due = []
+        for table in (TABLES[name] for name in EXPIRING):
+            found = f"FROM {table.name} WHERE {quoted(table.kind.expires)} <= ?"
+            if self._read(f"SELECT 1 {found} LIMIT 1", (iso(now),)):
+                due.append(found)
+        if not due:
+            return 0  # the usual look takes no write lock
+        with self._lock, self._transaction():
+            return sum(self._writer.execute(f"DELETE {found}", (iso(now),)).rowcount for found in due)
+
     def wipe(self, tenant: str) -> None:
         with self._lock, self._transaction():
             for table in TABLES.values():
@@ -182,30 +198,43 @@ class SqliteStore:
                     self._writer.execute(f"DELETE FROM {quoted(name)} WHERE tenant = ?", (tenant,))
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self, at_once: bool = True) -> Iterator[None]:
         """BEGIN IMMEDIATE .. COMMIT around the caller's writes; the caller holds the lock."""
-        writer = self._writer
+        self._begun = False
         try:
-            with unavailable("the store cannot be written"):
-                writer.execute("BEGIN IMMEDIATE")
-                self._sequence = writer.execute("SELECT value FROM meta WHERE name = 'sequence'").fetchone()[0]
-            before = self._settled = self._sequence
+            if at_once:
+                self._begin()
             try:
                 yield
             except sqlite3.DatabaseError as error:
                 raise named("the store cannot be written", error) from error
-            with unavailable("the store cannot be written"):
-                if self._sequence != before:
-                    writer.execute("UPDATE meta SET value = ? WHERE name = 'sequence'", (self._sequence,))
-                writer.execute("COMMIT")
+            if self._begun:
+                self._end()
         except BaseException:
-            roll_back(writer)
+            roll_back(self._writer)
             raise
+
+    def _begin(self) -> None:
+        """Take SQLite's write lock, unless the open batch has it already."""
+        if self._begun:
+            return  # never anew: after an error that SQLite answers by undoing all, the rest must not stand alone
+        self._begun = True
+        with unavailable("the store cannot be written"):
+            self._writer.execute("BEGIN IMMEDIATE")
+            (self._sequence,) = self._writer.execute("SELECT value FROM meta WHERE name = 'sequence'").fetchone()
+        self._settled = self._sequence
+
+    def _end(self) -> None:
+        with unavailable("the store cannot be written"):
+            if self._sequence != self._settled:
+                self._writer.execute("UPDATE meta SET value = ? WHERE name = 'sequence'", (self._sequence,))
+            self._writer.execute("COMMIT")
 
     def _commit_in_batch(self, tenant: str, event: _Row | None, rows: Sequence[_Row]) -> None:
         if self._broken:
             raise self._broken
         try:
+            self._begin()
             self._apply(tenant, event, rows)
         except (AlreadyProcessed, Conflict):
             raise
@@ -287,10 +316,11 @@ class SqliteStore:
 def _row(write: Write) -> _Row:
     check_id(write.kind, write.id)
     table = TABLES[write.kind]
+    expect = expectation(write)
     if not isinstance(write, Put):
-        return _Row(table, write.id, write.expect, [], None, {})
+        return _Row(table, write.id, expect, [], None, {})
     body = write.body
-    return _Row(table, write.id, write.expect, searched(table.kind, body), encode(body), body)
+    return _Row(table, write.id, expect, searched(table.kind, body), encode(body), body)
 
 
 def _document(tenant: str, table: Table, row: Sequence[Any]) -> Document:
