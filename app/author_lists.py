@@ -11,6 +11,7 @@ from secrets import token_bytes
 from typing import Any
 
 from app import connections as kinds
+from app import live_actions
 from app.audit import entry
 from rules.event import iso
 from rules.ports import ABSENT, ANY, Conflict, Delete, Document, Put, Secrets, Store
@@ -74,6 +75,8 @@ def save_connection(
         raise RuleError([Problem("secret", f"the {type.secret.label.lower()} is missing")])
     made = new_secret() if missing and type.made and not kinds.is_topic(str(body.get("url", ""))) else ""
     kept = _connection_body(body, found, secret_name, now)
+    if not found and type is not kinds.STRIPE:
+        kept.update(live_actions.first(tenant))
     before = _told(found.body) if found else None
     change = entry(now, actor, "change connection" if found else "add connection", name, before, _told(kept))
     private = kinds.private_parts(body, _private(found, secrets))

@@ -12,13 +12,12 @@ from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from app import logs
+from app import logs, tenants
 from app.rulesets import RuleSets
 from app.scores import document_of
 from rules import route
 from rules.decide import Decision, decide, documents, reads
-from rules.event import Event, iso, span_id
-from rules.kinds import SYSTEM
+from rules.event import Event, span_id
 from rules.memory import DocumentOf, Members, Memory, NotRead, Question, Read, RuleOf, RunOf, ScoreOf, Window
 from rules.ports import (
     ABSENT,
@@ -159,17 +158,10 @@ class _Handling:
     def ruleset(self, tenant: str) -> RuleSet:
         """The rules in force, the same for the whole batch; a tenant that is new is written down first."""
         if tenant not in self.tenants:
-            if not self.rulesets.knows(tenant) and self.store.get(SYSTEM, "tenant", tenant) is None:
-                self.welcome(tenant)
+            if not self.rulesets.knows(tenant):
+                tenants.ensure(self.store, tenant, self.now)
             self.tenants[tenant] = self.rulesets.current(self.store, tenant, self.now)
         return self.tenants[tenant]
-
-    def welcome(self, tenant: str) -> None:
-        body = {"id": tenant, "created_at": iso(self.now)}
-        try:
-            self.store.commit(SYSTEM, None, [Put("tenant", tenant, body, ABSENT)])
-        except Conflict:
-            return  # somebody else was quicker
 
     def instant(self) -> datetime:
         return self.clock.now() if self.clock else self.now

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
-from app import logs, tenant_settings
+from app import dry_run, logs, tenant_settings
 from app.declared import paths_of
 from app.routes import routes_of
 from rules.hours import in_zone
@@ -26,6 +26,7 @@ from rules.ruleset import RuleSet, build
 
 IN_FORCE: Final[Mapping[str, Any]] = {"live": "live", "watch": "watch", "paused": "paused"}
 FRESH = timedelta(seconds=1)  # a published rule is in force within this time
+SOON = timedelta(seconds=0.5)  # and a dry run begins within this
 _PARSED = 5000  # versions kept in memory
 
 
@@ -34,13 +35,16 @@ class _Known:
     revision: int
     ruleset: RuleSet
     read_at: datetime | None
+    is_dry: bool
 
 
 class RuleSets:
-    """Thread-safe. One for each process."""
+    """Thread-safe. One for each process. dry_run: whatever the switch says (app.dry_run)."""
 
-    def __init__(self, matcher: Matcher) -> None:
+    def __init__(self, matcher: Matcher, dry_run: bool = False) -> None:
         self.matcher = matcher
+        self.always_dry = dry_run
+        self._dry: tuple[bool, datetime | None] = (False, None)
         self._known: dict[str, _Known] = {}
         self._parsed: OrderedDict[tuple[str, str, int], Rule] = OrderedDict()
         self._lock = threading.Lock()
@@ -71,6 +75,16 @@ class RuleSets:
                 self._parsed.popitem(last=False)
         return in_zone(found, lambda: tenant_settings.read(store, tenant).zone)
 
+    def is_dry(self, store: Store, now: datetime | None = None) -> bool:
+        """Whether nothing may be sent. now: when given, the switch is read again only after half a second."""
+        if self.always_dry:
+            return True
+        was, read_at = self._dry
+        if now and read_at and timedelta(0) <= now - read_at < SOON:
+            return was
+        self._dry = (bool(dry_run.read(store)["on"]), now)
+        return self._dry[0]
+
     def close(self) -> None:
         with self._lock:
             for known in self._known.values():
@@ -80,14 +94,16 @@ class RuleSets:
     def _refreshed(self, store: Store, tenant: str, now: datetime | None) -> RuleSet:
         pointer = store.get(tenant, "ruleset", "current")
         revision = int(pointer.body["revision"]) if pointer else 0
-        known = self._known.get(tenant)
-        if known and known.revision == revision:
-            self._known[tenant] = _Known(revision, known.ruleset, now)
+        known, is_dry = self._known.get(tenant), self.is_dry(store, now)
+        if known and (known.revision, known.is_dry) == (revision, is_dry):
+            self._known[tenant] = _Known(revision, known.ruleset, now, is_dry)
             return known.ruleset
         versions, before = list(self._versions(store, tenant)), known.ruleset if known else None
+        if is_dry:
+            versions = [_simulated(version) for version in versions]
         ruleset = build(tenant, versions, self.matcher, paths_of(store, tenant), before)
-        ruleset = replace(ruleset, routes=routes_of(store, tenant))
-        self._known[tenant] = _Known(revision, ruleset, now)
+        ruleset = replace(ruleset, routes={} if is_dry else routes_of(store, tenant))
+        self._known[tenant] = _Known(revision, ruleset, now, is_dry)
         if known:
             known.ruleset.close()
             logs.line("rules.swapped", tenant=tenant, revision=revision, rules=len(ruleset.versions))
@@ -107,6 +123,11 @@ class RuleSets:
             mode = IN_FORCE[body["state"]]
             before: Literal["live", "watch"] = "watch" if body.get("paused_from") == "watch" else "live"
             yield RuleVersion(tenant, rule, int(number), mode, body.get("live_from") or "", before)
+
+
+def _simulated(version: RuleVersion) -> RuleVersion:
+    """As if the rule only watched: a live one, and one that was live before its pause."""
+    return replace(version, mode="watch") if version.mode == "live" else version
 
 
 def _in_force(store: Store, tenant: str) -> Iterator[Document]:

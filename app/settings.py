@@ -46,7 +46,14 @@ class Settings:
     kms_key: str = ""  # full name of the Cloud KMS key that wraps the vault's keys
     otlp_endpoint: str = ""
     admin_token: str = field(default="", repr=False)
+    oidc_issuer: str = ""  # who signs people in by OpenID Connect, such as https://accounts.google.com
+    oidc_client_id: str = ""
+    oidc_client_secret: str = field(default="", repr=False)
+    iap_audience: str = ""  # of Identity-Aware Proxy's assertions: `/projects/NUMBER/global/backendServices/ID`
+    proxies: int = 0  # in front of this server, each of which adds whom it heard to X-Forwarded-For
+    read_only: bool = False  # people change nothing; webhooks, runs and actions go on
     sample: bool = False
+    dry_run: bool = False  # decide as if live, send nothing; the switch on the pages cannot end it
     matcher: MatcherChoice = "auto"
     traces: Traces = "auto"
     public_url: str = ""  # where these pages are for others; links in notices begin with it
@@ -80,7 +87,14 @@ class Settings:
             kms_key=read.text("SIGNALBOX_KMS_KEY"),
             otlp_endpoint=read.url("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
             admin_token=read.text("SIGNALBOX_ADMIN_TOKEN"),
+            oidc_issuer=read.url("SIGNALBOX_OIDC_ISSUER", ""),
+            oidc_client_id=read.text("SIGNALBOX_OIDC_CLIENT_ID"),
+            oidc_client_secret=read.text("SIGNALBOX_OIDC_CLIENT_SECRET"),
+            iap_audience=read.text("SIGNALBOX_IAP_AUDIENCE"),
+            proxies=read.number("SIGNALBOX_PROXIES", 0, 9),
+            read_only=read.flag("SIGNALBOX_READ_ONLY"),
             sample=read.flag("SAMPLE"),
+            dry_run=read.flag("SIGNALBOX_DRY_RUN"),
             matcher=cast(MatcherChoice, read.choice("SIGNALBOX_MATCHER", "auto", "durable", "python")),
             traces=cast(Traces, read.choice("SIGNALBOX_TRACES", "auto", "otlp", "gcp", "off")),
             public_url=read.url("SIGNALBOX_PUBLIC_URL", ""),
@@ -126,6 +140,13 @@ class _Reader:
         self.problems.append(f"{name} is {value!r}; write a number from 0 to 65535 (0 takes any free port)")
         return default
 
+    def number(self, name: str, default: int, most: int) -> int:
+        value = self.text(name, str(default))
+        if value.isascii() and value.isdigit() and int(value) <= most:
+            return int(value)
+        self.problems.append(f"{name} is {value!r}; write a number from 0 to {most}")
+        return default
+
     def url(self, name: str, default: str) -> str:
         value = self.text(name, default)
         if not value:
@@ -141,6 +162,7 @@ def _contradictions(settings: Settings) -> list[str]:
     problems = [] if settings.backend != "google" else _google_problems(settings)
     if settings.environment == "production" and not settings.admin_token:
         problems.append("SIGNALBOX_ENV=production needs SIGNALBOX_ADMIN_TOKEN, the first administrator's token")
+    problems += _sign_in_problems(settings)
     if settings.traces == "otlp" and not settings.otlp_endpoint:
         problems.append("SIGNALBOX_TRACES=otlp needs OTEL_EXPORTER_OTLP_ENDPOINT")
     if settings.traces == "gcp" and not settings.google_project:
@@ -149,6 +171,17 @@ def _contradictions(settings: Settings) -> list[str]:
         problems.append(f"SIGNALBOX_ADMIN_TOKEN can be guessed: give it at least {SHORTEST_TOKEN} random characters")
     if settings.environment == "production" and settings.sample:
         problems.append("SAMPLE=1 plays a made-up business and is for SIGNALBOX_ENV=development only")
+    return problems
+
+
+def _sign_in_problems(settings: Settings) -> list[str]:
+    problems = []
+    if bool(settings.oidc_issuer) != bool(settings.oidc_client_id):
+        problems.append("set SIGNALBOX_OIDC_ISSUER and SIGNALBOX_OIDC_CLIENT_ID both, or neither")
+    if settings.oidc_issuer.startswith("http:") and not settings.development:
+        problems.append("SIGNALBOX_OIDC_ISSUER has to begin with https: whoever changes its answers could be anybody")
+    if settings.oidc_issuer and not settings.public_url and not settings.development:
+        problems.append("SIGNALBOX_OIDC_ISSUER needs SIGNALBOX_PUBLIC_URL, the address that the issuer sends people to")
     return problems
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from app import live_actions
 from rules.event import iso
 from rules.kinds import SYSTEM
 from rules.ports import ABSENT, Conflict, Put, Store
@@ -13,6 +14,7 @@ def ensure(store: Store, tenant: str, now: datetime) -> None:
     """Make the tenant's document if it is not there."""
     if store.get(SYSTEM, "tenant", tenant) is not None:
         return
+    live_actions.begin(store, tenant, now)
     try:
         store.commit(SYSTEM, None, [Put("tenant", tenant, {"id": tenant, "created_at": iso(now)}, expect=ABSENT)])
     except Conflict:

@@ -5,20 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from app import dry_run
 from app.audit import entry
 from app.connections import SAID, TYPES
 from app.connectors.personal import TOKEN
 from rules.event import iso, span_id, trace_id
 from rules.ports import ActionExecutor, Body, Outcome, Store, Unconfigured
 
+NOTHING_SENT = Outcome.dead(f"{dry_run.WHY[:1].upper()}{dry_run.WHY[1:]}.")
+
 
 def send_test_notice(
-    store: Store, actions: Mapping[str, ActionExecutor], tenant: str, name: str, actor: str, now: datetime
+    store: Store,
+    actions: Mapping[str, ActionExecutor],
+    tenant: str,
+    name: str,
+    actor: str,
+    now: datetime,
+    is_dry: bool = False,
 ) -> Outcome:
-    """Send one notice now and say what was answered. LookupError when there is no such connection."""
+    """Send one notice now and say what was answered; nothing in a dry run. LookupError when there is no such
+    connection."""
     found = store.get(tenant, "connection", name)
     if found is None or found.body["type"] not in TYPES:
         raise LookupError(f"There is no connection {name!r} that can be tested.")
+    if is_dry:
+        return NOTHING_SENT
     try:
         outcome = actions[TYPES[found.body["type"]].action].execute(_task(tenant, found.body, now), now)
     except Unconfigured as error:
@@ -36,6 +48,7 @@ def send_test_mail(
     to: str,
     actor: str,
     now: datetime,
+    is_dry: bool = False,
 ) -> Outcome:
     """Send the e-mail of a step to one address, with words where a person's values would stand. The address is kept
     nowhere. LookupError when the step's connection is not there."""
@@ -43,6 +56,8 @@ def send_test_mail(
     found = store.get(tenant, "connection", name)
     if found is None:
         raise LookupError(f"There is no connection {name!r} yet.")
+    if is_dry:
+        return NOTHING_SENT
     told = {key: TOKEN.sub("[personal value]", str(value)) for key, value in params.items()}
     task = _task(tenant, found.body, now)
     given = {**told, "connection": name, "to": to, "subject": f"[Test] {told.get('subject', '')}"}

@@ -169,7 +169,7 @@ def services_in_memory(now: datetime = NOON, **settings: Any) -> Services:
     )
     chosen = replace(base, **settings)
     vault = MemoryVault()
-    rulesets = RuleSets(choose_matcher(chosen.matcher))
+    rulesets = RuleSets(choose_matcher(chosen.matcher), chosen.dry_run)
     return Services(
         settings=chosen,
         clock=clock,

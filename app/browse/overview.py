@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from app import live_actions
 from app.browse.dead_letters import dead_letters
 from app.browse.deliveries import connections, day_start
 from app.browse.rows import JSON, Row, command_row, run_row
@@ -50,7 +51,7 @@ def _intake(inbox: Inbox, now: datetime) -> Row:
 
 
 def _handled(inbox: Inbox, tenant: str) -> Row:
-    dead = sum(1 for found in inbox.dead() if found.tenant == tenant)
+    dead = sum(1 for found in inbox.dead() if found.tenant in (tenant, ""))
     text = "None was given up." if not dead else f"{_many(dead, 'event')} could not be handled."
     return _part("Dead letters", "bad" if dead else "good", text, "/needs-you")
 
@@ -134,6 +135,7 @@ def needs_you(
         _commands(store, tenant, "person", "Actions with an unclear outcome"),
         _given_up(store, inbox, tenant),
         _failing(store, tenant),
+        _live(store, tenant),
     ]
     told = [_with_cases(store, tenant, group, now) for group in _without_doubles(groups)]
     if owner is not None or overdue:
@@ -142,7 +144,14 @@ def needs_you(
     return {"at": iso(now), "count": sum(group["count"] for group in shown), "groups": shown}
 
 
-_ABOUT = {"parked": "run", "needs_person": "run", "person": "command", "failing": "connection", "looping": "rule"}
+_ABOUT = {
+    "parked": "run",
+    "needs_person": "run",
+    "person": "command",
+    "failing": "connection",
+    "live": "connection",
+    "looping": "rule",
+}
 
 
 def _with_cases(store: Store, tenant: str, group: Row, now: datetime) -> Row:
@@ -170,10 +179,11 @@ def waiting(store: Store, inbox: Inbox, tenant: str) -> int:
     """How many things wait for a person, as `needs_you` counts them; cheap while nothing does."""
     runs = {state: store.count(tenant, "run", [("state", "==", state)]) for state in ("parked", "needs_person")}
     actions = sum(store.count(tenant, "command", [("state", "==", state)]) for state in ("person", "dead"))
-    received = sum(1 for dead in inbox.dead() if dead.tenant == tenant)
+    received = sum(1 for dead in inbox.dead() if dead.tenant in (tenant, ""))
     failing = sum(1 for row in connections(store, tenant) if row.get("state") == "failing")
     doubles = _doubles(store, tenant) if actions and runs["needs_person"] else 0
-    return sum(runs.values()) + actions + received + failing - doubles
+    asking = len(live_actions.asking(store, tenant))
+    return sum(runs.values()) + actions + received + failing + asking - doubles
 
 
 def _doubles(store: Store, tenant: str) -> int:
@@ -228,6 +238,11 @@ def _given_up(store: Store, inbox: Inbox, tenant: str) -> Row:
 def _failing(store: Store, tenant: str) -> Row:
     failing = [row for row in connections(store, tenant) if row.get("state") == "failing"]
     return _group("failing", "Connections that fail", len(failing), failing)
+
+
+def _live(store: Store, tenant: str) -> Row:
+    asking = live_actions.asking(store, tenant)
+    return _group("live", "Live actions to be allowed", len(asking), asking)
 
 
 def _total(store: Store, tenant: str, kind: str, where: list[Where], listed: int) -> int:

@@ -41,6 +41,7 @@ CONNECTION = define(
         created_at=TIME,
         secret=text("Only in the answer that made it."),
         both_until=text("Until then the secret before signs as well."),
+        live_actions={"type": "boolean", "description": "In a live account: whether it may act. Absent: it may."},
     ),
 )
 NEW_CONNECTION = closed(

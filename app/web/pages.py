@@ -13,7 +13,7 @@ from flask import Flask, Response, current_app, flash, g, jsonify, make_response
 from flask_htmx import HTMX
 from werkzeug.exceptions import HTTPException
 
-from app import browse
+from app import browse, operate
 from app.services import Services
 from rules.kinds import SYSTEM
 from rules.ports import Conflict, Refused, RefusedQuery, Unavailable
@@ -59,6 +59,13 @@ def now() -> datetime:
 def actor() -> str:
     """Who is asking, for the audit log."""
     return cast(str, g.actor)
+
+
+def is_dry() -> bool:
+    """Whether this is a dry run, in which nothing is sent."""
+    if "is_dry" not in g:
+        g.is_dry = services().rulesets.is_dry(services().store, now())
+    return cast(bool, g.is_dry)
 
 
 def tenants() -> list[str]:
@@ -185,6 +192,8 @@ def _frame() -> dict[str, Any]:
         "signed_in": lambda: bool(g.get("actor")) and g.actor != "local operator",
         "asset": asset,
         "needs_you_count": needs_you_count,
+        "is_dry": lambda: not g.get("calm") and is_dry(),
+        "stopped": lambda: not g.get("calm") and operate.switches(services().store, tenant())["all"],
     }
 
 

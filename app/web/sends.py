@@ -8,7 +8,7 @@ from flask import Blueprint, Response, request
 
 from app import author, step_previews, trial
 from app.connection_checks import ADDRESS
-from app.web.pages import actor, go, now, page, services, tenant
+from app.web.pages import actor, go, is_dry, now, page, services, tenant
 from rules.rule import RuleError
 
 blueprint = Blueprint("sends", __name__)
@@ -30,7 +30,7 @@ def test(id: str, step: str) -> Response:
     if found is None:
         raise LookupError(f"The rule has no e-mail in a step {step!r}.")
     s = services()
-    outcome = trial.send_test_mail(s.store, s.connectors, tenant(), found["params"], to, actor(), now())
+    outcome = trial.send_test_mail(s.store, s.connectors, tenant(), found["params"], to, actor(), now(), is_dry())
     return go(f"/rules/{id}/sends", f"Test e-mail: {outcome.message}", "good" if outcome.kind == "done" else "bad")
 
 

@@ -14,6 +14,7 @@ from app.audit import entry
 from app.scores import scores
 from app.services import STORED_SECRETS, key_tenant
 from app.web.pages import actor, go, now, page, services, tenant
+from app.web.safety import dry_run_row
 from rules.ports import Conflict
 
 blueprint = Blueprint("settings", __name__)
@@ -33,6 +34,7 @@ def look() -> Response:
         subjects=declared.declared(store, mine),
         scores=scores(store, mine),
         switches=operate.switches(store, mine),
+        dry=dry_run_row(),
         rules={row["id"]: row["name"] for row in author.rules(store, mine)},
         job=_job(),
         can_import=_can_import(),

@@ -8,7 +8,8 @@ from flask import Blueprint, Response, request
 
 from app import author, operate, suppressions, trial
 from app.connections import PACE, STRIPE, TYPES, type_of
-from app.web.pages import actor, go, now, page, services, tenant
+from app.numbers import whole
+from app.web.pages import actor, go, is_dry, now, page, services, tenant
 from rules.event import iso
 from rules.ports import ABSENT, Conflict
 from rules.rule import RuleError
@@ -91,7 +92,8 @@ def _users(name: str) -> list[Row]:
 
 @blueprint.post("/settings/connections/<name>/test")
 def test_connection(name: str) -> Response:
-    outcome = trial.send_test_notice(services().store, services().connectors, tenant(), name, actor(), now())
+    s = services()
+    outcome = trial.send_test_notice(s.store, s.connectors, tenant(), name, actor(), now(), is_dry())
     tone = "good" if outcome.kind == "done" else "bad"
     return go(f"/settings/connections/{name}", f"Test notice: {outcome.message}", tone)
 
@@ -104,12 +106,12 @@ def ask_secret(name: str) -> Response:
 @blueprint.post("/settings/connections/<name>/secret")
 def replace_secret(name: str) -> Response:
     ports, why = services(), request.form.get("reason", "").strip()[:2000]
-    hours = request.form.get("hours", "24")
+    hours = whole(request.form.get("hours", "24"), 6)
     if not why:
         return _secret_form(name, {"reason": "A few words are enough."})
     try:
         kept = author.replace_secret(
-            ports.store, ports.secrets, tenant(), name, int(hours) if hours.isdecimal() else -1, actor(), why, now()
+            ports.store, ports.secrets, tenant(), name, -1 if hours is None else hours, actor(), why, now()
         )
     except RuleError as error:
         return _secret_form(name, {one.path: one.message for one in error.problems})
