@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from app import tenants
 from app.audit import entry
 from app.settings import Settings, SettingsError
 from rules.ports import Bus, Clock, Inbox, Secrets, Store, Vault
@@ -57,6 +59,7 @@ def on_google(settings: Settings, clock: Clock, process: str) -> Backend:
     from app.adapters.firestore_vault import FirestoreVault, load_keyring
     from app.adapters.pubsub import PubSubBus, PubSubInbox
     from app.adapters.pubsub_stream import StreamInbox
+    from app.adapters.pubsub_dead import Tenants
 
     client = _client(settings)
     publisher, subscriber = pubsub_topics.clients()
@@ -64,10 +67,11 @@ def on_google(settings: Settings, clock: Clock, process: str) -> Backend:
     if settings.pubsub_emulator:
         pubsub_topics.create(publisher, subscriber, names)
     streams = process == "worker" and not settings.pubsub_emulator  # the emulator outlives no stream's end
-    inbox: Any = (StreamInbox if streams else PubSubInbox)(subscriber, publisher, names)
-    keys = load_keyring(client, _wrapper(settings))
     store = FirestoreStore(client)
     return Backend(
+    known = Tenants(partial(tenants.every, store), partial(tenants.ensure, store))
+    inbox: Any = (StreamInbox if streams else PubSubInbox)(subscriber, publisher, names, store, known)
+    keys = load_keyring(client, _wrapper(settings))
         store=store,
         bus=PubSubBus(publisher, names.topic),
         inbox=inbox,

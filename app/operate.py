@@ -222,7 +222,7 @@ def _dead_deliveries(inbox: Inbox, tenant: str, ids: Sequence[str] | None) -> li
     return [
         one
         for one in inbox.dead(limit=10_000)
-        if one.tenant == tenant and (wanted is None or one.id in wanted or one.event_id in wanted)
+        if one.tenant in (tenant, "") and (wanted is None or one.id in wanted or one.event_id in wanted)
     ]
 
 

@@ -67,6 +67,11 @@ class Work:
         return jobs.run_one(self.services.store, self.types, now)
 
     def announce(self, now: datetime) -> int:
+    def file_dead(self, now: datetime) -> int:
+        """File what the queue gave up, where it keeps that for some days only; how many."""
+        file: Callable[[datetime], int] | None = getattr(self.services.inbox, "file_dead", None)
+        return file(now) if file else 0
+
         """Say what is stuck and what waits for a person, where a tenant has said to whom; how many messages."""
         s = self.services
         return announce(s.store, s.inbox, now, s.settings.public_url)
@@ -93,6 +98,7 @@ def tick(work: Work, now: datetime) -> dict[str, int]:
             "performed": work.perform_due(now),
             "job_steps": int(work.job_due(now)),
         }
+    work.file_dead(now)
         done = {name: done[name] + count for name, count in round_.items()}
         if not any(round_.values()):
             break
@@ -165,6 +171,8 @@ class Worker:
         try:
             return body(self._work.services.clock.now())
         except Unavailable as error:
+            if looks % 10 == 0:  # every five seconds
+                self._try("filing", self._work.file_dead)
             logs.line(f"{station}.unavailable", logging.ERROR, error=str(error))
         except Exception as error:  # nothing may end a loop: what it works on would wait for a person's restart
             logs.failed(f"{station}.failed", error)

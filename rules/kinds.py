@@ -91,6 +91,7 @@ _ALL = (
     Kind("switch"),
     Kind("tenant", fields=("created_at",), queries=(("created_at",),)),
     Kind("notice", fields=("received_at", "correlation"), queries=(("received_at",), ("correlation", "received_at"))),
+    Kind("dead_event", fields=("at",), queries=(("at",),)),  # what a Pub/Sub queue gave up; see app.adapters.pubsub_dead
     Kind("job_part"),  # rows of a job's answer, `<job>|<number>`: {"rows": [...]}
     Kind("job", fields=("type", "created_at"), queries=(("created_at",), ("type", "created_at"))),
     Kind("setting"),  # what a tenant has set: app.tenant_settings

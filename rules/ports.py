@@ -127,11 +127,12 @@ class Bus(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One try at handing over an event. attempt counts from 1."""
+    """One try at handing over an event. attempt counts from 1. published: when the bus had it, where that is known."""
 
     id: str
     event: Event
     attempt: int
+    published: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ DONE: Final = Disposition("done")
 
 @dataclass(frozen=True, slots=True)
 class DeadDelivery:
-    """at: when it was given up."""
+    """at: when it was given up. tenant: empty when it does not say whose it is."""
 
     id: str
     tenant: str
@@ -321,6 +322,10 @@ class Vault(Protocol):
     def tokenise(self, tenant: str, subject: str, values: Sequence[str]) -> list[str]:
         """The token of each value: the same value of a tenant has the same token for ever; an e-mail's token
         keeps its domain (`tok_...@acme.com`). Durable when the next publish of this process is."""
+        ...
+
+    def flush(self) -> None:
+        """Return when every value tokenised so far is durable, for what is not published. Raises Unavailable."""
         ...
 
     def reveal(self, tenant: str, token: str, actor: str, reason: str) -> str | None: ...

@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import base64
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
 import orjson
-from google.api_core import exceptions
-from google.api_core.retry import Retry, if_exception_type
-from google.cloud.pubsub_v1.publisher.exceptions import PublishToPausedOrderingKeyException
 
 from app.adapters.delivery import given_up, settle
-from rules.event import Event
-from rules.ports import DeadDelivery, Delivery, Disposition, Refused, Unavailable
+from app.adapters.pubsub_calls import PATIENCE, Subscription, Taken, send
+from app.adapters.pubsub_dead import DeadEvents, Tenants, data_of
+from rules.event import Event, span_id
+from rules.ports import DeadDelivery, Delivery, Disposition, Refused, Store, Unavailable
 
-PATIENCE = 10.0  # seconds for one answer of Pub/Sub
+ELSEWHERE = 900.0  # seconds; the retry policy's longest wait is 600
+LOOK = 0.5  # seconds that a look for dead letters waits for one
 PIECE = 1_000  # bytes of an attribute's value; Pub/Sub takes 1,024
 UNREADABLE = "this is no event that this version can read"
 _PLAIN = ("specversion", "id", "source", "type", "time", "recordedtime", "correlationid", "partitionkey", "tenant")
@@ -36,12 +36,13 @@ _LISTED = ("keys", "received")
 # ---- the message ----------------------------------------------------------------------------------------------------
 def attributes_of(event: Event) -> dict[str, str]:
     """The `ce-` attributes of an event (https://github.com/cloudevents/spec, Pub/Sub binding, binary mode); what is no
-    text is JSON, and what is too long for one attribute goes on in `name-2`, `name-3`."""
+    text is JSON, and what is too long for one attribute goes on in `name-2`, `name-3`. `ce-traceparent` is W3C's."""
     body = event.to_cloudevent()
     found = {f"ce-{name}": str(body[name]) for name in (*_PLAIN, *_PLAIN_TOO) if name in body}
     for name in _LISTED:
         if name in body:
             found.update(_pieces(f"ce-{name}", orjson.dumps(body[name]).decode()))
+    found["ce-traceparent"] = f"00-{event.trace_id}-{span_id(event.tenant, event.id, 'send')}-01"
     return found
 
 
@@ -81,18 +82,8 @@ class PubSubBus:
         self._patience = patience
 
     def publish(self, event: Event) -> None:
-        key = event.partition[:PIECE]
-        data = orjson.dumps(event.data)
-        with _named():
-            try:
-                self._send(data, key, event)
-            except PublishToPausedOrderingKeyException:  # an earlier failure of this customer stopped the key
-                self._publisher.resume_publish(self._topic, key)
-                self._send(data, key, event)
-
-    def _send(self, data: bytes, key: str, event: Event) -> None:
-        future = self._publisher.publish(self._topic, data, ordering_key=key, **attributes_of(event))
-        future.result(timeout=self._patience)
+        key, data = event.partition[:PIECE], orjson.dumps(event.data)
+        send(self._publisher, self._topic, data, key, attributes_of(event), self._patience)
 
 
 # ---- the inbox ------------------------------------------------------------------------------------------------------
@@ -106,15 +97,6 @@ class Names:
     dead_subscription: str
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """One message in this process's hands. message: with id, data, attributes, ordering key and time of publishing."""
-
-    message: Any
-    ack_id: str
-    attempt: int
-
-
 class PubSubInbox:
     """Inbox on a subscription, by pulling, as suits a tick; app.adapters.pubsub_stream is for workers.
 
@@ -122,12 +104,15 @@ class PubSubInbox:
     message. `oldest` knows only what this process was handed; the topic's age is Cloud Monitoring's to tell.
     """
 
-    def __init__(self, subscriber: Any, publisher: Any, names: Names, wait: float = 1.0) -> None:
+    def __init__(
+        self, subscriber: Any, publisher: Any, names: Names, store: Store, tenants: Tenants, wait: float = 1.0
+    ) -> None:
         self._subscriber = subscriber
         self._publisher = publisher
         self._names = names
-        self._wait = wait
-        self._handed: dict[str, datetime] = {}
+        self._queue = Subscription(subscriber, names.subscription, wait)
+        self._dead = DeadEvents(Subscription(subscriber, names.dead_subscription, LOOK), store, tenants)
+        self._handed: dict[str, tuple[datetime, float]] = {}  # when it was published, and when we had it last
         self._lock = threading.Lock()
 
     def drain(
@@ -135,7 +120,8 @@ class PubSubInbox:
     ) -> int:
         messages = self._take(limit)
         with self._lock:
-            self._handed.update((taken.message.message_id, taken.message.publish_time) for taken in messages)
+            at = time.monotonic()
+            self._handed.update((taken.message.message_id, (taken.message.publish_time, at)) for taken in messages)
         readable = [(taken, delivery) for taken in messages if (delivery := _delivery(taken)) is not None]
         try:
             said = settle(handler, [delivery for _, delivery in readable])
@@ -161,45 +147,40 @@ class PubSubInbox:
         return False
 
     def oldest(self) -> datetime | None:
+        """What was handed back and did not return in time went to another worker."""
         with self._lock:
-            return min(self._handed.values(), default=None)
+            here = time.monotonic() - ELSEWHERE
+            self._handed = {id: known for id, known in self._handed.items() if known[1] > here}
+            return min((published for published, _ in self._handed.values()), default=None)
+
+    def file_dead(self, now: datetime) -> int:
+        """File what came to the dead letter topic, given up here or by Pub/Sub; how many."""
+        return self._dead.file(now)
 
     def dead(self, limit: int = 100) -> list[DeadDelivery]:
-        found = self._pull(self._names.dead_subscription, limit)
-        self._return(self._names.dead_subscription, found)
-        return sorted((_dead_delivery(taken) for taken in found), key=lambda dead: dead.at)
+        return self._dead.listed(limit)
 
     def replay(self, ids: Sequence[str], now: datetime) -> int:
         """Publish dead deliveries anew. now: not used; they are due at once."""
-        return self._resolve(ids, self._publish_again)
+        count = 0
+        for document in self._dead.found(ids):  # published before it is removed: a crash repeats it and loses nothing
+            body = document.body
+            send(self._publisher, self._names.topic, data_of(document), body["key"][:PIECE], body["attributes"])
+            count += self._dead.remove(document)
+        return count
 
     def discard(self, ids: Sequence[str]) -> int:
-        return self._resolve(ids, lambda taken: None)
-
-    def _resolve(self, ids: Sequence[str], what: Callable[[Taken], None]) -> int:
-        """Do it with each of these dead deliveries, and take them out; the others stay. How many."""
-        found = self._pull(self._names.dead_subscription, 1_000)
-        chosen = [taken for taken in found if taken.message.message_id in ids]
-        for taken in chosen:
-            what(taken)
-        self._acknowledge(self._names.dead_subscription, chosen)
-        self._return(self._names.dead_subscription, [taken for taken in found if taken not in chosen])
-        return len(chosen)
-
-    def _publish_again(self, taken: Taken) -> None:
-        kept = {name: value for name, value in taken.message.attributes.items() if name.startswith("ce-")}
-        self._publish(self._names.topic, taken, kept)
+        return sum(self._dead.remove(document) for document in self._dead.found(ids))
 
     # ---- how messages come and go -----------------------------------------------------------------------------------
     def _take(self, limit: int) -> list[Taken]:
-        return self._pull(self._names.subscription, limit)
+        return self._queue.take(limit)
 
     def _done(self, messages: Sequence[Taken]) -> None:
-        self._acknowledge(self._names.subscription, messages)
+        self._queue.done(messages)
 
     def _again(self, messages: Sequence[Taken]) -> None:
-        """Hand messages back, to come again when the retry policy says."""
-        self._return(self._names.subscription, messages)
+        self._queue.again(messages)
 
     def _settle(self, settled: Sequence[tuple[Taken, Disposition]]) -> None:
         done, again = [], []
@@ -218,39 +199,9 @@ class PubSubInbox:
                 self._handed.pop(taken.message.message_id, None)
 
     def _bury(self, taken: Taken, reason: str) -> None:
+        """To the dead letter topic, in no order: a dead letter holds up nobody."""
         attributes = {**taken.message.attributes, "reason": reason[: PIECE // 4], "attempts": str(taken.attempt)}
-        self._publish(self._names.dead_topic, taken, attributes)
-
-    def _publish(self, topic: str, taken: Taken, attributes: dict[str, str]) -> None:
-        key = taken.message.ordering_key
-        with _named():
-            future = self._publisher.publish(topic, taken.message.data, ordering_key=key, **attributes)
-            future.result(timeout=PATIENCE)
-
-    def _pull(self, subscription: str, limit: int) -> list[Taken]:
-        request = {"subscription": subscription, "max_messages": limit}
-        with _named():
-            try:
-                answer = self._subscriber.pull(request=request, timeout=self._wait, retry=None)
-            except exceptions.DeadlineExceeded:  # nothing came
-                return []
-        return [Taken(got.message, got.ack_id, max(got.delivery_attempt, 1)) for got in answer.received_messages]
-
-    def _acknowledge(self, subscription: str, messages: Sequence[Taken]) -> None:
-        if messages:
-            request = {"subscription": subscription, "ack_ids": [taken.ack_id for taken in messages]}
-            with _named(), _too_late():
-                self._subscriber.acknowledge(request=request, timeout=PATIENCE, retry=_AGAIN)
-
-    def _return(self, subscription: str, messages: Sequence[Taken]) -> None:
-        if messages:
-            ack_ids = [taken.ack_id for taken in messages]
-            request = {"subscription": subscription, "ack_ids": ack_ids, "ack_deadline_seconds": 0}
-            with _named(), _too_late():
-                self._subscriber.modify_ack_deadline(request=request, timeout=PATIENCE, retry=_AGAIN)
-
-
-_AGAIN = Retry(if_exception_type(exceptions.ServiceUnavailable), initial=0.1, maximum=2.0, timeout=PATIENCE)
+        send(self._publisher, self._names.dead_topic, taken.message.data, "", attributes)
 
 
 def _delivery(taken: Taken) -> Delivery | None:
@@ -258,7 +209,7 @@ def _delivery(taken: Taken) -> Delivery | None:
         event = event_of(dict(taken.message.attributes), taken.message.data)
     except (KeyError, ValueError, TypeError):
         return None
-    return Delivery(taken.message.message_id, event, taken.attempt)
+    return Delivery(taken.message.message_id, event, taken.attempt, taken.message.publish_time)
 
 
 def _pushed(body: Any) -> Taken:
@@ -270,40 +221,8 @@ def _pushed(body: Any) -> Taken:
             data=base64.b64decode(message.get("data", ""), validate=True),
             attributes=dict(message.get("attributes") or {}),
             ordering_key=str(message.get("orderingKey") or ""),
+            publish_time=datetime.fromisoformat(message["publishTime"]) if message.get("publishTime") else None,
         )
         return Taken(found, "", int(body.get("deliveryAttempt") or 1))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise Refused("This is no push request of Pub/Sub, with messageId, data and attributes.") from None
-
-
-def _dead_delivery(taken: Taken) -> DeadDelivery:
-    found = dict(taken.message.attributes)
-    return DeadDelivery(
-        taken.message.message_id,
-        found.get("ce-tenant", ""),
-        found.get("ce-id", ""),
-        found.get("ce-type", ""),
-        found.get("reason", "given up by Pub/Sub after its last attempt"),
-        int(found.get("attempts") or found.get("CloudPubSubDeadLetterSourceDeliveryCount") or 0),
-        taken.message.publish_time,
-    )
-
-
-@contextmanager
-def _too_late() -> Iterator[None]:
-    """With exactly-once delivery an answer is refused when the lease is over, or when an earlier message of the same
-    key is still open. The message comes again, and handling it twice is harmless."""
-    try:
-        yield
-    except exceptions.InvalidArgument as error:
-        if "EXACTLY_ONCE_ACKID_FAILURE" not in str(error):
-            raise
-
-
-@contextmanager
-def _named() -> Iterator[None]:
-    """Pub/Sub's errors, named for the caller. `TimeoutError` is a publish that was not confirmed in time."""
-    try:
-        yield
-    except (exceptions.GoogleAPICallError, exceptions.RetryError, TimeoutError) as error:
-        raise Unavailable(f"Pub/Sub: {error}") from error

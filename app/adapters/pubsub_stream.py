@@ -14,8 +14,10 @@ from typing import Any
 from google.api_core import exceptions
 from google.cloud import pubsub_v1
 
-from app.adapters.pubsub import PATIENCE, Names, PubSubInbox, Taken
-from rules.ports import Unavailable
+from app.adapters.pubsub import Names, PubSubInbox
+from app.adapters.pubsub_calls import PATIENCE, Taken
+from app.adapters.pubsub_dead import Tenants
+from rules.ports import Store, Unavailable
 
 HELD = 1_024  # messages in this process's hands at most; the others stay with Pub/Sub, for other workers
 LONGEST = 600  # seconds that a lease is extended; a handler that takes longer has lost its message
@@ -28,8 +30,10 @@ class StreamInbox(PubSubInbox):
     by a new stream nor by pulling.
     """
 
-    def __init__(self, subscriber: Any, publisher: Any, names: Names, wait: float = 0.05) -> None:
-        super().__init__(subscriber, publisher, names, wait=1.0)
+    def __init__(
+        self, subscriber: Any, publisher: Any, names: Names, store: Store, tenants: Tenants, wait: float = 0.05
+    ) -> None:
+        super().__init__(subscriber, publisher, names, store, tenants, wait=1.0)
         self._first = wait  # seconds that a drain waits for a first message
         self._came: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._stream: Any = None
@@ -50,7 +54,7 @@ class StreamInbox(PubSubInbox):
                 self._stream.result(timeout=PATIENCE)
             self._stream = None
         with suppress(Unavailable):  # then it comes again when its lease is over
-            self._return(self._names.subscription, self._waiting())
+            self._queue.again(self._waiting())
 
     # ---- how messages come and go -----------------------------------------------------------------------------------
     def _take(self, limit: int) -> list[Taken]:

@@ -21,12 +21,13 @@ from google.auth import crypt, jwt
 from app.adapters.delivery import MAX_ATTEMPTS
 from app.adapters.oidc import FRESH, SOONEST, Callers
 from app.adapters.pubsub import PubSubInbox, attributes_of
+from app.adapters.pubsub_dead import Tenants
 from app.adapters.pubsub_topics import names
 from app.services import Services
 from app.web import create_app
 from rules.event import Event
 from rules.ports import Refused, Unavailable
-from tests.builders import event, services_in_memory
+from tests.builders import TENANT, event, services_in_memory
 
 ACCOUNT = "pusher@project.iam.gserviceaccount.com"
 PUSH, TICK = "https://box.example/pubsub/push", "https://box.example/tasks/tick"
@@ -91,7 +92,8 @@ def publisher() -> Publisher:
 @pytest.fixture
 def on_google(publisher: Publisher) -> Services:
     services = services_in_memory(environment="production", public_url="https://box.example")
-    return replace(services, inbox=PubSubInbox(None, publisher, NAMES), callers=callers())
+    known = Tenants(lambda: [TENANT], lambda tenant, now: None)
+    return replace(services, inbox=PubSubInbox(None, publisher, NAMES, services.store, known), callers=callers())
 
 
 @pytest.fixture
