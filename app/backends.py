@@ -58,8 +58,8 @@ def on_google(settings: Settings, clock: Clock, process: str) -> Backend:
     from app.adapters.firestore import FirestoreStore
     from app.adapters.firestore_vault import FirestoreVault, load_keyring
     from app.adapters.pubsub import PubSubBus, PubSubInbox
-    from app.adapters.pubsub_stream import StreamInbox
     from app.adapters.pubsub_dead import Tenants
+    from app.adapters.pubsub_stream import StreamInbox
 
     client = _client(settings)
     publisher, subscriber = pubsub_topics.clients()
@@ -68,10 +68,10 @@ def on_google(settings: Settings, clock: Clock, process: str) -> Backend:
         pubsub_topics.create(publisher, subscriber, names)
     streams = process == "worker" and not settings.pubsub_emulator  # the emulator outlives no stream's end
     store = FirestoreStore(client)
-    return Backend(
     known = Tenants(partial(tenants.every, store), partial(tenants.ensure, store))
     inbox: Any = (StreamInbox if streams else PubSubInbox)(subscriber, publisher, names, store, known)
     keys = load_keyring(client, _wrapper(settings))
+    return Backend(
         store=store,
         bus=PubSubBus(publisher, names.topic),
         inbox=inbox,

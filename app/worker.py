@@ -90,6 +90,7 @@ class Work:
 def tick(work: Work, now: datetime) -> dict[str, int]:
     """Do everything that is due, and what becomes due by it; how much of each. For schedulers, commands and tests."""
     done = {"handled": 0, "woken": 0, "performed": 0, "job_steps": 0}
+    work.file_dead(now)
     work.announce(now)
     for _ in range(ROUNDS):
         round_ = {
@@ -98,7 +99,6 @@ def tick(work: Work, now: datetime) -> dict[str, int]:
             "performed": work.perform_due(now),
             "job_steps": int(work.job_due(now)),
         }
-    work.file_dead(now)
         done = {name: done[name] + count for name, count in round_.items()}
         if not any(round_.values()):
             break
@@ -162,6 +162,8 @@ class Worker:
                 continue
             self._stop.wait(POLL * 2)
             looks += 1
+            if looks % 10 == 0:  # every five seconds
+                self._try("filing", self._work.file_dead)
             if looks % 120 == 0:  # once a minute: schedule itself knows what is due
                 self._try("scheduling", self._work.schedule)
                 self._try("announcing", self._work.announce)
@@ -171,8 +173,6 @@ class Worker:
         try:
             return body(self._work.services.clock.now())
         except Unavailable as error:
-            if looks % 10 == 0:  # every five seconds
-                self._try("filing", self._work.file_dead)
             logs.line(f"{station}.unavailable", logging.ERROR, error=str(error))
         except Exception as error:  # nothing may end a loop: what it works on would wait for a person's restart
             logs.failed(f"{station}.failed", error)

@@ -87,13 +87,37 @@ _ALL = (
     ),
     Kind("limit"),
     Kind("cap"),  # by customer: {"used": [{"command", "tags", "at"}]}; see rules.caps
+    Kind("dead_event", fields=("at",), queries=(("at",),)),  # what Pub/Sub gave up: app.adapters.pubsub_dead
     Kind("suppression", fields=("at",), queries=(("at",),)),  # by the token of an address; see app.suppressions
     Kind("switch"),
     Kind("tenant", fields=("created_at",), queries=(("created_at",),)),
-    Kind("notice", fields=("received_at", "correlation"), queries=(("received_at",), ("correlation", "received_at"))),
-    Kind("dead_event", fields=("at",), queries=(("at",),)),  # what a Pub/Sub queue gave up; see app.adapters.pubsub_dead
-    Kind("job_part"),  # rows of a job's answer, `<job>|<number>`: {"rows": [...]}
-    Kind("job", fields=("type", "created_at"), queries=(("created_at",), ("type", "created_at"))),
+    Kind(
+        "notice",
+        fields=("received_at", "correlation", "expires_at"),
+        queries=(("received_at",), ("correlation", "received_at")),
+        expires="expires_at",
+    ),
+    # rows of a job's answer, `<job>|<number>`: {"rows": [...]}
+    Kind("job_part", fields=("expires_at",), expires="expires_at"),
+    Kind(
+        "job",
+        fields=("type", "state", "created_at", "due_at", "expires_at"),
+        queries=(("created_at",), ("type", "created_at"), ("state", "due_at")),
+        expires="expires_at",
+    ),
+    Kind(  # a payload that does not conform, without its values: app.quarantine
+        "quarantine",
+        fields=("state", "type", "cause", "received_at"),
+        lists=("customers",),
+        queries=(
+            ("received_at",),
+            ("state", "received_at"),
+            ("state", "type", "received_at"),
+            ("state", "cause", "received_at"),
+            ("customers", "received_at"),
+        ),
+    ),
+    Kind("unknown_type", fields=("last_at",), queries=(("last_at",),)),  # an event type that is in no registry
     Kind("setting"),  # what a tenant has set: app.tenant_settings
     Kind("alert"),  # what was announced last: app.alerts
     Kind("case", fields=("owner", "updated_at"), queries=(("updated_at",), ("owner", "updated_at"))),
