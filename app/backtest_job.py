@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -25,7 +25,7 @@ from app.inquire import suppressed
 from rules import measure
 from rules.backtest import Backtest, Summary
 from rules.columns import Columns, Slim
-from rules.event import instant
+from rules.event import instant, iso
 from rules.matcher import PythonMatcher
 from rules.model import RuleVersion
 from rules.ports import Document, Put, Store
@@ -38,6 +38,7 @@ SLICE = 0.04  # seconds of work of one step: nothing else in the worker waits lo
 GLANCE = 50  # events between two looks at the time, a few milliseconds of them at most
 FILED = 100  # events that are filed between two looks
 PART = 100  # rows of one document
+LONGEST = timedelta(days=7)  # more than a backtest takes: its rows outlive its job by what is left of it
 KEPT = 20_000  # rows that are kept; all are counted
 LEFT = 5_000  # customers of the other version of whom a row is kept
 AT_ONCE = 4  # backtests whose state one worker keeps between steps
@@ -53,7 +54,8 @@ def job(store: Store, columns: Columns | None = None, monotonic: Callable[[], fl
     def run(job: Document, now: datetime) -> jobs.Step:
         trial = known.pop(job.id, None)
         if trial is None or job.body["cursor"] != trial.slices:
-            keep = _Parts(store, job.tenant, job.id)
+            until = instant(job.body["created_at"]) + jobs.KEPT + LONGEST
+            keep = _Parts(store, job.tenant, job.id, iso(until))
             trial = Trial(History(store, job.tenant, columns), job.body["params"], keep.rows)
         with polite():
             step = trial.step(monotonic, SLICE)
@@ -85,9 +87,11 @@ class _Parts:
     store: Store
     tenant: str
     job: str
+    expires_at: str
 
     def rows(self, number: int, rows: Sequence[Row]) -> None:
-        self.store.commit(self.tenant, None, [Put("job_part", part_id(self.job, number), {"rows": list(rows)})])
+        body = {"rows": list(rows), "expires_at": self.expires_at}
+        self.store.commit(self.tenant, None, [Put("job_part", part_id(self.job, number), body)])
 
 
 def part_id(job: str, number: int) -> str:

@@ -12,7 +12,7 @@ import hmac
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from secrets import token_bytes
 from typing import Any
@@ -26,6 +26,7 @@ TOLERANCE = 300  # seconds that a notice's time stamp may be off, either way
 LARGEST = 64 * 1024  # bytes of a notice
 LONGEST_ID = 200
 CONFLICTS = 5
+KEPT = timedelta(days=90)  # after its last delivery
 NAME = "crm"
 PATH = "/crm-inbox"
 HIDDEN = "[e-mail]"
@@ -132,7 +133,8 @@ def _keep(store: Store, tenant: str, headers: Mapping[str, str], body: Row, now:
             "traceparent": headers.get("traceparent", "")[:100],
             "notice": body,
         }
-        kept = {**(known.body if known else fresh), "deliveries": times, "last_at": iso(now)}
+        times_of_it = {"deliveries": times, "last_at": iso(now), "expires_at": iso(now + KEPT)}
+        kept = {**(known.body if known else fresh), **times_of_it}
         try:
             store.commit(tenant, None, [Put("notice", id, kept, known.version if known else ABSENT)])
             return Kept(id, known is None, times)

@@ -17,8 +17,11 @@ from rules.event import iso
 from rules.ports import ABSENT, Conflict, Document, Put, Store, Unavailable
 
 LEASE = timedelta(seconds=60)  # a step takes a few seconds at most
+ID = "job_"  # begins the id of a job that was given none of its own
 TRIES = 6  # of one step that failed for an outside reason
 OPEN = ("queued", "running")
+KEPT = timedelta(days=90)  # after its end, where nobody asks later whether it was ever done
+_ASKED_FOR_LATER = ("import", "sample", "fill-keys")
 WORKER = secrets.token_hex(6)  # this process
 
 
@@ -57,7 +60,7 @@ def enqueue(
 ) -> str:
     """Put a job in the queue; its id. With an id of one's own, asking twice makes one job. due: not before then."""
     tenants.ensure(store, tenant, now)
-    id = id or f"job_{secrets.token_hex(12)}"
+    id = id or f"{ID}{secrets.token_hex(12)}"
     body = {
         "id": id,
         "type": type,
@@ -132,12 +135,11 @@ def _take(store: Store, types: Mapping[str, Run], now: datetime, worker: str) ->
 
 
 def _due(store: Store, tenant: str, types: Mapping[str, Run], now: datetime) -> list[Document]:
-    recent = store.find(tenant, "job", order="-created_at", limit=50).items
-    return [
-        job
-        for job in recent
-        if job.body["state"] in OPEN and job.body["type"] in types and job.body.get("due_at", "") <= iso(now)
+    found = [
+        store.find(tenant, "job", [("state", "==", state), ("due_at", "<=", iso(now))], "due_at", limit=50).items
+        for state in OPEN
     ]
+    return [job for page in found for job in page if job.body["type"] in types]
 
 
 def _went(step: Step, now: datetime, worker: str) -> dict[str, Any]:
@@ -165,4 +167,6 @@ def _save(store: Store, job: Document, changes: Mapping[str, Any], now: datetime
 
 
 def _put(job: Document, changes: Mapping[str, Any], now: datetime) -> Put:
-    return Put("job", job.id, {**job.body, **changes, "updated_at": iso(now)}, expect=job.version)
+    body = {**job.body, **changes, "updated_at": iso(now)}
+    is_over = body["state"] not in OPEN and job.id.startswith(ID) and body["type"] not in _ASKED_FOR_LATER
+    return Put("job", job.id, {**body, "expires_at": iso(now + KEPT) if is_over else None}, expect=job.version)

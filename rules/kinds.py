@@ -12,12 +12,16 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Kind:
     """fields: body keys kept searchable beside the compressed body. lists: fields that hold a list of texts.
-    queries: each `(equality fields..., order field)`; a query may use its order field for ranges, either direction."""
+    queries: each `(equality fields..., order field)`; a query may use its order field for ranges, either direction.
+    append_only: a document is written once; every store refuses to change it or let it go."""
 
     name: str
     fields: tuple[str, ...] = ()
     lists: tuple[str, ...] = ()
     queries: tuple[tuple[str, ...], ...] = ()
+    append_only: bool = False
+    expires: str = ""  # the field with the time from which a document is of no use: every store lets it go then
+    moves: bool = True  # with export and import; what only this installation can use stays
 
 
 _ALL = (
@@ -85,7 +89,7 @@ _ALL = (
         fields=("score", "customer", "updated_at"),
         queries=(("score", "updated_at"), ("customer", "updated_at")),
     ),
-    Kind("limit"),
+    Kind("limit", fields=("expires_at",), expires="expires_at"),
     Kind("cap"),  # by customer: {"used": [{"command", "tags", "at"}]}; see rules.caps
     Kind("dead_event", fields=("at",), queries=(("at",),)),  # what Pub/Sub gave up: app.adapters.pubsub_dead
     Kind("suppression", fields=("at",), queries=(("at",),)),  # by the token of an address; see app.suppressions
@@ -121,9 +125,33 @@ _ALL = (
     Kind("setting"),  # what a tenant has set: app.tenant_settings
     Kind("alert"),  # what was announced last: app.alerts
     Kind("case", fields=("owner", "updated_at"), queries=(("updated_at",), ("owner", "updated_at"))),
-    Kind("audit", fields=("at", "about"), queries=(("at",), ("about", "at"))),
+    Kind(
+        "audit",
+        fields=("at", "actor", "verb", "about"),
+        queries=(("at",), ("about", "at"), ("actor", "at"), ("verb", "at")),
+        append_only=True,
+    ),
+    Kind("audit_seal", fields=("until",), queries=(("until",),), append_only=True),  # the chain: app.audit_seal
+    Kind("audit_head"),
+    Kind(  # a change that waits for a second person: app.approvals
+        "proposal",
+        fields=("state", "about", "created_at"),
+        queries=(("created_at",), ("state", "created_at"), ("about", "created_at")),
+    ),
+    # who may come in, all of the tenant SYSTEM: app.members, app.sessions, app.api_tokens, app.attempts
+    Kind(
+        "member",
+        fields=("created_at",),
+        lists=("subjects",),
+        queries=(("created_at",), ("subjects", "created_at")),
+    ),
+    Kind("session", fields=("member", "created_at"), queries=(("member", "created_at"),), moves=False),
+    Kind("api_token", fields=("created_at",), queries=(("created_at",),)),
+    Kind("attempt", fields=("until",), queries=(("until",),), moves=False),
 )
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
+MOVED = tuple(name for name, kind in KINDS.items() if kind.moves)
 CLAIMABLE = ("command", "run")
+EXPIRING = tuple(name for name, kind in KINDS.items() if kind.expires)
 SYSTEM = "system"  # the tenant of documents that belong to no tenant, such as the list of tenants

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from rules.kinds import KINDS, Kind
-from rules.ports import Put, RefusedQuery, Where, Write
+from rules.ports import ABSENT, ANY, Put, RefusedQuery, Where, Write
 
 MAX_WRITES = 100  # in one commit
 MAX_BODY = 1_000_000  # bytes as stored; a Firestore document is at most 1 MiB with its searched fields
@@ -29,6 +29,10 @@ _OPTIONS = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 
 class TooLarge(ValueError):
     """A document, id or searched text is over what every backend can keep."""
+
+
+class AppendOnly(ValueError):
+    """A document of this kind is written once: it is neither changed nor let go."""
 
 
 # ---- queries --------------------------------------------------------------------------------------------------------
@@ -125,6 +129,15 @@ def check_commit(event: Put | None, writes: Sequence[Write]) -> None:
         raise ValueError(f"a commit writes each document once: {sorted((w.kind, w.id) for w in writes)}")
 
 
+def expectation(write: Write) -> str:
+    """What a write expects to find. One of an append-only kind creates; whatever else it asks raises AppendOnly."""
+    if not KINDS[write.kind].append_only:
+        return write.expect
+    if isinstance(write, Put) and write.expect in (ANY, ABSENT):
+        return ABSENT
+    raise AppendOnly(f"{write.kind} {write.id}: what was written is neither changed nor let go")
+
+
 def check_id(kind: str, id: str) -> None:
     if kind not in KINDS:
         raise ValueError(f"no kind {kind!r}")
@@ -187,9 +200,14 @@ def encode(body: Mapping[str, Any], compress_from: int = COMPRESS_FROM) -> bytes
 
 def decode(stored: bytes) -> dict[str, Any]:
     """The inverse of `encode`: JSON starts with `{`, zlib with 0x78."""
-    plain = stored if stored[:1] == b"{" else zlib.decompress(stored)
+    plain = stored if stored[:1] == b"{" else _unpacked(stored)
     body: dict[str, Any] = orjson.loads(plain)
     return body
+
+
+def _unpacked(stored: bytes | str) -> bytes:
+    """A body that was edited by hand with SQL is text."""
+    return stored.encode() if isinstance(stored, str) else zlib.decompress(stored)
 
 
 def _plain(value: Any) -> Any:

@@ -6,9 +6,10 @@ no index reads (Firestore would index every leaf of a map, and takes 20 levels a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -27,11 +28,16 @@ from app.adapters.documents import (
     cursor_after,
     decode,
     encode,
+    expectation,
     read_cursor,
     searched,
     searched_list,
 )
-from rules.event import Event, iso
+from app.adapters.firestore_claims import FIELD as SHARD
+from app.adapters.firestore_claims import Claims, Workers, shard_of
+from app.adapters.firestore_errors import named
+from app.adapters.firestore_indexes import TTL
+from rules.event import Event, instant
 from rules.kinds import CLAIMABLE, KINDS, Kind
 from rules.ports import (
     ABSENT,
@@ -41,7 +47,6 @@ from rules.ports import (
     Document,
     Page,
     Put,
-    Unavailable,
     Where,
     Write,
 )
@@ -49,21 +54,24 @@ from rules.ports import (
 COMPRESS_FROM = 1_000  # bytes; here storage and reads cost money, CPU less
 LONGEST_PATH = 1_500  # bytes of a document's name
 MOST_TYPES = 30  # alternatives in one query
-AT_ONCE = 100  # claims in one batch of writes
+_BESIDE = (SHARD, TTL)
 _OPERATORS = {"==": "==", "has": "array_contains", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 
 
 class FirestoreStore:
-    """Store in a Firestore database. client: google.cloud.firestore.Client. patience: seconds for one answer."""
+    """Store in a Firestore database. client: google.cloud.firestore.Client. patience: seconds for one answer.
+    worker: this one's name among several that claim, and idle: see firestore_claims."""
 
-    def __init__(self, client: Any, patience: float = 10.0) -> None:
+    def __init__(self, client: Any, patience: float = 10.0, worker: str = "", idle: timedelta = timedelta(0)) -> None:
         self._client = client
         again = Retry(if_exception_type(exceptions.ServiceUnavailable), initial=0.1, maximum=2.0, timeout=patience)
         self._limits: dict[str, Any] = {"retry": again, "timeout": patience}
+        workers = Workers(client, worker) if worker else None
+        self._claims = Claims(client, self._limits, _document, workers, idle)
 
     # ---- reading ----------------------------------------------------------------------------------------------------
     def get(self, tenant: str, kind: str, id: str) -> Document | None:
-        with _named():
+        with named():
             found = self._reference(tenant, kind, id).get(**self._limits)
         return _document(found) if found.exists else None
 
@@ -78,7 +86,7 @@ class FirestoreStore:
     ) -> Page:
         checked = check_query(kind, where, order)
         query = self._ordered(tenant, checked, after)
-        with _named():
+        with named():
             items = [_document(found) for found in query.limit(limit + 1).stream(**self._limits)]
         if len(items) <= limit or not limit:
             return Page(tuple(items))
@@ -88,7 +96,7 @@ class FirestoreStore:
 
     def count(self, tenant: str, kind: str, where: Sequence[Where] = ()) -> int:
         query = self._filtered(tenant, check_query(kind, where, None))
-        with _named():
+        with named():
             return int(query.count().get(**self._limits)[0][0].value)
 
     def window(self, tenant: str, key: str, types: Sequence[str], since: int, until: int) -> list[Event]:
@@ -102,7 +110,7 @@ class FirestoreStore:
                 .where(filter=FieldFilter("created", "<=", until))
                 .order_by("created")
             )
-            with _named():
+            with named():
                 found += [
                     Event.from_cloudevent(_document(snapshot).body["event"])
                     for snapshot in query.stream(**self._limits)
@@ -118,23 +126,22 @@ class FirestoreStore:
         for write in writes:
             self._add(batch, tenant, write)
         try:
-            with _named():
+            with named():
                 batch.commit(**self._limits)
         except Conflict:
             if event is not None and self.get(tenant, "event", event.id) is not None:
                 raise AlreadyProcessed(event.id) from None
             raise
+        self._claims.stirred({write.kind for write in writes if write.kind in CLAIMABLE})
 
     def claim(self, kind: str, now: datetime, lease: timedelta, limit: int) -> list[Document]:
         if kind not in CLAIMABLE:
             raise ValueError(f"{kind!r} is not claimable")
-        query = self._client.collection_group(kind).where(filter=FieldFilter("due_at", "<=", iso(now)))
-        with _named():
-            due = list(query.order_by("due_at").limit(limit).stream(**self._limits))
-        claimed: list[Document] = []
-        for start in range(0, len(due), AT_ONCE):
-            claimed += self._lease(due[start : start + AT_ONCE], iso(now + lease))
-        return claimed
+        return self._claims.claim(kind, now, lease, limit)
+
+    def close(self) -> None:
+        """Leave what is due to the other workers at once; they would wait for a sign of life first."""
+        self._claims.leave()
 
     @contextmanager
     def batch(self) -> Iterator[None]:
@@ -143,7 +150,7 @@ class FirestoreStore:
 
     def wipe(self, tenant: str) -> None:
         for kind in KINDS:
-            with _named():
+            with named():
                 names = [found.reference for found in self._collection(tenant, kind).select([]).stream(**self._limits)]
                 for start in range(0, len(names), 400):
                     batch = self._client.batch()
@@ -151,39 +158,19 @@ class FirestoreStore:
                         batch.delete(name)
                     batch.commit(**self._limits)
 
-    def _lease(self, due: Sequence[Any], until: str) -> list[Document]:
-        """Move all at once; when another claimer was at one of them, each by itself, without those."""
-        try:
-            with _named():
-                return self._move(due, until)
-        except Conflict:
-            if len(due) == 1:
-                return []
-        return [document for snapshot in due for document in self._lease([snapshot], until)]
-
-    def _move(self, due: Sequence[Any], until: str) -> list[Document]:
-        batch = self._client.batch()
-        for snapshot in due:
-            option = self._client.write_option(last_update_time=snapshot.update_time)
-            batch.update(snapshot.reference, {"due_at": until}, option=option)
-        results = batch.commit(**self._limits)
-        return [
-            _document(snapshot, due_at=until, updated=result.update_time)
-            for snapshot, result in zip(due, results, strict=True)
-        ]
-
     def _add(self, batch: Any, tenant: str, write: Write) -> None:
         """One write with its precondition."""
         reference = self._reference(tenant, write.kind, write.id)
+        expect = expectation(write)
         option = self._option(write)
         if not isinstance(write, Put):
             batch.delete(reference, option=option)
-        elif write.expect == ABSENT:
+        elif expect == ABSENT:
             batch.create(reference, _fields(write))
-        elif write.expect == ANY:
+        elif expect == ANY:
             batch.set(reference, _fields(write))
         else:
-            absent = dict.fromkeys(KINDS[write.kind].fields, firestore.DELETE_FIELD)
+            absent = dict.fromkeys((*KINDS[write.kind].fields, *_BESIDE), firestore.DELETE_FIELD)
             batch.update(reference, {**absent, **_fields(write)}, option=option)
 
     def _option(self, write: Write) -> Any:
@@ -243,12 +230,25 @@ def escaped(id: str) -> str:
 def _fields(put: Put) -> dict[str, Any]:
     """A document's fields: what is searched, without nulls (they would be in every ordered list), and the body."""
     kind = KINDS[put.kind]
-    values = zip(kind.fields, searched(kind, put.body), strict=True)
-    return {
-        **{name: value for name, value in values if value is not None},
-        **_lists(kind, put),
-        "body": encode(put.body, COMPRESS_FROM),
-    }
+    values = dict(zip(kind.fields, searched(kind, put.body), strict=True))
+    found = {name: value for name, value in values.items() if value is not None and name in _queried(kind)}
+    return {**found, **_lists(kind, put), **_beside(kind, put, values), "body": encode(put.body, COMPRESS_FROM)}
+
+
+@cache
+def _queried(kind: Kind) -> frozenset[str]:
+    """The fields that some query asks for; each other one would be an index entry that nobody reads."""
+    return frozenset(name for query in kind.queries for name in query)
+
+
+def _beside(kind: Kind, put: Put, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What only Firestore needs: the shard of what is due, and the instant that its policy deletes by."""
+    found: dict[str, Any] = {}
+    if kind.name in CLAIMABLE and values["due_at"] is not None:
+        found[SHARD] = shard_of(put.id)
+    if kind.expires and values[kind.expires] is not None:
+        found[TTL] = instant(values[kind.expires])
+    return found
 
 
 def _lists(kind: Kind, put: Put) -> dict[str, list[str]]:
@@ -264,17 +264,3 @@ def _document(snapshot: Any, due_at: str | None = None, updated: Any = None) -> 
         body["due_at"] = due_at or fields.get("due_at")  # a claim moves the field only
     version = (updated or snapshot.update_time).rfc3339()
     return Document(unquote(tenant), kind, unquote(id), body, version)
-
-
-@contextmanager
-def _named() -> Iterator[None]:
-    """Firestore's errors, named for the caller. A commit that timed out may have happened: doing it again then says
-    AlreadyProcessed or Conflict, which is the truth."""
-    try:
-        yield
-    except (exceptions.AlreadyExists, exceptions.FailedPrecondition, exceptions.NotFound, exceptions.Aborted) as error:
-        raise Conflict(error.message) from error
-    except exceptions.InvalidArgument:
-        raise  # our mistake, and the same on every try
-    except (exceptions.GoogleAPICallError, exceptions.RetryError) as error:
-        raise Unavailable(f"Firestore: {error}") from error

@@ -48,8 +48,9 @@ def make_override(client: Any, project: str, row: Row) -> None:
         for part in row["indexes"]
     ]
     name = f"{_group(project, row['collectionGroup'])}/fields/{row['fieldPath']}"
+    ttl = {"ttl_config": Field.TtlConfig()} if row.get("ttl") else {}
     try:
-        client.update_field(field=Field(name=name, index_config=Field.IndexConfig(indexes=indexes)))
+        client.update_field(field=Field(name=name, index_config=Field.IndexConfig(indexes=indexes), **ttl))
     except (exceptions.GoogleAPICallError, exceptions.RetryError) as error:
         raise Unavailable(f"Firestore: {error}") from error
 
@@ -57,10 +58,11 @@ def make_override(client: Any, project: str, row: Row) -> None:
 def _overridden(client: Any, project: str, row: Row) -> bool:
     name = f"{_group(project, row['collectionGroup'])}/fields/{row['fieldPath']}"
     try:
-        config = client.get_field(name=name).index_config
+        field = client.get_field(name=name)
     except exceptions.NotFound:
         return False
-    if config.uses_ancestor_config:
+    config = field.index_config
+    if config.uses_ancestor_config or (row.get("ttl") and not field._pb.HasField("ttl_config")):
         return False
     there = sorted((index.query_scope.name, part.order.name) for index in config.indexes for part in index.fields)
     return there == sorted((index["queryScope"], index["order"]) for index in row["indexes"])

@@ -9,23 +9,28 @@ import json
 import sys
 from typing import Any
 
-from rules.kinds import CLAIMABLE, KINDS, Kind
+from app.adapters.firestore_claims import FIELD as SHARD
+from rules.kinds import CLAIMABLE, EXPIRING, KINDS, Kind
 
 DIRECTIONS = ("ASCENDING", "DESCENDING")
+TTL = "ttl"  # the field whose time Firestore deletes a document by
 
 
 def firestore_indexes() -> dict[str, list[dict[str, Any]]]:
     """The content of the file. A query of one field uses the index that Firestore makes of each field by itself; the
-    body's is switched off, and `due_at` has one across tenants, for claims."""
+    body's is switched off, as is that of the time-to-live, which only grows, and `due_at` has two across tenants, for
+    claims: of all shards, and of some."""
     kinds = list(KINDS.values())
     return {
         "indexes": [
             *(index for kind in kinds for query in kind.queries if len(query) > 1 for index in _both(kind, query)),
             *(_unordered(kind, query) for kind in kinds for query in kind.queries if _listed(kind, query)),
+            *(_sharded(name) for name in CLAIMABLE),
         ],
         "fieldOverrides": [
             *({"collectionGroup": kind.name, "fieldPath": "body", "indexes": []} for kind in kinds),
             *({"collectionGroup": name, "fieldPath": "due_at", "indexes": _due()} for name in CLAIMABLE),
+            *({"collectionGroup": name, "fieldPath": TTL, "ttl": True, "indexes": []} for name in EXPIRING),
         ],
     }
 
@@ -49,6 +54,11 @@ def _listed(kind: Kind, query: tuple[str, ...]) -> bool:
 def _unordered(kind: Kind, query: tuple[str, ...]) -> dict[str, Any]:
     fields = [_leading(kind, name) for name in query[:-1]]
     return {"collectionGroup": kind.name, "queryScope": "COLLECTION", "fields": fields}
+
+
+def _sharded(name: str) -> dict[str, Any]:
+    fields = [{"fieldPath": path, "order": "ASCENDING"} for path in (SHARD, "due_at")]
+    return {"collectionGroup": name, "queryScope": "COLLECTION_GROUP", "fields": fields}
 
 
 def _leading(kind: Kind, name: str) -> dict[str, str]:

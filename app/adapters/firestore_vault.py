@@ -15,7 +15,8 @@ from google.api_core import exceptions
 from google.cloud import firestore
 from google.cloud.firestore_v1.base_query import FieldFilter
 
-from app.adapters.firestore import AT_ONCE, escaped
+from app.adapters.firestore import escaped
+from app.adapters.firestore_claims import AT_ONCE
 from app.adapters.keys import Keyring, WrongKeys
 from app.adapters.sealed import Known, check_look, context_of
 from rules.ports import Unavailable

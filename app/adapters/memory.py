@@ -18,6 +18,7 @@ from app.adapters.documents import (
     cursor_after,
     decode,
     encode,
+    expectation,
     read_cursor,
     searched,
 )
@@ -69,6 +70,7 @@ class _Stored:
 
 
 _Key = tuple[str, str, str]  # tenant, kind, id
+NEVER = "9999"
 
 
 class MemoryStore:
@@ -161,6 +163,19 @@ class MemoryStore:
             finally:
                 self._undo = None
 
+    def expire(self, now: datetime) -> int:
+        """Let go of what is of no use any more (Kind.expires); how many."""
+        with self._lock:
+            gone = [
+                (tenant, kind, id)
+                for (tenant, kind), documents in self._documents.items()
+                for id, stored in documents.items()
+                if KINDS[kind].expires and (stored.body.get(KINDS[kind].expires) or NEVER) <= iso(now)
+            ]
+            for key in gone:
+                self._set(*key, None)
+            return len(gone)
+
     def wipe(self, tenant: str) -> None:
         with self._lock:
             for key in [key for key in self._documents if key[0] == tenant]:
@@ -178,11 +193,12 @@ class MemoryStore:
 
     def _check(self, tenant: str, write: Write) -> None:
         found = self._kind(tenant, write.kind).get(write.id)
-        if write.expect == ANY:
+        expect = expectation(write)
+        if expect == ANY:
             return
-        if write.expect == ABSENT and found is None:
+        if expect == ABSENT and found is None:
             return
-        if found is None or write.expect != str(found.version):
+        if found is None or expect != str(found.version):
             raise Conflict(f"{write.kind} {write.id}")
 
     def _apply(self, key: _Key, stored: bytes | None) -> None:
@@ -312,6 +328,9 @@ class MemoryVault:
             self._values.setdefault((tenant, token), {})[subject] = value
             tokens.append(token)
         return tokens
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
 
     def reveal(self, tenant: str, token: str, actor: str, reason: str) -> str | None:
         if not actor.strip() or not reason.strip():

@@ -119,6 +119,8 @@ class Table:
         }
         if self.claimable:
             wanted[f"ix_{self.kind.name}__due"] = f"{self.name} (due_at, tenant, id) WHERE due_at IS NOT NULL"
+        if expires := self.kind.expires:
+            wanted[f"ix_{self.kind.name}__expires"] = f"{self.name} ({expires}) WHERE {expires} IS NOT NULL"
         for table in self.lists:
             wanted.update(table.indexes())
         return wanted
