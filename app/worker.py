@@ -66,12 +66,12 @@ class Work:
         """One step of one job; whether there was one."""
         return jobs.run_one(self.services.store, self.types, now)
 
-    def announce(self, now: datetime) -> int:
     def file_dead(self, now: datetime) -> int:
         """File what the queue gave up, where it keeps that for some days only; how many."""
         file: Callable[[datetime], int] | None = getattr(self.services.inbox, "file_dead", None)
         return file(now) if file else 0
 
+    def announce(self, now: datetime) -> int:
         """Say what is stuck and what waits for a person, where a tenant has said to whom; how many messages."""
         s = self.services
         return announce(s.store, s.inbox, now, s.settings.public_url)
