@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from app import tenants
 from app.audit import entry
 from app.settings import Settings, SettingsError
-from rules.ports import Bus, Clock, Inbox, Secrets, Store, Vault
+from rules.ports import Body, Bus, Clock, Inbox, Secrets, Store, Vault
 
 if TYPE_CHECKING:
     from app.adapters.keys import Keyring
@@ -35,6 +35,7 @@ class Backend:
 
 def on_sqlite(settings: Settings, clock: Clock) -> Backend:
     """In the data folder. Raises what opening it raises: Unavailable, NewerData, WrongKeys."""
+    tell: Callable[[str, Body], None] | None = None  # says on a topic what was quarantined
     from app.adapters.keys import load_keys
     from app.adapters.sqlite_bus import SqliteBus
     from app.adapters.sqlite_inbox import SqliteInbox

@@ -1,14 +1,16 @@
 """Receive: verify a webhook on its raw bytes, replace personal values by tokens, make one Event durable. No rule runs.
 
 The answer is 2xx only when the bus has the event; everything that is no event of Stripe's is a 4xx with its mend, and
-what could not be made durable a 503, so that Stripe sends it again. Of the raw body only a digest is kept.
+what could not be made durable a 503, so that Stripe sends it again. Of the raw body only a digest is kept; a payload
+whose shape is not its type's goes to the quarantine instead, and the answer is 200 all the same.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,6 +20,7 @@ import orjson
 from app import logs
 from app.digests import sha256
 from rules import personal
+from rules.conforming import Fault, shared
 from rules.event import Event, span_id
 from rules.ports import Bus, Clock, Refused, Unavailable, Unconfigured, Vault, Verifier
 from rules.subjects import correlation_of, keys_of, partition_of
@@ -31,6 +34,11 @@ OWN_KEY = re.compile(r"(run_[0-9a-f]{24}/[^/\s]{1,100})/\d{1,6}")  # the Idempot
 ID = re.compile(r"[A-Za-z0-9_.:-]{1,255}")
 TYPE = re.compile(r"[A-Za-z0-9_.\[\]-]{1,255}")  # `v2.core.account[requirements].updated`
 ACCOUNT = re.compile(r"acct_[A-Za-z0-9]{1,60}")
+LONGEST_KEY = 300  # characters of a subject key or transaction id; Stripe's ids have at most 255
+LARGE, LARGEST = 600_000, 900_000  # bytes of a body that is looked at, and of what can be kept of it
+
+# (envelope, account, raw body, what is wrong, now): keeps it durably or raises Unavailable; the entry's id
+Quarantine = Callable[[Mapping[str, Any], str, bytes, Sequence[Fault], datetime], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +60,28 @@ def receive(
     verifier: Verifier,
     now: datetime,
     clock: Clock | None = None,
+    quarantine: Quarantine | None = None,
 ) -> Receipt:
-    """Take one webhook. now: when the request began; clock: tells the end of the reception's span. Never raises for
-    bad input; what it raises is a fault of ours."""
+    """Take one webhook. now: when the request began; clock: tells the end of the reception's span. quarantine: takes
+    what does not conform; without one no shapes are checked. Never raises for bad input; what it raises is a fault of
+    ours."""
     if len(body) > LIMIT:
         return _refuse(Receipt(413, f"The body is larger than {LIMIT} bytes; Stripe sends no such event."))
     try:
         account = verifier.verify(headers, body, now)
         envelope = parse(body)
-        event = event_of(envelope, account, vault, now, raw=body, clock=clock)
+        faults = shared().faults(envelope) if quarantine else ()
+        if not faults:
+            event = event_of(envelope, account, vault, now, raw=body, clock=clock)
+            faults = unkeepable(event, body) if quarantine else ()
+        if quarantine and faults:
+            return Receipt(200, event_id=quarantine(envelope, account, body, faults, now))
         bus.publish(event)
     except Unconfigured as error:
         return _refuse(Receipt(503, str(error), retry_after=60))
     except Refused as error:
         return _refuse(Receipt(400, str(error)))
-    except (RecursionError, TypeError) as error:  # perhaps it nests too deeply: asking that each time would be slow
+    except (RecursionError, TypeError, ValueError) as error:  # perhaps it nests too deeply: asking each time is slow
         return _too_deep(body, error)
     except Unavailable as error:
         logs.line("event.not_durable", logging.ERROR, error=str(error))
@@ -125,6 +140,16 @@ def check(envelope: Any) -> None:
         data = envelope.get("data")
         if not (isinstance(data, dict) and isinstance(data.get("object"), dict)):
             raise Refused('The event has no "data.object".')
+
+
+def unkeepable(event: Event, raw: bytes) -> tuple[Fault, ...]:
+    """What no store would take, though its shape is right."""
+    found = []
+    if max(map(len, (event.correlation, *event.keys))) > LONGEST_KEY:
+        found.append(Fault("the event", f"one of its ids has more than {LONGEST_KEY} characters"))
+    if len(raw) > LARGE and len(zlib.compress(orjson.dumps(event.data))) > LARGEST:
+        found.append(Fault("the event", "is larger than can be kept"))
+    return tuple(found)
 
 
 def created_of(envelope: Mapping[str, Any]) -> int:

@@ -32,6 +32,7 @@ class Services:
     store: Store
     bus: Bus
     inbox: Inbox
+    from app.quarantine import Keeper
     vault: Vault
     secrets: Secrets
     verifier: Verifier
@@ -63,6 +64,7 @@ def build(settings: Settings, process: str = "web") -> Services:
     clock = SystemClock()
     if settings.backend == "google":
         backend = backends.on_google(settings, clock, process)
+    tell: Callable[[str, Body], None] | None = None  # says on a topic what was quarantined, where there is one
     elif settings.backend == "sqlite":
         backend = backends.on_sqlite(settings, clock)
     else:
@@ -106,6 +108,7 @@ def connectors(
     from app.suppressions import StoredSuppressions
 
     return actions(
+        tell=backend.tell,
         settings.stripe_api_key,
         settings.stripe_api_base,
         secrets,
@@ -184,6 +187,13 @@ def job_types(services: Services, wait: Callable[[float], object] = time.sleep) 
         s.store, s.secrets, s.vault, s.catalogue, s.connectors, address, partial(local_secret, s.secrets), s.clock, wait
     )
     backtest = backtest_job.job(s.store, s.columns)
+def keeper_of(services: Services) -> Keeper:
+    """What keeps a payload that does not conform."""
+    from app.quarantine import Keeper
+
+    return Keeper(services.store, services.vault, services.tell)
+
+
     return {
         "import": fetch,
         "gap": fetch,

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 import orjson
 
-from app import logs
+from app import logs, quarantine
 from app.receive import LIMIT, Receipt, receive
-from app.services import Services
+from app.services import Services, keeper_of
 from rules.kinds import SYSTEM
 from rules.ports import Unavailable
 
@@ -52,7 +53,16 @@ def _stripe(environ: Environ, services: Services) -> tuple[int, Any, Mapping[str
             receipt = body
         else:
             headers = {"Stripe-Signature": environ.get("HTTP_STRIPE_SIGNATURE", "")}
-            receipt = receive(headers, body, services.bus, services.vault, services.verifier, now, clock=services.clock)
+            receipt = receive(
+                headers,
+                body,
+                services.bus,
+                services.vault,
+                services.verifier,
+                now,
+                clock=services.clock,
+                quarantine=partial(quarantine.keep, keeper_of(services)),
+            )
     except Unavailable as error:
         logs.line("event.not_read", logging.ERROR, error=str(error))
         return *_problem(503, "The body could not be read just now; send the event again."), {"Retry-After": "10"}
