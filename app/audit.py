@@ -1,20 +1,59 @@
-"""One entry of the audit log: who changed what, when, from what to what, and why; written in the changing commit."""
+"""The audit log's entries: who did what, when, from what to what, and why; each written in the commit that did it.
+
+An entry names itself by the digest of its content, and no store takes a second one under its id or lets it go. The
+sealer (app.audit_seal) links entries into a chain; app.audit_verify finds what was changed, removed or put in later.
+No two writers meet at one document: an entry is a document of its own.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import json
+import secrets
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import orjson
+
 from rules.event import iso
 from rules.ports import Put
+
+KIND = "audit"
+TOLD = ("at", "actor", "verb", "about", "from", "to", "why")  # what an entry says; the rest is its proof
+_NAMED = 12  # hex digits of the digest in an id
 
 
 def entry(
     now: datetime, actor: str, verb: str, about: str, before: Any = None, after: Any = None, why: str = ""
 ) -> Put:
     """The write. about: the id of a rule, run, action, connection or list. The id sorts by time."""
-    body = {"at": iso(now), "actor": actor, "verb": verb, "about": about, "from": before, "to": after, "why": why}
-    digest = hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()
-    return Put("audit", f"{body['at']}-{digest[:12]}", body)
+    told = {"at": iso(now), "actor": actor, "verb": verb, "about": about, "from": before, "to": after, "why": why}
+    body = {**told, "nonce": secrets.token_hex(8)}  # the same said twice is two entries
+    body["hash"] = entry_hash(body)
+    return Put(KIND, entry_id(body), body)
+
+
+def entry_hash(body: Mapping[str, Any]) -> str:
+    """SHA-256 of the content as JSON with sorted keys, without its own `hash`; hex."""
+    return digest({name: value for name, value in body.items() if name != "hash"})
+
+
+def entry_id(body: Mapping[str, Any]) -> str:
+    return f"{body['at']}-{body['hash'][:_NAMED]}"
+
+
+def is_whole(id: str, body: Mapping[str, Any]) -> bool:
+    """Whether an entry says what it said when it was written, as far as it can tell by itself. Those of the first
+    versions carry no hash: the chain alone holds them."""
+    return "hash" not in body or (body["hash"] == entry_hash(body) and id == entry_id(body))
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value, the same on every machine and after every move; hex."""
+    return hashlib.sha256(orjson.dumps(value, _plain, orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"an audit entry holds JSON only, not {type(value).__name__}")

@@ -18,8 +18,8 @@ from typing import Any, Protocol
 import orjson
 
 from app import tenants
-from rules.kinds import KINDS, SYSTEM
-from rules.ports import Delete, Document, Put, Refused, Secrets, Store
+from rules.kinds import KINDS, MOVED, SYSTEM
+from rules.ports import Conflict, Delete, Document, Put, Refused, Secrets, Store
 
 FORMAT = 1
 CHUNK = 5_000  # documents in a file
@@ -92,7 +92,7 @@ def export(kept: Kept, folder: Path, tell: Tell = lambda what, count: None) -> d
     _write(folder / KEYS, kept.keys.to_text().encode())
     progress = _read(folder / PROGRESS) or {"done": {}}
     for tenant in (SYSTEM, *tenants.every(kept.store)):
-        for kind in KINDS:
+        for kind in MOVED:
             _export_kind(kept.store, tenant, kind, folder, progress, tell)
     _chunks(folder, "vault", (_value_line(row) for row in kept.vault.rows()), tell)
     _chunks(folder, "secrets", (_secret_line(kept, name) for name in kept.secrets.names()), tell)
@@ -108,7 +108,7 @@ def summed(store: Store) -> Sum:
     """The sum over everything a store keeps."""
     found = Sum()
     for tenant in (SYSTEM, *tenants.every(store)):
-        for kind in KINDS:
+        for kind in MOVED:
             for document in _documents(store, tenant, kind):
                 if document.id != MARK:
                     found.add(tenant, kind, document.id, document.body)
@@ -213,9 +213,18 @@ def _finish(store: Store, manifest: dict[str, Any]) -> None:
 def _load_file(path: Path, store: Store, tell: Tell) -> None:
     rows = [orjson.loads(line) for line in _lines(path)]
     for start in range(0, len(rows), WRITES):
-        part = rows[start : start + WRITES]
-        store.commit(part[0]["tenant"], None, [Put(row["kind"], row["id"], row["body"]) for row in part])
+        _take(rows[start : start + WRITES], store)
     tell(f"{rows[0]['kind']} of {rows[0]['tenant']}", len(rows))
+
+
+def _take(rows: Sequence[dict[str, Any]], store: Store) -> None:
+    """One commit of the same kind. Of what is only ever appended, an interrupted import may have written some."""
+    tenant, puts = rows[0]["tenant"], [Put(row["kind"], row["id"], row["body"]) for row in rows]
+    try:
+        store.commit(tenant, None, puts)
+    except Conflict:
+        left = [put for put in puts if store.get(tenant, put.kind, put.id) is None]
+        store.commit(tenant, None, left)
 
 
 # ---- files ----------------------------------------------------------------------------------------------------------

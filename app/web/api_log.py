@@ -1,4 +1,4 @@
-"""API calls that look: the event log, runs, actions, journeys, the audit log and the schemas of Stripe's events."""
+"""API calls that look: the event log, runs, actions, journeys and the schemas of Stripe's events."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any, get_args
 
 from app import browse
 from app.web.openapi import (
-    ANYTHING,
     MONEY,
     NUMBER,
     TIME,
@@ -106,21 +105,6 @@ JOURNEY = define(
         rows={"type": "array", "items": record((), "One span of the waterfall.")},
     ),
 )
-AUDIT = define(
-    "AuditEntry",
-    record(
-        ("id", "at", "actor", "verb", "about"),
-        "Who changed what, when, from what to what, and why.",
-        id=text(),
-        at=TIME,
-        actor=text(),
-        verb=text(),
-        about=text(),
-        to=ANYTHING,
-        why=nullable(text()),
-        **{"from": ANYTHING},
-    ),
-)
 EVENT_TYPE = define(
     "EventType",
     record(
@@ -192,12 +176,6 @@ def get_command(call: Call) -> Answer:
 
 def get_trace(call: Call) -> Answer:
     return Answer(browse.journey(call.services.store, call.tenant, call.path["id"]))
-
-
-def list_audit(call: Call) -> Answer:
-    q = call.query
-    found = browse.audit(call.services.store, call.tenant, about=q["about"], after=q["after"], limit=q["limit"])
-    return Answer(found)
 
 
 def list_schemas(call: Call) -> Answer:
@@ -375,16 +353,6 @@ OPERATIONS = (
         "log",
         get_trace,
         (200, "The journey.", JOURNEY),
-    ),
-    Operation(
-        "GET",
-        "/audit",
-        "listAudit",
-        "Who changed what, newest first",
-        "log",
-        list_audit,
-        (200, "A page of entries.", listed(AUDIT)),
-        parameters=(Parameter("about", "Only about this rule, run, action or connection.", ID), *PAGED),
     ),
     Operation(
         "GET",

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from app.adapters.documents import MAX_WRITES, TooLarge
+from app.adapters.documents import MAX_WRITES, AppendOnly, TooLarge
+from app.audit import entry
+from app.audit_seal import seal
+from app.audit_verify import verify
 from rules.event import Event, iso
 from rules.kinds import KINDS
 from rules.ports import ABSENT, AlreadyProcessed, Conflict, Delete, Document, Put, RefusedQuery, Store, Where
@@ -211,6 +214,36 @@ class StoreContract:
             store.commit(A, logged("evt_2"), [logged("evt_2")])
         assert store.count(A, "memory") == MAX_WRITES
         assert store.get(A, "event", "evt_2") is None
+
+    # ---- what is only ever appended ---------------------------------------------------------------------------------
+    def test_an_audit_entry_is_neither_written_over_nor_let_go(self, store: Store) -> None:
+        put = entry(NOON, "ada", "publish", "r1", None, {"version": 1}, "why not")
+        store.commit(A, None, [put])
+        version = got(store, A, "audit", put.id).version
+        forged = {**put.body, "actor": "eve"}
+        for write in (Put("audit", put.id, forged), Put("audit", put.id, forged, ABSENT)):
+            with pytest.raises(Conflict):
+                store.commit(A, None, [rule("r1", 1), write])
+        for refused in (
+            Put("audit", put.id, forged, version),
+            Delete("audit", put.id),
+            Delete("audit", put.id, version),
+            Delete("audit_seal", "000000000001"),
+        ):
+            with pytest.raises(AppendOnly):
+                store.commit(A, None, [rule("r1", 1), refused])
+        assert got(store, A, "audit", put.id).body == put.body
+        assert store.get(A, "rule", "r1") is None  # nothing of such a commit is there
+
+    def test_the_audit_log_is_sealed_and_verifies(self, store: Store) -> None:
+        for tenant in (A, B):
+            for minute in range(12):
+                store.commit(tenant, None, [entry(NOON + minute * MINUTE, "ada", "publish", f"r{minute}", None, 1.5)])
+                if minute % 4 == 3:
+                    seal(store, tenant, NOON + (minute + 1) * MINUTE)
+        report = verify(store, A)
+        assert (report.whole, report.entries, report.sealed, report.seals) == (True, 12, 12, 3)
+        assert seal(store, A, NOON + 12 * MINUTE) == 0
 
     # ---- bodies and ids ---------------------------------------------------------------------------------------------
     def test_a_body_comes_back_as_it_was_written(self, store: Store) -> None:

@@ -19,10 +19,13 @@ from app.adapters.memory import ManualClock
 from app.adapters.sqlite_bus import SqliteBus
 from app.adapters.sqlite_store import SqliteStore
 from app.adapters.sqlite_vault import SqliteSecrets, SqliteVault
+from app.audit import entry
+from app.audit_seal import head, seal
+from app.audit_verify import read_anchor, verify
 from app.moving import Kept
 from rules.ports import Put, Refused
 from tests.builders import DAY, NOON, TENANT
-from tests.contracts.store import A, logged
+from tests.contracts.store import MINUTE, A, logged
 from tests.contracts.vault import ADA, look
 from tests.stories.world import LADDER, World, failed
 
@@ -74,6 +77,9 @@ def lived_in(kept: Kept) -> Kept:
     world.publish(LADDER)
     world.live(NOON + 2 * DAY, (NOON, failed(1, NOON)), (NOON + DAY, failed(2, NOON + DAY)))
     assert [run["state"] for run in world.runs()] == ["waiting"]
+    soon = NOON + 2 * DAY + MINUTE
+    kept.store.commit(TENANT, None, [entry(soon, "ada", "save draft", "r"), entry(soon, "bob", "publish", "r", 1.5)])
+    assert seal(kept.store, TENANT, soon + MINUTE) == 2
     kept.vault.tokenise(TENANT, "cus_1", [ADA, "Ada"])
     kept.vault.tokenise(TENANT, "cus_2", [ADA])
     kept.secrets.put(SECRET, "whsec_1")
@@ -83,6 +89,10 @@ def lived_in(kept: Kept) -> Kept:
 def same(here: Kept, there: Kept) -> None:
     """The other installation keeps the same."""
     assert moving.summed(there.store).body() == moving.summed(here.store).body()
+    known = head(here.store, TENANT)
+    assert known
+    report = verify(there.store, TENANT, anchors=[read_anchor(known.anchor)])
+    assert (report.whole, report.anchor, report.unsealed) == (True, known.anchor, 0)
     for value in (ADA, "Ada"):
         assert look(there.vault, TENANT, KEYS.token_for(TENANT, value)) == value
     assert there.secrets.get(SECRET) == "whsec_1"
