@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from app import tenants
@@ -15,6 +17,8 @@ from rules.ports import Body, Bus, Clock, Inbox, Secrets, Store, Vault
 if TYPE_CHECKING:
     from app.adapters.keys import Keyring
 
+PATIENCE = 10.0  # seconds for one answer of Firestore
+IDLE = timedelta(seconds=1)  # a worker's look at what is due in Firestore is billed; see app.adapters.firestore_claims
 WRAPPING_KEY = "wrapping-key.json"  # in the data folder; plays Cloud KMS where the emulators play Google
 
 
@@ -31,11 +35,11 @@ class Backend:
     closers: tuple[Callable[[], None], ...]
     keys: Keyring
     wait: Callable[[float], object] | None = None
+    tell: Callable[[str, Body], None] | None = None  # says on a topic what was quarantined
 
 
 def on_sqlite(settings: Settings, clock: Clock) -> Backend:
     """In the data folder. Raises what opening it raises: Unavailable, NewerData, WrongKeys."""
-    tell: Callable[[str, Body], None] | None = None  # says on a topic what was quarantined
     from app.adapters.keys import load_keys
     from app.adapters.sqlite_bus import SqliteBus
     from app.adapters.sqlite_inbox import SqliteInbox
@@ -68,7 +72,8 @@ def on_google(settings: Settings, clock: Clock, process: str) -> Backend:
     if settings.pubsub_emulator:
         pubsub_topics.create(publisher, subscriber, names)
     streams = process == "worker" and not settings.pubsub_emulator  # the emulator outlives no stream's end
-    store = FirestoreStore(client)
+    claims = (token_hex(8), IDLE) if process == "worker" else ("", timedelta(0))
+    store = FirestoreStore(client, PATIENCE, *claims)
     known = Tenants(partial(tenants.every, store), partial(tenants.ensure, store))
     inbox: Any = (StreamInbox if streams else PubSubInbox)(subscriber, publisher, names, store, known)
     keys = load_keyring(client, _wrapper(settings))
@@ -78,7 +83,7 @@ def on_google(settings: Settings, clock: Clock, process: str) -> Backend:
         inbox=inbox,
         vault=FirestoreVault(client, keys, _looked(store, clock)),
         secrets=_secrets(settings, client, keys),
-        closers=(*((inbox.close,) if streams else ()), publisher.stop, subscriber.close, client.close),
+        closers=(*((inbox.close,) if streams else ()), publisher.stop, subscriber.close, store.close, client.close),
         keys=keys,
         wait=inbox.wait if streams else _no_wait,
     )

@@ -20,14 +20,25 @@ from app.routes import routes_of
 from rules.hours import in_zone
 from rules.matcher import Matcher
 from rules.model import Rule, RuleError, RuleVersion
-from rules.ports import Document, Store
+from rules.ports import Document, Store, Unavailable
+from rules.route import ByType
 from rules.rule import parse
 from rules.ruleset import RuleSet, build
 
 IN_FORCE: Final[Mapping[str, Any]] = {"live": "live", "watch": "watch", "paused": "paused"}
 FRESH = timedelta(seconds=1)  # a published rule is in force within this time
 SOON = timedelta(seconds=0.5)  # and a dry run begins within this
+READS = 5  # in a row, when the rules change while they are read
 _PARSED = 5000  # versions kept in memory
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What a set is built from."""
+
+    versions: list[RuleVersion]
+    paths: tuple[str, ...]
+    routes: ByType
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,22 +103,30 @@ class RuleSets:
             self._known.clear()
 
     def _refreshed(self, store: Store, tenant: str, now: datetime | None) -> RuleSet:
-        pointer = store.get(tenant, "ruleset", "current")
-        revision = int(pointer.body["revision"]) if pointer else 0
+        revision = _revision(store, tenant)
         known, is_dry = self._known.get(tenant), self.is_dry(store, now)
         if known and (known.revision, known.is_dry) == (revision, is_dry):
             self._known[tenant] = _Known(revision, known.ruleset, now, is_dry)
             return known.ruleset
-        versions, before = list(self._versions(store, tenant)), known.ruleset if known else None
-        if is_dry:
-            versions = [_simulated(version) for version in versions]
-        ruleset = build(tenant, versions, self.matcher, paths_of(store, tenant), before)
-        ruleset = replace(ruleset, routes={} if is_dry else routes_of(store, tenant))
-        self._known[tenant] = _Known(revision, ruleset, now, is_dry)
+        for _ in range(READS):
+            read = _Read(list(self._versions(store, tenant)), paths_of(store, tenant), routes_of(store, tenant))
+            before, revision = revision, _revision(store, tenant)
+            if revision == before:  # nothing of it changed while it was read
+                ruleset = self._built(tenant, read, is_dry)
+                self._known[tenant] = _Known(revision, ruleset, now, is_dry)
+                if known:
+                    known.ruleset.close()
+                    logs.line("rules.swapped", tenant=tenant, revision=revision, rules=len(ruleset.versions))
+                return ruleset
         if known:
-            known.ruleset.close()
-            logs.line("rules.swapped", tenant=tenant, revision=revision, rules=len(ruleset.versions))
-        return ruleset
+            return known.ruleset  # the last that was whole; the next look tries again
+        raise Unavailable("the rules changed again and again while they were read")
+
+    def _built(self, tenant: str, read: _Read, is_dry: bool) -> RuleSet:
+        known = self._known.get(tenant)
+        versions = [_simulated(version) for version in read.versions] if is_dry else read.versions
+        ruleset = build(tenant, versions, self.matcher, read.paths, known.ruleset if known else None)
+        return replace(ruleset, routes={} if is_dry else read.routes)
 
     def _versions(self, store: Store, tenant: str) -> Iterator[RuleVersion]:
         for document in _in_force(store, tenant):
@@ -123,6 +142,12 @@ class RuleSets:
             mode = IN_FORCE[body["state"]]
             before: Literal["live", "watch"] = "watch" if body.get("paused_from") == "watch" else "live"
             yield RuleVersion(tenant, rule, int(number), mode, body.get("live_from") or "", before)
+
+
+def _revision(store: Store, tenant: str) -> int:
+    """It moves in the very commit that changes what is in force."""
+    pointer = store.get(tenant, "ruleset", "current")
+    return int(pointer.body["revision"]) if pointer else 0
 
 
 def _simulated(version: RuleVersion) -> RuleVersion:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -56,9 +57,9 @@ class Workers:
             return self._mine
 
     def leave(self, limits: dict[str, Any]) -> None:
-        """The others take over at their next look."""
+        """The others take over at their next look; where this cannot be said now, once no sign of life comes."""
         if self._beat is not None:
-            with named():
+            with suppress(Unavailable), named():
                 self._workers.document(self._id).delete(**limits)
 
     def _shared(self, now: datetime, limits: dict[str, Any]) -> tuple[int, ...] | None:

@@ -169,8 +169,9 @@ class MemoryStore:
             gone = [
                 (tenant, kind, id)
                 for (tenant, kind), documents in self._documents.items()
+                if KINDS[kind].expires
                 for id, stored in documents.items()
-                if KINDS[kind].expires and (stored.body.get(KINDS[kind].expires) or NEVER) <= iso(now)
+                if (stored.body.get(KINDS[kind].expires) or NEVER) <= iso(now)
             ]
             for key in gone:
                 self._set(*key, None)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from app.adapters.memory import MemoryStore
-from app.rulesets import RuleSets
+from app.rulesets import READS, RuleSets
 from rules.matcher import PythonMatcher
-from rules.ports import Put
+from rules.ports import Put, Unavailable
 from rules.rete import DurableMatcher
 from tests.rules.world import NOW, TENANT
 
@@ -108,3 +108,62 @@ def test_two_tenants_have_each_their_own() -> None:
     publish(store, 1, ("a", "live", 1))
     assert rulesets.current(store, "default/live").versions == ()
     assert set(in_force(rulesets, store)) == {"a"}
+
+
+# ---- while somebody publishes ---------------------------------------------------------------------------------------
+class Meddling:
+    """A store in which something happens just before each of the next reads of a kind."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.store = store
+        self.happens: list[tuple[str, Any]] = []  # (before a find of this kind in this state, what)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+    def find(self, tenant: str, kind: str, where: Any = (), *more: Any, **named: Any) -> Any:
+        for planned in [one for one in self.happens if one[0] == (where[0][2] if where else kind)][:1]:
+            self.happens.remove(planned)
+            planned[1]()
+        return self.store.find(tenant, kind, where, *more, **named)
+
+
+def change(store: MemoryStore, revision: int, **states: str) -> None:
+    """In one commit, as publishing does."""
+    writes = []
+    for rule_id, state in states.items():
+        found = store.get(TENANT, "rule", rule_id)
+        assert found is not None
+        writes.append(Put("rule", rule_id, {**found.body, "state": state}))
+    store.commit(TENANT, None, [*writes, Put("ruleset", "current", {"revision": revision})])
+
+
+def test_a_set_that_changes_while_it_is_read_is_read_again_and_never_half_of_each() -> None:
+    """Rules are read state by state: one that goes from watched to live between the two would be in neither."""
+    store, rulesets = Meddling(MemoryStore()), RuleSets(PythonMatcher())
+    publish(store.store, 1, ("a", "watch", 1), ("b", "live", 1))
+    store.happens.append(("watch", lambda: change(store.store, 2, a="live", b="off")))
+    assert in_force(rulesets, store) == {"a": ("live", 1)}  # type: ignore[arg-type]
+
+
+def test_while_rules_change_without_a_pause_the_last_whole_set_decides() -> None:
+    store, rulesets = Meddling(MemoryStore()), RuleSets(PythonMatcher())
+    publish(store.store, 1, ("a", "live", 1))
+    whole = in_force(rulesets, store)  # type: ignore[arg-type]
+    change(store.store, 2, a="off")
+    for revision in range(3, 3 + READS):
+        state = "watch" if revision % 2 else "live"
+        store.happens.append(("paused", lambda revision=revision, state=state: change(store.store, revision, a=state)))
+    assert in_force(rulesets, store) == whole  # type: ignore[arg-type]
+    assert store.happens == []
+    assert in_force(rulesets, store) == {"a": ("watch", 1)}  # type: ignore[arg-type]
+
+
+def test_where_no_whole_set_was_ever_read_the_event_waits() -> None:
+    store, rulesets = Meddling(MemoryStore()), RuleSets(PythonMatcher())
+    publish(store.store, 1, ("a", "live", 1))
+    for revision in range(2, 2 + READS):
+        store.happens.append(("paused", lambda revision=revision: change(store.store, revision, a="live")))
+    with pytest.raises(Unavailable):
+        rulesets.current(store, TENANT)  # type: ignore[arg-type]
+    assert in_force(rulesets, store) == {"a": ("live", 1)}  # type: ignore[arg-type]
