@@ -1,26 +1,29 @@
 """Where personal values stand in Stripe's objects, and how they are replaced; what a token is belongs to the vault.
 
 Personal is what names, reaches or locates a person, and every secret that opens something (client secrets, card
-numbers, sign-in links). Deliberately kept in the clear, because rules and pages need them and they name nobody:
-Stripe's ids, country and state, card brand, last four digits, fingerprint and expiry, bank names and routing numbers,
-amounts, and the hosted pages of an invoice or receipt (a rule's message must be able to carry the link to pay).
-Free text is not declared; instead an e-mail address is found wherever else it stands, in metadata and notes alike.
+numbers, sign-in links). What looks so and stays in the clear is listed with its reason in `rules.personal_clear`.
+The seller's free text is not declared; instead an e-mail address is found wherever it stands, in metadata and notes
+alike. An object of a class that nobody has declared is searched by the names of its keys, at every depth.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
-from rules.personal_paths import CAREFUL, CLASSES, EMBEDDED, METADATA_KEY, OBJECT, PERSONAL, Node
+from rules.personal_paths import CLASSES, EMBEDDED, LOOKS_PERSONAL, METADATA_KEY, OBJECT, PERSONAL, UNKNOWN, Node
 
 Replace = Callable[[Sequence[str]], Sequence[str]]
 Place = tuple[Any, Any]  # (container, key or index): container[key] holds a personal value
 
-# Both parts are bounded, so that no text takes more than linear time.
-# `%40` is how an address stands in the query of a link.
-EMAIL: Final = re.compile(r"[^\s@<>\"'(),;:\[\]\\/=]{1,64}(?:@|%40)\w(?:[\w.-]{0,252}\w)?")
+# An address is looked for from its `@` (`%40` in the query of a link) to both sides, each part bounded, so that no text
+# takes more than linear time: a search for its beginning took 64 steps a letter.
+_AT: Final = re.compile("@|%40")
+_LOCAL_BACKWARDS: Final = re.compile(r"[^\s@<>\"'(),;:\[\]\\/=]+")
+_DOMAIN: Final = re.compile(r"\w(?:[\w.-]{0,252}\w)?")
+_LONGEST_LOCAL: Final = 64
 TOKEN: Final = re.compile(r"tok_[0-9A-Za-z_-]{16,}(?:@[^\s@]+)?")
 
 
@@ -31,13 +34,19 @@ def is_personal(object_class: str, path: str | Sequence[str]) -> bool:
     keys = [key.removesuffix("[]") for key in (path.split(".") if isinstance(path, str) else path)]
     if keys[:2] in (["data", "object"], ["data", "previous_attributes"]):
         keys = keys[2:]
-    nodes: list[Node] = [CLASSES.get(object_class, CAREFUL)]
-    for key in keys:
-        if PERSONAL in nodes:
+    nodes: list[Node] = [CLASSES.get(object_class, UNKNOWN)]
+    for at, key in enumerate(keys):
+        if PERSONAL in nodes or (any(node is UNKNOWN for node in nodes) and any(map(looks_personal, keys[at:]))):
             return True
         if not (key == "" or key.isdigit() or _is_list_page(key, nodes)):
             nodes = [below for node in nodes for below in _below(node, key)]
     return PERSONAL in nodes
+
+
+@lru_cache(4096)
+def looks_personal(key: str) -> bool:
+    """Whether the name of a key says that what stands there names, reaches, locates or opens something."""
+    return LOOKS_PERSONAL.search(key) is not None
 
 
 def _is_list_page(key: str, nodes: Sequence[Node]) -> bool:
@@ -49,7 +58,7 @@ def _below(node: Node, key: str) -> list[Node]:
     """What is declared for a key; for an embedded object what is for each class it may have."""
     found = node.get(key, node.get("*")) if isinstance(node, Mapping) else None
     if found == OBJECT:
-        return [CLASSES.get(name, CAREFUL) for name in EMBEDDED.get(key, (key,))]
+        return [CLASSES.get(name, UNKNOWN) for name in EMBEDDED.get(key, (key,))]
     return [] if found is None else [found]
 
 
@@ -77,9 +86,9 @@ def object_places(document: Any) -> list[Place]:
 
 
 def _declared(thing: Mapping[str, Any]) -> Node:
-    """What is declared for the class that an object says it has; whatever is no such name is searched with care."""
+    """What is declared for the class that an object says it has; whatever is no such name is searched."""
     name = thing.get("object")
-    return CLASSES.get(name, CAREFUL) if isinstance(name, str) else CAREFUL
+    return CLASSES.get(name, UNKNOWN) if isinstance(name, str) else UNKNOWN
 
 
 def _walk(container: Any, node: Node, found: list[Place]) -> None:
@@ -89,6 +98,9 @@ def _walk(container: Any, node: Node, found: list[Place]) -> None:
             _walk(item, node, found)
         return
     if not isinstance(container, dict) or not isinstance(node, Mapping):
+        return
+    if node is UNKNOWN:
+        _search(container, found)
         return
     if container.get("object") == "list" and "data" not in node:
         _walk(container.get("data"), node, found)
@@ -108,6 +120,25 @@ def _walk(container: Any, node: Node, found: list[Place]) -> None:
             _enter(value, found)
         elif below is not None:
             _walk(value, below, found)
+
+
+def _search(container: Mapping[str, Any], found: list[Place]) -> None:
+    """Everything below a key that looks personal, in an object of no declared class; what is declared goes its way."""
+    for name, value in container.items():
+        if name == "metadata":
+            _metadata(value, found)
+        elif looks_personal(name):
+            _leaf(container, name, value, found)
+        elif isinstance(value, (dict, list)):
+            _search_below(value, found)
+
+
+def _search_below(value: Any, found: list[Place]) -> None:
+    if isinstance(value, dict):
+        _walk(value, _declared(value), found)
+    elif isinstance(value, list):
+        for item in value:
+            _search_below(item, found)
 
 
 def _enter(value: Any, found: list[Place]) -> None:
@@ -154,9 +185,9 @@ def replace(found: Sequence[Place], replacing: Replace) -> None:
 
 def replace_emails(document: Any, replacing: Replace) -> None:
     """Put a token in the place of every e-mail address in any text or key below; the rest of the text stays."""
-    addresses = sorted({address for text in _texts(document) for address in _addresses(text)})
-    if addresses:
-        _rewrite(document, dict(zip(addresses, replacing(addresses), strict=True)))
+    found = sorted({address for text in _texts(document) for address in addresses(text)})
+    if found:
+        _rewrite(document, dict(zip(found, replacing(found), strict=True)))
 
 
 def cleanse(envelope: dict[str, Any], replacing: Replace, at_signs: int | None = None) -> None:
@@ -175,8 +206,22 @@ def scrub(document: Any, replacing: Replace) -> None:
     replace_emails(document, replacing)
 
 
-def _addresses(text: str) -> Iterable[str]:
-    return (found for found in EMAIL.findall(text) if not TOKEN.fullmatch(found)) if _may_hold(text) else ()
+def addresses(text: str) -> Iterable[str]:
+    return (text[start:end] for start, end in _spans(text)) if _may_hold(text) else ()
+
+
+def _spans(text: str) -> Iterator[tuple[int, int]]:
+    """Where the e-mail addresses of a text stand; tokens, which look like them, are left out."""
+    last = 0
+    for found in _AT.finditer(text):
+        if found.start() < last:
+            continue
+        before = text[max(last, found.start() - _LONGEST_LOCAL) : found.start()][::-1]
+        local, domain = _LOCAL_BACKWARDS.match(before), _DOMAIN.match(text, found.end())
+        if local and domain:
+            start, last = found.start() - local.end(), domain.end()
+            if not TOKEN.fullmatch(text, start, last):
+                yield start, last
 
 
 def _may_hold(text: str) -> bool:
@@ -201,6 +246,14 @@ def _rewrite(document: Any, tokens: Mapping[str, str]) -> None:
         if isinstance(value, (dict, list)):
             _rewrite(value, tokens)
         elif isinstance(value, str) and _may_hold(value):
-            document[key] = EMAIL.sub(lambda match: tokens.get(match[0], match[0]), value)
+            document[key] = _replaced(value, tokens)
         if isinstance(key, str) and _may_hold(key):
-            document[EMAIL.sub(lambda match: tokens.get(match[0], match[0]), key)] = document.pop(key)
+            document[_replaced(key, tokens)] = document.pop(key)
+
+
+def _replaced(text: str, tokens: Mapping[str, str]) -> str:
+    parts, last = [], 0
+    for start, end in _spans(text):
+        parts += [text[last:start], tokens.get(text[start:end], text[start:end])]
+        last = end
+    return "".join((*parts, text[last:]))
