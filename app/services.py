@@ -6,16 +6,33 @@ import secrets as random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from app.settings import Settings, SettingsError
-from rules.ports import ActionExecutor, Body, Bus, Callers, Clock, Guard, Inbox, Secrets, Store, Tracer, Vault, Verifier
+from rules.ports import (
+    ActionExecutor,
+    Body,
+    Bus,
+    Callers,
+    Clock,
+    Front,
+    Guard,
+    Inbox,
+    OpenId,
+    Passwords,
+    Secrets,
+    Store,
+    Tracer,
+    Vault,
+    Verifier,
+)
 
 if TYPE_CHECKING:
     from app import jobs
     from app.backtests import Lab
+    from app.quarantine import Keeper
     from app.rulesets import RuleSets
     from rules.columns import Columns
     from rules.fields import Catalogue
@@ -32,7 +49,6 @@ class Services:
     store: Store
     bus: Bus
     inbox: Inbox
-    from app.quarantine import Keeper
     vault: Vault
     secrets: Secrets
     verifier: Verifier
@@ -44,7 +60,11 @@ class Services:
     wait: Callable[[float], object] | None = None  # for a message, where the bus can tell; else the folder's bell does
     columns: Columns | None = None  # where history is kept cut down to what rules read
     callers: Callers | None = None  # which service accounts may push events and ask for a tick
+    passwords: Passwords = field(default_factory=lambda: _passwords())
+    openid: OpenId | None = None  # signs people in, where an issuer is set
+    front: Front | None = None  # has signed people in before they came here
     guard: Guard | None = None  # reads again, just before a run acts, what its stops are about
+    tell: Callable[[str, Body], None] | None = None  # says on a topic what was quarantined, where there is one
 
     def close(self) -> None:
         """Let go of files and threads, what waits first."""
@@ -64,13 +84,12 @@ def build(settings: Settings, process: str = "web") -> Services:
     clock = SystemClock()
     if settings.backend == "google":
         backend = backends.on_google(settings, clock, process)
-    tell: Callable[[str, Body], None] | None = None  # says on a topic what was quarantined, where there is one
     elif settings.backend == "sqlite":
         backend = backends.on_sqlite(settings, clock)
     else:
         raise SettingsError([f"SIGNALBOX_BACKEND={settings.backend} is for tests; use sqlite or google"])
     tracer, stop_tracing = _tracer(settings, process)
-    rulesets = RuleSets(choose_matcher(settings.matcher))
+    rulesets = RuleSets(choose_matcher(settings.matcher), settings.dry_run)
     columns, close_columns = _columns(settings)
     return Services(
         settings=settings,
@@ -89,7 +108,10 @@ def build(settings: Settings, process: str = "web") -> Services:
         columns=columns,
         guard=guard_of(settings),
         wait=backend.wait,
+        tell=backend.tell,
         callers=_callers(settings),
+        openid=_openid(settings),
+        front=_front(settings),
     )
 
 
@@ -108,7 +130,6 @@ def connectors(
     from app.suppressions import StoredSuppressions
 
     return actions(
-        tell=backend.tell,
         settings.stripe_api_key,
         settings.stripe_api_base,
         secrets,
@@ -166,6 +187,13 @@ def guard_of(settings: Settings) -> Guard:
     return StripeGuard(StripeAccess(settings.stripe_api_key, settings.stripe_api_base))
 
 
+def keeper_of(services: Services) -> Keeper:
+    """What keeps a payload that does not conform."""
+    from app.quarantine import Keeper
+
+    return Keeper(services.store, services.vault, services.tell)
+
+
 def lab_of(services: Services) -> Lab:
     """The ports of whoever tries rules out."""
     from app.backtests import Lab
@@ -187,13 +215,6 @@ def job_types(services: Services, wait: Callable[[float], object] = time.sleep) 
         s.store, s.secrets, s.vault, s.catalogue, s.connectors, address, partial(local_secret, s.secrets), s.clock, wait
     )
     backtest = backtest_job.job(s.store, s.columns)
-def keeper_of(services: Services) -> Keeper:
-    """What keeps a payload that does not conform."""
-    from app.quarantine import Keeper
-
-    return Keeper(services.store, services.vault, services.tell)
-
-
     return {
         "import": fetch,
         "gap": fetch,
@@ -211,6 +232,28 @@ def _callers(settings: Settings) -> Callers | None:
     from app.adapters import oidc
 
     return oidc.Callers(settings.callers)
+
+
+def _passwords() -> Passwords:
+    from app.adapters.passwords import Argon2Passwords
+
+    return Argon2Passwords()
+
+
+def _openid(settings: Settings) -> OpenId | None:
+    if not settings.oidc_issuer:
+        return None
+    from app.adapters.openid import OpenIdIssuer
+
+    return OpenIdIssuer(settings.oidc_issuer, settings.oidc_client_id, settings.oidc_client_secret)
+
+
+def _front(settings: Settings) -> Front | None:
+    if not settings.iap_audience:
+        return None
+    from app.adapters.iap import IdentityAwareProxy
+
+    return IdentityAwareProxy(settings.iap_audience)
 
 
 def _columns(settings: Settings) -> tuple[Columns | None, Callable[[], None]]:

@@ -340,6 +340,57 @@ class Secrets(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """Who somebody is by the word of an issuer. email: in lower case; empty when the issuer has not verified it."""
+
+    issuer: str
+    subject: str
+    email: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A sign-in that went off to the issuer at `url`; the rest stays with the browser until it comes back."""
+
+    url: str
+    state: str
+    nonce: str
+    verifier: str
+
+
+class OpenId(Protocol):
+    """An issuer of OpenID Connect. Both raise Unavailable when it does not answer."""
+
+    name: str
+
+    def begin(self, callback: str) -> Begun: ...
+
+    def finish(self, callback: str, code: str, begun: Begun, now: datetime) -> Identity:
+        """Raises Refused when what came back does not hold."""
+        ...
+
+
+class Front(Protocol):
+    """What stands before this server and has signed people in."""
+
+    def identity(self, assertion: str, now: datetime) -> Identity:
+        """Raises Refused when the assertion does not hold, Unavailable when it cannot be checked."""
+        ...
+
+
+class Passwords(Protocol):
+    @property
+    def decoy(self) -> str:
+        """The hash of a password that nobody has: what is checked where there is no account."""
+        ...
+
+    def hash(self, password: str) -> str: ...
+
+    def holds(self, hash: str, password: str) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
 class Span:
     """One station of a journey. Times are unix nanoseconds. parent: a span id or None. Kept in the store inside the
     documents it belongs to, and exported."""
@@ -359,3 +410,11 @@ class Tracer(Protocol):
     def export(self, spans: Sequence[Span]) -> None:
         """Hand finished spans to the exporters; never blocks for long, never raises."""
         ...
+
+
+class Meter(Protocol):
+    """Both take a metric of app.metering, cost a microsecond and never raise."""
+
+    def add(self, metric: str, amount: int = 1, **attributes: str) -> None: ...
+
+    def record(self, metric: str, value: float) -> None: ...

@@ -1,40 +1,28 @@
-"""Who may come in: the same-origin check and sign-in. Denied unless listed here.
+"""The one gate of every request: the same-origin check, who is asking, and whether the table of rights lets them.
 
-In development a request from this machine to a loopback name is the local operator's; everything else shows the
-admin token, in a sign-in form (pages) or as a bearer (API).
+app.web.identity finds out who asks, app.web.roles says what takes which right; what neither allows is refused.
 """
 
 from __future__ import annotations
 
-import hashlib
 import hmac
-import ipaddress
 import secrets as random
 from datetime import timedelta
+from typing import Any, cast
 from urllib.parse import urlencode, urlsplit
 
-from flask import Flask, Response, abort, g, redirect, request, session
+from flask import Flask, Response, abort, current_app, g, redirect, request
 
 from app.services import Services
-from app.settings import Settings
-from app.web import headers
-from rules.ports import Secrets
+from app.web import headers, identity, pages, roles
+from app.web.identity import Caller
+from app.web.roles import Rights
+from rules.ports import Refused, Secrets
 
 SESSION_KEY = "web/session"  # the name of the signing key among the secrets
-OPEN = (  # (method or *, path, whole path or prefix): these check for themselves, or have nothing to protect
-    ("POST", "/webhooks/", "prefix"),
-    ("POST", "/crm-inbox", "prefix"),
-    ("POST", "/pubsub/push", "whole"),
-    ("POST", "/tasks/tick", "whole"),
-    ("GET", "/healthz", "whole"),
-    ("GET", "/readyz", "whole"),
-    ("GET", "/api/v1/openapi.json", "whole"),
-    ("GET", "/static/", "prefix"),
-    ("*", "/unsubscribe/", "prefix"),  # the link is signed
-    ("GET", "/favicon.ico", "whole"),
-    ("*", "/sign-in", "whole"),
-    ("*", "/api/v1/", "prefix"),  # asks every caller for the bearer token itself (app.web.api)
-)
+SAFE = ("GET", "HEAD", "OPTIONS")
+NO_TOKEN = "Send `Authorization: Bearer <token>`; `python main.py token` prints the admin token in development."
+READ_ONLY = "Signalbox is read-only just now: nothing can be changed. Webhooks, runs and actions go on."
 
 
 def install(flask: Flask, services: Services) -> None:
@@ -50,41 +38,78 @@ def install(flask: Flask, services: Services) -> None:
         MAX_FORM_MEMORY_SIZE=2 * 1024 * 1024,
         MAX_FORM_PARTS=5000,
     )
-    flask.before_request(lambda: guard(services.settings))
+    flask.extensions["rights"] = dict(roles.RULES)
+    flask.before_request(lambda: guard(services))
+    flask.context_processor(_frame)
     headers.install(flask, production)
 
 
-def guard(settings: Settings) -> Response | None:
-    """Let the request pass (None) with `g.actor` set, or say what stops it."""
-    if request.method not in ("GET", "HEAD", "OPTIONS") and not same_origin():
+def guard(services: Services) -> Response | None:
+    """Let the request pass (None) with `g.caller`, `g.actor`, `g.roles` and `g.rights` set, or say what stops it."""
+    if request.method not in SAFE and not same_origin():
         abort(403, "This form was sent from another site, so nothing was done. Open the page here and send it again.")
-    g.actor = actor_of(settings)
-    if g.actor or is_open(request.method, request.path):
+    wanted = roles.needed(table(), request.method, request.endpoint, request.view_args or {})
+    if wanted == ("machine",) or request.endpoint == "static" or request.path == "/favicon.ico":
+        _set(None)
         return None
+    try:
+        _set(identity.caller(services, pages.now()))
+    except Refused as error:
+        _set(None)
+        return None if roles.is_free(wanted) else pages.problem(403, "You may not come in", str(error))
+    if roles.is_free(wanted):
+        return None
+    if g.caller is None:
+        return _stranger()
+    return refusal(wanted) if request.endpoint else None
+
+
+def refusal(wanted: Rights | None) -> Response | None:
+    """Why this caller may not do what takes one of these rights; None when he may."""
+    if not roles.is_allowed(g.rights, wanted):
+        return pages.problem(403, "Not allowed", _explained(wanted))
+    if roles.changes(request.method, wanted) and pages.services().settings.read_only:
+        return pages.problem(403, "Read-only", READ_ONLY)
+    return None
+
+
+def require(wanted: Rights) -> None:
+    """For views in which the right depends on what was sent. Aborts with 403."""
+    if not roles.is_allowed(g.rights, wanted):
+        abort(403, _explained(wanted))
+
+
+def table() -> roles.Table:
+    return cast(roles.Table, current_app.extensions["rights"])
+
+
+def _set(caller: Caller | None) -> None:
+    g.caller = caller
+    g.actor = caller.actor if caller else None
+    g.roles = caller.roles if caller else frozenset()
+    g.rights = caller.rights if caller else frozenset()
+
+
+def _stranger() -> Response:
+    if identity.is_api(request.path):
+        answer = pages.problem(401, "Send the token", NO_TOKEN)
+        answer.headers["WWW-Authenticate"] = 'Bearer realm="signalbox"'
+        return answer
     if request.headers.get("HX-Request") == "true":  # a part of a page: the whole page has to go
         return Response(status=401, headers={"HX-Redirect": "/sign-in"})
-    if request.method != "GET":
-        abort(401, "Sign in first.")
+    if request.method not in SAFE:
+        return pages.problem(401, "Sign in first", "Sign in first: your session has ended, or you never had one.")
     query = "?" + request.query_string.decode() if request.query_string else ""
     return redirect("/sign-in?" + urlencode({"next": request.path + query}), 303)  # type: ignore[return-value]
 
 
-def actor_of(settings: Settings) -> str | None:
-    """The name that the audit log gets, or None for a stranger."""
-    header = request.headers.get("Authorization", "")
-    if header.startswith("Bearer ") and token_matches(settings, header.removeprefix("Bearer ").strip()):
-        return "admin token"
-    if settings.admin_token and hmac.compare_digest(str(session.get("token", "")), _digest(settings.admin_token)):
-        return str(session.get("actor") or "admin")
-    return "local operator" if _is_local(settings) else None
-
-
-def is_open(method: str, path: str) -> bool:
-    method = "GET" if method == "HEAD" else method
-    return any(
-        wanted in ("*", method) and (path == where or (how == "prefix" and path.startswith(where)))
-        for wanted, where, how in OPEN
-    )
+def _explained(wanted: Rights | None) -> str:
+    if wanted is None:
+        return "Nobody has been given the right to this address."
+    what = " or ".join(roles.SAYS[right] for right in wanted if right in roles.SAYS)
+    own = ", ".join(sorted(g.roles)) or "no role"
+    who = " or ".join(roles.holders(wanted))
+    return f"This takes the right to {what}: the role {who}. {g.actor} has {own}. An administrator gives roles."
 
 
 def same_origin() -> bool:
@@ -96,37 +121,24 @@ def same_origin() -> bool:
     return origin is None or urlsplit(origin).netloc == request.host
 
 
-def token_matches(settings: Settings, given: str) -> bool:
-    return bool(settings.admin_token) and hmac.compare_digest(given.encode(), settings.admin_token.encode())
+def same(one: str, other: str) -> bool:
+    """Compared in a time that tells nothing."""
+    return hmac.compare_digest(one.encode(), other.encode())
 
 
-def sign_in(settings: Settings, name: str) -> None:
-    session.clear()
-    session.permanent = True
-    session["token"] = _digest(settings.admin_token)  # a new admin token ends every session
-    session["actor"] = name or "admin"
+def _frame() -> dict[str, Any]:
+    """What templates ask about the caller."""
+    return {
+        "may": lambda right: right in g.get("rights", ()),
+        "caller": lambda: g.get("caller"),
+        "read_only": lambda: pages.services().settings.read_only,
+    }
 
 
 def safe_target(target: str) -> str:
     """A path of this site; anything else becomes the first page."""
     good = target.startswith("/") and not target.startswith(("//", "/\\")) and target.isprintable()
     return target if good else "/"
-
-
-def _is_local(settings: Settings) -> bool:
-    """A loopback peer AND a loopback name: a name that was re-pointed at this machine (DNS rebinding) is a stranger."""
-    if settings.environment != "development":
-        return False
-    return _is_loopback(request.remote_addr or "") and _is_loopback(urlsplit(f"//{request.host}").hostname or "")
-
-
-def _is_loopback(name: str) -> bool:
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def _signing_key(secrets: Secrets) -> str:
@@ -136,7 +148,3 @@ def _signing_key(secrets: Secrets) -> str:
         key = random.token_hex(32)
         secrets.put(SESSION_KEY, key)
     return key
-
-
-def _digest(token: str) -> str:
-    return hashlib.sha256(f"signalbox session\n{token}".encode()).hexdigest()

@@ -9,19 +9,20 @@ import orjson
 from flask import Blueprint, Response, g, request
 
 from app.web import (
+    api_audit,
     api_examples,
     api_inquire,
     api_log,
     api_needs,
     api_rules,
     api_runs,
+    api_safety,
     api_scores,
     api_starters,
     api_subjects,
     api_work,
     pages,
 )
-from app.web.access import token_matches
 from app.web.openapi import (
     JSON_TYPE,
     Answer,
@@ -48,7 +49,9 @@ OPERATIONS: tuple[Operation, ...] = (
     *api_examples.OPERATIONS,
     *api_inquire.OPERATIONS,
     *api_log.OPERATIONS,
+    *api_audit.OPERATIONS,
     *api_work.OPERATIONS,
+    *api_safety.OPERATIONS,
     *api_runs.OPERATIONS,
     *api_needs.OPERATIONS,
     *api_subjects.OPERATIONS,
@@ -79,10 +82,7 @@ class Problem(Exception):
 @blueprint.errorhandler(Problem)
 def refuse(error: Problem) -> Response:
     more = {"problems": error.problems} if error.problems is not None else {}
-    answer = pages.problem(error.status, error.title, error.detail, **more)
-    if error.status == 401:
-        answer.headers["WWW-Authenticate"] = 'Bearer realm="signalbox"'
-    return answer
+    return pages.problem(error.status, error.title, error.detail, **more)
 
 
 def view(operation: Operation) -> Callable[..., Response]:
@@ -95,8 +95,6 @@ def view(operation: Operation) -> Callable[..., Response]:
 
 
 def perform(operation: Operation, path: dict[str, str]) -> Response:
-    if not operation.open:
-        check_token()
     query = read_query(operation)
     body = read_body(operation)
     call = Call(
@@ -118,16 +116,6 @@ def perform(operation: Operation, path: dict[str, str]) -> Response:
     except RefusedQuery as error:
         raise refused_query(call) from error
     return respond(answer)
-
-
-def check_token() -> None:
-    """The API takes the token only: a cookie or a local address would let any page of the browser in."""
-    given = request.headers.get("Authorization", "")
-    if given.startswith("Bearer ") and token_matches(pages.services().settings, given.removeprefix("Bearer ").strip()):
-        return
-    raise Problem(
-        401, "Send the token", "Send `Authorization: Bearer <token>`; `python main.py token` prints it in development."
-    )
 
 
 def refused_query(call: Call) -> Problem:

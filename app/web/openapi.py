@@ -25,7 +25,7 @@ PROBLEM_TYPE = "application/problem+json"
 EXPLAINED = {
     400: "What was sent cannot be read; `problems` says where and how to mend it.",
     401: "No token, or not the right one.",
-    403: "Not allowed.",
+    403: "The token does not carry the right to this, or Signalbox is read-only; `detail` says which.",
     404: "There is nothing of this id.",
     409: "It is not in a state for this, or somebody else changed it.",
     412: "It changed since the version named in `If-Match`; read it again.",
@@ -34,7 +34,7 @@ EXPLAINED = {
     422: "It was understood, and it has problems; `problems` lists every one.",
     503: "Nothing was changed; try again after `Retry-After` seconds.",
 }
-COMMON = (400, 401, 404, 503)
+COMMON = (400, 401, 403, 404, 503)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +234,7 @@ def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
 
 def described(operation: Operation) -> dict[str, Any]:
     status, description, schema = operation.answer
-    errors = [code for code in (*COMMON, *operation.errors) if not (operation.open and code in (400, 401, 404))]
+    errors = [code for code in (*COMMON, *operation.errors) if not (operation.open and code in (400, 401, 403, 404))]
     good = {"description": description, "content": {JSON_TYPE: {"schema": dict(schema)}}}
     responses = {str(code): good for code in (status, *operation.also)}
     for code in sorted(set(errors) | ({413, 415} if operation.body is not None else set())):
