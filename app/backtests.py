@@ -18,6 +18,7 @@ from app.backtest_job import KEPT, PART, Trial, digest, part_id
 from app.columns import History
 from app.declared import paths_of
 from app.inquire import document_of
+from app.numbers import whole
 from rules.columns import Columns
 from rules.event import instant, iso
 from rules.fields import Catalogue
@@ -131,9 +132,9 @@ def _version(lab: Lab, tenant: str, asked: Asked) -> Mapping[str, Any]:
     if not isinstance(asked, str):
         return _document(lab, tenant, asked)
     id, _, number = asked.partition("@")
-    if not number.isdigit():
+    if (known := whole(number)) is None:
         raise LookupError(f"{asked!r} names no version: write {IN_FORCE!r}, or {id}@1.")
-    document: Mapping[str, Any] = author.version(lab.store, tenant, id, int(number))["document"]
+    document: Mapping[str, Any] = author.version(lab.store, tenant, id, known)["document"]
     return document
 
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from app.audit import entry
+from app.numbers import whole
 from rules.event import instant, iso
 from rules.ports import ABSENT, Put, Store
 from rules.rule import Problem, RuleError
@@ -64,8 +65,9 @@ def read_due(text: str, now: datetime) -> str:
     text = text.strip()
     if not text:
         return ""
-    if text[:-1].isdecimal() and text[-1] in "dh":
-        span = timedelta(days=int(text[:-1])) if text[-1] == "d" else timedelta(hours=int(text[:-1]))
+    count = whole(text[:-1], 4)
+    if count is not None and text[-1] in "dh":
+        span = timedelta(days=count) if text[-1] == "d" else timedelta(hours=count)
         return iso(now + span)
     if len(text) == len("2026-11-30"):
         text += "T23:59:59"

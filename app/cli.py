@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.numbers import whole
 from app.settings import Settings
 from rules.event import instant, iso
 from rules.model import RuleError
@@ -40,8 +41,9 @@ EXAMPLE = "python main.py"
 
 def register(subparsers: Any) -> None:
     """Add every command to main.py's."""
-    from app import cli_google, cli_moving, cli_rules, cli_runs, cli_scores, cli_starters, cli_work
+    from app import cli_audit, cli_google, cli_moving, cli_rules, cli_runs, cli_scores, cli_starters, cli_work
 
+    cli_audit.register(subparsers)
     cli_google.register(subparsers)
     cli_moving.register(subparsers)
     cli_rules.register(subparsers)
@@ -138,8 +140,9 @@ def moment(text: str | None, now: datetime) -> datetime | None:
     if not text:
         return None
     units = {"d": "days", "h": "hours", "m": "minutes"}
-    if text[:-1].isdigit() and text[-1] in units:
-        return now - timedelta(**{units[text[-1]]: int(text[:-1])})
+    count = whole(text[:-1], 5)
+    if count is not None and text[-1] in units:
+        return now - timedelta(**{units[text[-1]]: count})
     try:
         found = instant(text)
     except ValueError:

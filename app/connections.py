@@ -22,6 +22,7 @@ from app.connection_checks import (
     signing_secret_problem,
     url_problem,
 )
+from app.numbers import whole
 from rules.fields import Catalogue
 from rules.ports import Body, Field, Secrets
 from rules.route import problems_of
@@ -217,7 +218,7 @@ def _smtp_problems(given: Given, development: bool) -> list[Problem]:
         [] if re.fullmatch(r"[A-Za-z0-9.:-]{1,253}", host) else [Problem("host", "write the name of the mail server")]
     )
     wrong += [Problem("host", text) for text in inside_problem(host, development)] if not wrong else []
-    if not str(given.get("port", "587")).isdecimal() or not 0 < int(given.get("port", 587)) < 65536:
+    if not 0 < (whole(str(given.get("port", 587))) or 0) < 65536:
         wrong.append(Problem("port", "a port is a number from 1 to 65535; most servers take mail on 587"))
     if tls not in TLS:
         wrong.append(Problem("tls", "the encryption is starttls, tls or none", "starttls"))

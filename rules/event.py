@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 JSON = Mapping[str, Any]
+FIRST, LAST = -30_000_000_000, 220_000_000_000  # unix seconds, years 1019 and 8941: spans and zones still fit around
 
 
 def iso(instant: datetime) -> str:
@@ -37,8 +38,17 @@ def instant(text: str) -> datetime:
 
 
 def seconds(created: int) -> datetime:
-    """Stripe's whole seconds as an instant."""
-    return datetime.fromtimestamp(created, UTC)
+    """Stripe's whole seconds as an instant; a number that no calendar has becomes the nearest that one has."""
+    return datetime.fromtimestamp(min(max(created, FIRST), LAST), UTC)
+
+
+def within(instant: datetime) -> datetime:
+    """An instant that somebody wrote, brought to where spans and zones still fit around it."""
+    naive = instant.replace(tzinfo=None)
+    return instant if _EARLIEST < naive < _LATEST else seconds(FIRST if naive < _LATEST else LAST)
+
+
+_EARLIEST, _LATEST = (datetime.fromtimestamp(at, UTC).replace(tzinfo=None) for at in (FIRST, LAST))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ named in rules.facts; which events are read for them is rules.knowing's business
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ JSON = Mapping[str, Any]
 DAY: Final = 86400
 CURRENT: Final = ("active", "trialing", "past_due", "unpaid", "paused", "incomplete")  # the surest first
 EARNING: Final = ("active", "past_due")
+_DECIMAL: Final = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?")
 _MONTHS: Final = {"month": Fraction(1), "year": Fraction(1, 12), "week": Fraction(52, 12), "day": Fraction(365, 12)}
 _LATER: Final = {"created": 0, "deleted": 9, "canceled": 9, "succeeded": 9, "detached": 9}
 _INVOICE: Final = {"draft": 0, "open": 1, "uncollectible": 2, "paid": 3, "void": 3}
@@ -177,7 +179,7 @@ def _unit(price: JSON) -> Fraction | None:
         found = price.get(name)
         if type(found) is int:
             return Fraction(found)
-        if isinstance(found, str) and found.replace(".", "", 1).lstrip("-").isdigit():
+        if isinstance(found, str) and _DECIMAL.fullmatch(found):
             return Fraction(found)
     return None
 

@@ -256,4 +256,7 @@ def duration(text: str) -> timedelta:
     if not found or not any(found.groups()):
         raise ValueError(f"{text!r} is no duration; write P7D for 7 days or PT48H for 48 hours")
     weeks, days, hours, minutes, secs = (int(group or 0) for group in found.groups())
-    return timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=secs)
+    try:
+        return timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=secs)
+    except OverflowError:
+        raise ValueError(f"{text[:40]!r} is longer than any calendar") from None

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, cast
 
+from rules import holes
 from rules.conditions import read_condition
 from rules.context import Context
 from rules.facts import LISTS
@@ -15,7 +16,6 @@ from rules.ports import ActionExecutor, Field
 from rules.reading import Node, is_number, is_time, nearest
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
-_HOLE = re.compile(r"\{\{(.*?)\}\}")
 _KINDS = ("do", "wait", "approve", "if", "stop")  # `approve` before `if`: an approval may have a condition
 _DEEPEST = 5
 _MOST = 50
@@ -213,7 +213,7 @@ def _params(node: Node, params: Mapping[str, Any], action: ActionExecutor) -> No
 
 def _param(node: Node, field: Field) -> None:
     value = node.value
-    if isinstance(value, str) and _HOLE.search(value):
+    if isinstance(value, str) and holes.contents(value):
         return  # it is known when the step runs
     match field.type:
         case "choice":
@@ -240,9 +240,9 @@ def _texts(node: Node, value: Any, context: Context) -> None:
 
 
 def _holes(node: Node, text: str, context: Context) -> None:
-    for hole in _HOLE.findall(text):
-        found = context.path(Node(hole.strip(), node.path, node.problems))
+    for hole in holes.contents(text):
+        found = context.path(Node(hole, node.path, node.problems))
         if found and found[1] == LISTS:
             node.error("a text cannot name the lists; ask with 'contains' in a condition")
-    if _ORPHAN.search(_HOLE.sub("", text)):
+    if any(_ORPHAN.search(part) for part in holes.split(text)[::2]):
         node.error("'{{' and '}}' go in pairs, around the path of a field", "{{ data.object.id }}")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rules import paths
-from rules.event import Event, instant, iso, seconds
+from rules.event import Event, instant, iso, seconds, within
 from rules.expr import compile_condition
 from rules.fields import read
 from rules.hours import next_open, opening, waits_for
@@ -281,13 +281,13 @@ def _over(run: Run, step: Wait, now: datetime) -> datetime | None:
 def _time(text: str, run: Run) -> datetime | None:
     """A constant time, or the one that stands in the field of this path."""
     value: Any = text if text[:1].isdigit() else read(readable(run), paths.split(text))
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return seconds(int(value))
     try:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return seconds(int(value))
         found = instant(value) if isinstance(value, str) else None
     except ValueError:
         return None
-    return found.replace(tzinfo=found.tzinfo or UTC) if found else None
+    return within(found.replace(tzinfo=found.tzinfo or UTC)) if found else None
 
 
 def _ask(run: Run, rule: Rule, step: Approve, now: datetime) -> Run:

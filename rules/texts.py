@@ -5,7 +5,6 @@ A run acts days after its trigger, perhaps in another process, so it carries wha
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,12 +12,12 @@ from rules import paths
 from rules.event import seconds
 from rules.facts import LISTS, fact_at
 from rules.fields import MISSING, read
+from rules.holes import contents, split
 from rules.model import All, Any_, Approve, Condition, Do, If, Not, Rule, Step, Test, Wait
 from rules.words import amount, moment
 
 JSON = Mapping[str, Any]
 Path = tuple[str, ...]
-_HOLE = re.compile(r"\{\{\s*(.+?)\s*\}\}")
 _ALWAYS: tuple[Path, ...] = (
     ("id",),
     ("type",),
@@ -80,7 +79,7 @@ def actions_of(steps: Sequence[Step]) -> dict[str, str]:
 def holes(value: Any) -> Iterator[Path]:
     """The paths that texts in this value name."""
     if isinstance(value, str):
-        for text in _HOLE.findall(value):
+        for text in contents(value):
             yield paths.split(text)
     elif isinstance(value, Mapping):
         for part in value.values():
@@ -145,11 +144,12 @@ def known_text(value: Any, type: str, currency: str | None) -> str:
 
 
 def _fill(text: str, facts: JSON) -> Any:
-    whole = _HOLE.fullmatch(text)
-    if whole and "}}" not in whole[1]:
-        value = read(facts, paths.split(whole[1]))
+    parts = split(text)
+    if len(parts) == 3 and not parts[0] and not parts[2]:
+        value = read(facts, paths.split(parts[1].strip()))
         return "" if value is MISSING or value is None else value
-    return _HOLE.sub(lambda hole: _said(paths.split(hole[1]), facts), text)
+    parts[1::2] = [_said(paths.split(hole.strip()), facts) for hole in parts[1::2]]
+    return "".join(parts)
 
 
 def _said(path: Path, facts: JSON) -> str:

@@ -24,6 +24,7 @@ ACCESS = "/access"  # after the secret's name: `{"token", "until", "base", "of"}
 EARLY = timedelta(seconds=60)  # a token is not used in its last minute
 USUAL = timedelta(minutes=30)  # how long a token is good where the service does not say
 LARGEST = 8 * 1024
+LONGEST = 365 * 86400  # seconds that a token is believed to last
 
 
 class Refused(Exception):
@@ -93,7 +94,7 @@ class Tokens:
         name = connection["secret_name"]
         answer = self._asked(connection, url, now)
         lasts = answer.get("expires_in")
-        until = now + (timedelta(seconds=int(lasts)) if isinstance(lasts, int) and lasts > 0 else USUAL)
+        until = now + (timedelta(seconds=min(lasts, LONGEST)) if isinstance(lasts, int) and lasts > 0 else USUAL)
         access = Access(str(answer["access_token"]), str(answer.get("instance_url") or ""))
         kept = {"token": access.token, "base": access.base, "until": iso(until), "of": self._print(connection)}
         self.secrets.put(name + ACCESS, json.dumps(kept))
@@ -137,7 +138,7 @@ def _locked(connection: Body, what: str) -> Outcome:
 def _object(body: bytes) -> dict[str, Any]:
     try:
         found = json.loads(body[:LARGEST])
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

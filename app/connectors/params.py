@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from app.numbers import whole
 from rules.event import instant, seconds
 from rules.ports import Body, Outcome
 
@@ -14,8 +15,8 @@ def time_of(value: Any) -> datetime | None:
     """A time in unix seconds or ISO 8601 (UTC where it says no zone); None when there is none. Raises ValueError."""
     if value in (None, ""):
         return None
-    if str(value).isdecimal():
-        return seconds(int(value))
+    if (number := whole(str(value))) is not None:
+        return seconds(number)
     found = instant(str(value))
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 

@@ -7,7 +7,8 @@ import re
 from rules.ports import Body, Unconfigured, Vault
 
 TOKEN = re.compile(r"tok_[A-Za-z0-9_-]{8,}(?:@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)?")
-E_MAIL = re.compile(r"[\w.+'-]+@[\w-]+(?:\.[\w-]+)+")
+# each part has its greatest length (RFC 5321), so that a receiver's answer cannot take the square of its own
+E_MAIL = re.compile(r"[\w.+'-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+")
 
 
 def revealed(text: str, vault: Vault, tenant: str, actor: str, reason: str) -> str:

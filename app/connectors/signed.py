@@ -22,6 +22,7 @@ from typing import Any
 from app.connections import opened
 from app.connectors.delivery import Courier, Forbidden, Reply, Undelivered
 from app.connectors.personal import masked, revealed
+from app.numbers import whole
 from rules.event import iso
 from rules.ports import Body, Outcome, Secrets, Unconfigured, Vault
 
@@ -201,11 +202,12 @@ def retry_after(text: str | None, now: datetime) -> timedelta | None:
     """How long a `Retry-After` header asks to wait, seconds or a date, at most a day; None when it says nothing."""
     if not text:
         return None
-    if text.strip().isdigit():
-        return min(timedelta(seconds=min(int(text), 10**6)), LONGEST_WAIT)
+    seconds = whole(text)
+    if seconds is not None:
+        return min(timedelta(seconds=min(seconds, 10**6)), LONGEST_WAIT)
     try:
-        asked = parsedate_to_datetime(text) - now
-    except (TypeError, ValueError):
+        asked = parsedate_to_datetime(text[:100]) - now
+    except (TypeError, ValueError, OverflowError, IndexError):  # the parser of dates lets all of them out
         return None
     return min(max(asked, timedelta(0)), LONGEST_WAIT)
 

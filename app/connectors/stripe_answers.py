@@ -10,6 +10,7 @@ from typing import Any
 
 import stripe
 
+from app.numbers import whole
 from rules.ports import Body, Outcome, Unconfigured
 
 TIMEOUT = (4.0, 15.0)  # seconds to connect and to answer; an action makes up to three calls within a lease
@@ -99,12 +100,12 @@ def _declined(error: stripe.CardError) -> dict[str, Any]:
 
 
 def _text(error: stripe.StripeError) -> str:
-    return E_MAIL.sub("[e-mail]", str(error.user_message or error))[:300]
+    return E_MAIL.sub("[e-mail]", str(error.user_message or error)[:2000])[:300]
 
 
 def _after(error: stripe.StripeError) -> timedelta | None:
-    asked = _header(error, "retry-after")
-    return timedelta(seconds=min(int(asked), 3600)) if asked and asked.isdigit() else None
+    asked = whole(_header(error, "retry-after"))
+    return None if asked is None else timedelta(seconds=min(asked, 3600))
 
 
 def _header(error: stripe.StripeError, name: str) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import stripe
 
+from app import numbers
 from app.connectors.stripe_action import Call, Kind, NotNow, StripeAction, already, other_result, ours
 from app.connectors.stripe_answers import code_of
 from rules.ports import Body, Field, Inverse, Outcome
@@ -26,9 +27,10 @@ def whole(value: Any, what: str) -> Any:
     text = str(value).strip()
     if text.startswith("{"):
         return value
-    if not text.isdecimal() or int(text) == 0:
+    found = numbers.whole(text)
+    if not found:
         raise NotNow(Outcome("person", f"{what} is no amount in minor units: {text[:40]!r}."))
-    return int(text)
+    return found
 
 
 def listed(found: Any) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from app import author, backtests, browse, preview
+from app.numbers import whole
 from app.services import lab_of
 from app.web.addresses import asked
 from app.web.pages import go, now, page, services, tenant
@@ -129,12 +130,11 @@ def _line(values: Iterable[Any]) -> str:
 
 def _safe(value: Any) -> Any:
     """A spreadsheet takes what begins like a formula for one."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" else value
+    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r\n＝＋－＠" else value
 
 
 def _number(name: str) -> int:
-    text = asked(name) or ""
-    return int(text) if text.isdigit() and len(text) < 9 else 0
+    return whole(asked(name), 8) or 0
 
 
 # ---- the measured effect of a rule that is about to be published ----------------------------------------------------

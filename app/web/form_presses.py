@@ -12,6 +12,7 @@ import json
 import re
 from typing import Any
 
+from app.numbers import whole
 from app.web.form_examples import BLANK
 from app.web.form_values import BARE
 from app.web.forms import Form
@@ -52,8 +53,9 @@ def _put(form: Form, place: str, path: str) -> None:
     """A field of the event at the end of a text: `steps-0.with.text` and the path."""
     step, _, param = place.partition(".with.")
     number = step.removeprefix("steps-")
-    if param and path and number.isdigit() and int(number) < len(form["steps"]):
-        given = form["steps"][int(number)].setdefault("with", {})
+    index = whole(number)
+    if param and path and index is not None and index < len(form["steps"]):
+        given = form["steps"][index].setdefault("with", {})
         text = str(given.get(param) or "")
         given[param] = f"{text}{' ' if text and not text[-1].isspace() else ''}{{{{ {path} }}}}"
 
@@ -62,8 +64,8 @@ def _add(form: Form, what: str) -> None:
     kind, _, name = what.partition("-")
     if kind == "test":
         form["only_if"].append([copy.deepcopy(BLANK_ROW)])
-    elif kind == "or" and name.isdigit() and int(name) < len(form["only_if"]):
-        form["only_if"][int(name)].append(copy.deepcopy(BLANK_ROW))
+    elif kind == "or" and (place := whole(name)) is not None and place < len(form["only_if"]):
+        form["only_if"][place].append(copy.deepcopy(BLANK_ROW))
     elif kind == "event":
         form["when"]["event"].append("")
     elif kind == "start":
@@ -131,8 +133,8 @@ def _listed(form: Form, place: str) -> tuple[list[Any], int] | None:
         "event": form["when"]["event"],
         "start": form["when"]["start_again_after"],
     }
-    items = lists.get(name)
-    return (items, int(index)) if items is not None and index.isdigit() and int(index) < len(items) else None
+    items, at = lists.get(name), whole(index)
+    return (items, at) if items is not None and at is not None and at < len(items) else None
 
 
 # ---- taking a suggestion --------------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from app import author, author_lint, backtests, browse, bulk, declared
+from app.numbers import whole
+from app.web import proposed
 from app.web.backtests import effect_of
 from app.web.pages import actor, go, now, page, services, tenant
 from rules import english
@@ -148,13 +150,16 @@ def act(id: str, verb: str) -> Response:
     if not why:
         row = author.rule(services().store, tenant(), id)
         return _ask(row, verb, number, "A few words are enough; who looks later will be glad of them.", 422)
+    if verb == "publish":
+        row = author.rule(services().store, tenant(), id)
+        if missing := proposed.answered(row):
+            return _ask(row, verb, number, missing, 422)
     CONTROLS[verb](id, why, number)
     return go(f"/rules/{id}", VERBS[verb].done.format(number=number))
 
 
 def _number() -> int:
-    text = request.values.get("number", "")
-    return int(text) if text.isdigit() else 0
+    return whole(request.values.get("number")) or 0
 
 
 def _ask(row: Row, verb: str, number: int, error: str | None = None, status: int = 200) -> Response:
@@ -173,6 +178,7 @@ def _ask(row: Row, verb: str, number: int, error: str | None = None, status: int
         choices=IN_LINE if verb == "resume" and _stands_in_line(row) else None,
         error=error,
         **({"measured": True, **effect_of(row), **odd_about(row)} if verb in ("publish", "watch") else {}),
+        **proposed.asked(row, verb),
     )
 
 
@@ -239,7 +245,8 @@ def _in_flight(row: Row) -> list[str]:
 def _publish(mode: author.Mode) -> Callable[[str, str, int], object]:
     def run(id: str, why: str, number: int) -> object:
         ports = services()
-        expect = request.form.get("expect") or None
+        took_limits = request.form.get("limits") == "proposed"  # kept just now, against the version that was read
+        expect = None if took_limits else request.form.get("expect") or None
         seen = _seen(id)
         return author.publish(
             ports.store, ports.catalogue, ports.connectors, tenant(), id, actor(), why, now(), mode, expect, seen
@@ -251,6 +258,8 @@ def _publish(mode: author.Mode) -> Callable[[str, str, int], object]:
 def _seen(id: str) -> Row | None:
     """The effect that whoever publishes has been shown, to be kept with the version."""
     document = author.rule(services().store, tenant(), id)["document"]
+    if document and request.form.get("limits") == "proposed":  # it was measured before it took them; they change no match
+        document = {key: value for key, value in document.items() if key != "limits"}
     return backtests.effect(services().store, tenant(), document, now()) if document else None
 
 

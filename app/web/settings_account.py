@@ -8,6 +8,7 @@ from zoneinfo import available_timezones
 from flask import Blueprint, Response, request
 
 from app import author, tenant_settings
+from app.numbers import whole
 from app.tenant_settings import DEFAULTS, SPEAKING
 from app.web.pages import actor, go, now, page, services, tenant
 from rules.ports import Conflict
@@ -27,7 +28,7 @@ def look() -> Response:
 def save() -> Response:
     given: Row = {name: request.form.get(name, "").strip() for name in DEFAULTS.body()}
     numbers = [name for name, value in DEFAULTS.body().items() if isinstance(value, int)]
-    given |= {name: int(given[name]) if given[name].isdecimal() else given[name] for name in numbers}
+    given |= {name: number for name in numbers if (number := whole(given[name])) is not None}
     expect = request.form.get("expect") or None
     try:
         tenant_settings.save(services().store, tenant(), given, actor(), now(), expect)

@@ -12,6 +12,8 @@ from urllib.parse import quote, urlencode
 from flask import Flask, current_app
 from markupsafe import Markup, escape
 
+from rules.event import seconds
+
 TRACES = "https://console.cloud.google.com/traces/list"
 MINUTE, HOUR, DAY = 60, 3600, 86400
 WITHOUT_CENTS = " bif clp djf gnf jpy kmf krw mga pyg rwf ugx vnd vuv xaf xof xpf "
@@ -76,7 +78,7 @@ def moment(value: datetime | str | int | float | None) -> datetime | None:
         return value.astimezone(UTC)
     if isinstance(value, str):
         return datetime.fromisoformat(value).astimezone(UTC)
-    return datetime.fromtimestamp(value, UTC)
+    return seconds(int(value))
 
 
 def when(value: datetime | str | int | float | None, form: str = "minute") -> Markup:

@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from app import browse, explaining
+from app.numbers import whole
 from app.web.addresses import asked, end_of_day
 from app.web.pages import now, page, services, tenant
 from rules.explain import GATES
@@ -36,7 +37,7 @@ def _explained(
     rule: str, subject: str | None, event: str | None, day: str | None, version: str | None
 ) -> dict[str, Any]:
     s = services()
-    number = int(version) if version and version.isdecimal() else None
+    number = whole(version)
     found = explaining.explain(
         s.store,
         s.vault,
