@@ -204,7 +204,7 @@ def lab_of(services: Services) -> Lab:
 
 def job_types(services: Services, wait: Callable[[float], object] = time.sleep) -> Mapping[str, jobs.Run]:
     """How each type of job takes a step. wait: sleeps so many seconds, where a job has to."""
-    from app import backtest_job, bulk, dead_letters, declared, history, sample
+    from app import backtest_job, bulk, dead_letters, declared, history, quarantine_job, sample
     from app.adapters.stripe_events import StripeEvents
 
     s, settings = services, services.settings
@@ -228,6 +228,7 @@ def job_types(services: Services, wait: Callable[[float], object] = time.sleep) 
 
 def _callers(settings: Settings) -> Callers | None:
     if not settings.callers:
+        quarantine_job.JOB: quarantine_job.job(keeper_of(s), s.bus),
         return None
     from app.adapters import oidc
 

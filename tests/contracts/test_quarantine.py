@@ -1,0 +1,56 @@
+"""The quarantine's promises on each backend."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.adapters.keys import Keyring
+from app.adapters.memory import ManualClock, MemoryBus, MemoryStore, MemoryVault
+from app.adapters.sqlite_bus import SqliteBus
+from app.adapters.sqlite_inbox import SqliteInbox
+from app.adapters.sqlite_store import SqliteStore
+from app.adapters.sqlite_vault import SqliteVault
+from tests.builders import NOON
+from tests.contracts.quarantine import QuarantineContract, World
+
+KEYS = Keyring.make()
+
+
+class TestInMemory(QuarantineContract):
+    @pytest.fixture
+    def world(self) -> World:
+        bus = MemoryBus(ManualClock(NOON).now)
+        return World(MemoryStore(), MemoryVault(), bus, bus)
+
+
+class TestOnSqlite(QuarantineContract):
+    @pytest.fixture
+    def world(self, tmp_path: Path) -> Iterator[World]:
+        store, bus = SqliteStore(tmp_path / "store.db"), SqliteBus(tmp_path, ManualClock(NOON).now)
+        inbox, vault = SqliteInbox(tmp_path), SqliteVault(tmp_path, KEYS, bus, lambda *look: None)
+        yield World(store, vault, bus, inbox)
+        for one in (bus, inbox, vault, store):
+            one.close()
+
+
+@pytest.mark.emulator
+class TestOnGoogle(QuarantineContract):
+    """The events' bus is the memory's: Pub/Sub's promises are tests/contracts/test_pubsub.py."""
+
+    @pytest.fixture
+    def world(self, firestore_emulator: None) -> Iterator[World]:
+        from google.auth.credentials import AnonymousCredentials
+        from google.cloud import firestore
+
+        from app.adapters.firestore import FirestoreStore
+        from app.adapters.firestore_vault import FirestoreVault
+
+        client: Any = firestore.Client(project=f"test-{uuid.uuid4().hex[:12]}", credentials=AnonymousCredentials())
+        bus = MemoryBus(ManualClock(NOON).now)
+        yield World(FirestoreStore(client), FirestoreVault(client, KEYS, lambda *look: None), bus, bus)
+        client.close()
