@@ -48,10 +48,10 @@ class Workers:
         self._lock = threading.Lock()
 
     def shards(self, now: datetime, limits: dict[str, Any]) -> tuple[int, ...] | None:
-        """Those that are this worker's; None for all of them."""
+        """Those that are this worker's; None for all of them. Where they cannot be told now: those it had."""
         with self._lock:
             if self._beat is None or not timedelta(0) <= now - self._beat < BEAT:
-                with named():
+                with suppress(Unavailable, Conflict), named():
                     self._mine = self._shared(now, limits)
                 self._beat = now
             return self._mine
