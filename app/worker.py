@@ -16,6 +16,7 @@ from typing import Any
 
 from app import first_look, history, jobs, logs, sample, tenants
 from app.alerts import announce
+from app.audit_seal import seal_due
 from app.handle import handle
 from app.lanes import Lanes
 from app.perform import Crew, finish, perform, wake
@@ -26,6 +27,7 @@ BATCH = 256  # deliveries or runs at once
 POLL = 0.25  # seconds between looks when nobody rings
 NAP = 0.05  # seconds between looks at what sleeps: a run wakes at most so late, and an idle look costs microseconds
 PAUSE = 1.0  # seconds after a failure
+JOB_LOOK = {"sqlite": 0.5, "memory": 0.5, "google": 2.0}  # seconds between looks for jobs; in Firestore each is billed
 ROUNDS = 200  # of one tick: enough for every chain of steps, and an end to a loop that a rule could make
 
 Wait = Callable[[float], object]  # waits for a ring, at most so many seconds
@@ -72,9 +74,21 @@ class Work:
         return file(now) if file else 0
 
     def announce(self, now: datetime) -> int:
-        """Say what is stuck and what waits for a person, where a tenant has said to whom; how many messages."""
+        """Say what is stuck and what waits for a person, where a tenant has said to whom; how many messages.
+        None in a dry run."""
         s = self.services
+        if s.rulesets.is_dry(s.store, now):
+            return 0
         return announce(s.store, s.inbox, now, s.settings.public_url)
+
+    def seal(self, now: datetime) -> int:
+        """Link what was written into the audit log into its chain; how many entries."""
+        return seal_due(self.services.store, now)
+
+    def forget(self, now: datetime) -> int:
+        """Let go of what is of no use any more, where the store does not do it by itself; how many documents."""
+        expire: Callable[[datetime], int] | None = getattr(self.services.store, "expire", None)
+        return expire(now) if expire else 0
 
     def schedule(self, now: datetime, started: bool = False) -> None:
         """Ask for the import and the gaps, where there is a Stripe account to ask; for the sample when it is wanted."""
@@ -92,6 +106,8 @@ def tick(work: Work, now: datetime) -> dict[str, int]:
     done = {"handled": 0, "woken": 0, "performed": 0, "job_steps": 0}
     work.file_dead(now)
     work.announce(now)
+    work.seal(now)
+    work.forget(now)
     for _ in range(ROUNDS):
         round_ = {
             "handled": work.handle_due(now),
@@ -156,17 +172,19 @@ class Worker:
 
     def _jobs(self) -> None:
         self._try("scheduling", lambda now: self._work.schedule(now, started=True))
-        looks = 0
+        looks, look = 0, JOB_LOOK[self._work.services.settings.backend]
         while not self._stop.is_set():
             if self._try("jobs", self._work.job_due):
                 continue
-            self._stop.wait(POLL * 2)
+            self._stop.wait(look)
             looks += 1
-            if looks % 10 == 0:  # every five seconds
+            if looks % round(5 / look) == 0:  # every five seconds
                 self._try("filing", self._work.file_dead)
-            if looks % 120 == 0:  # once a minute: schedule itself knows what is due
+            if looks % round(60 / look) == 0:  # once a minute: schedule itself knows what is due
+                self._try("forgetting", self._work.forget)
                 self._try("scheduling", self._work.schedule)
                 self._try("announcing", self._work.announce)
+                self._try("sealing", self._work.seal)
 
     def _try(self, station: str, body: Callable[[datetime], Any]) -> Any:
         """One look; a failure is logged, and the loop goes on after a pause."""
