@@ -15,7 +15,7 @@ from flask import Blueprint, Response, current_app, request
 from app import author, author_examples, declared, preview, scores, step_previews
 from app.services import lab_of
 from app.starters import starter
-from app.web import form_presses, form_read, form_words, forms, unfinished
+from app.web import form_presses, form_read, form_words, forms, proposed, unfinished
 from app.web.backtests import begin_with
 from app.web.form_spots import beside, slot, spots
 from app.web.form_words import Said
@@ -33,6 +33,7 @@ blueprint = Blueprint("editor", __name__)
 NEW = "new"
 LARGEST_FILE = 256 * 1024
 SHOWN = 200  # fields that one page lists
+COUNTS = {"google": 16}  # questions for event counts at once, by backend; else one after the other
 CURRENCIES = ("usd", "eur", "gbp", "jpy", "chf", "cad", "aud", "sek", "nok", "dkk", "pln", "inr", "brl", "mxn", "sgd")
 
 
@@ -118,6 +119,8 @@ def press(id: str) -> Response:
         return _show(desk, status=422)
     if button in ("save", "watch", "publish"):
         return _keep(desk, button)
+    if button == "propose":
+        return _proposed(desk)
     if button in ("preview", "history", "limits"):
         return _tried(desk, button, rest)
     if button in ("json", "form"):
@@ -131,6 +134,14 @@ def press(id: str) -> Response:
     if button == "add:step":
         button = f"add:step-{request.form.get('new_step', '')}"
     return _show(_with_form(desk, _connected(form_presses.press(desk.form, button))), pressed=button)
+
+
+def _proposed(desk: Desk) -> Response:
+    """Fill the limits in from the last days."""
+    found = proposed.proposal(desk.document)
+    if found is None:
+        return _show(desk, said="Limits can be proposed once the rule is complete.")
+    return _show(_desk(desk.id, desk.expect, {**desk.document, "limits": found["limits"]}, desk.as_json), looked=True)
 
 
 def _tried(desk: Desk, button: str, rest: str) -> Response:
@@ -257,7 +268,7 @@ def _types(document: Mapping[str, Any]) -> list[str]:
 def _picker(types: Any) -> Picker:
     ports = services()
     chosen = [type for type in types if type]
-    counter: Seen = current_app.extensions.setdefault("seen", Seen())
+    counter: Seen = current_app.extensions.setdefault("seen", Seen(COUNTS.get(ports.settings.backend, 1)))
     seen = counter.counts(ports.store, ports.catalogue, tenant(), now())
     real = newest(ports.store, tenant(), chosen)
     declared_paths = [(one.body["path"], one.id) for one in declared.documents(ports.store, tenant())]
