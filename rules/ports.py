@@ -91,7 +91,10 @@ class Store(Protocol):
         Equality and `has` go on the query's leading fields, ranges on its order field only."""
         ...
 
-    def count(self, tenant: str, kind: str, where: Sequence[Where] = ()) -> int: ...
+    def count(self, tenant: str, kind: str, where: Sequence[Where] = (), most: int | None = None) -> int:
+        """How many; most: no further than to this, where that is all one wants to know. A thousand counted is what one
+        document read costs in Firestore."""
+        ...
 
     def window(self, tenant: str, key: str, types: Sequence[str], since: int, until: int) -> list[Event]:
         """Recorded events of these types that carry this key, `since <= created <= until`, by (created, id)."""

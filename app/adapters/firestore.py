@@ -94,8 +94,10 @@ class FirestoreStore:
         value = last.body[checked.order] if checked.order else None
         return Page(tuple(items[:limit]), cursor_after(checked, value, last.id))
 
-    def count(self, tenant: str, kind: str, where: Sequence[Where] = ()) -> int:
+    def count(self, tenant: str, kind: str, where: Sequence[Where] = (), most: int | None = None) -> int:
         query = self._filtered(tenant, check_query(kind, where, None))
+        if most is not None:
+            query = query.limit(most)
         with named():
             return int(query.count().get(**self._limits)[0][0].value)
 

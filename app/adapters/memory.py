@@ -108,10 +108,11 @@ class MemoryStore:
             items = tuple(_document(tenant, kind, id, found[id]) for _, id in keyed[:limit])
         return Page(items, cursor_after(query, *keyed[limit - 1]) if items and len(keyed) > limit else None)
 
-    def count(self, tenant: str, kind: str, where: Sequence[Where] = ()) -> int:
+    def count(self, tenant: str, kind: str, where: Sequence[Where] = (), most: int | None = None) -> int:
         check_query(kind, where, None)
         with self._lock:
-            return len(self._matching(tenant, kind, where))
+            found = len(self._matching(tenant, kind, where))
+        return found if most is None else min(found, most)
 
     def window(self, tenant: str, key: str, types: Sequence[str], since: int, until: int) -> list[Event]:
         with self._lock:

@@ -102,10 +102,13 @@ class SqliteStore:
         last = items[-1]
         return Page(items, cursor_after(query, last.body[query.order] if query.order else None, last.id))
 
-    def count(self, tenant: str, kind: str, where: Sequence[Where] = ()) -> int:
+    def count(self, tenant: str, kind: str, where: Sequence[Where] = (), most: int | None = None) -> int:
         query = check_query(kind, where, None)
         source, conditions, parameters = _source(tenant, query)
-        return int(self._read(f"SELECT count(*) FROM {source} WHERE {conditions}", parameters)[0][0])
+        rows = f"FROM {source} WHERE {conditions}"
+        if most is not None:
+            rows, parameters = f"FROM (SELECT 1 {rows} LIMIT ?)", [*parameters, most]
+        return int(self._read(f"SELECT count(*) {rows}", parameters)[0][0])
 
     def window(self, tenant: str, key: str, types: Sequence[str], since: int, until: int) -> list[Event]:
         if not types:

@@ -326,6 +326,13 @@ class StoreContract:
         assert store.window(A, "cus:cus_1", [FAILED], 0, 200) == [whole]
 
     # ---- finding ----------------------------------------------------------------------------------------------------
+    def test_a_count_goes_no_further_than_it_is_asked_to(self, store: Store) -> None:
+        store.commit(A, None, [rule(f"r{n}", n, "live" if n % 2 else "watch") for n in range(1, 10)])
+        live: Where = ("state", "==", "live")
+        assert [store.count(A, "rule", most=most) for most in (1, 8, 9, 10, None)] == [1, 8, 9, 9, 9]
+        assert [store.count(A, "rule", [live], most) for most in (2, 5, 6)] == [2, 5, 5]
+        assert store.count(B, "rule", most=3) == 0
+
     def test_a_list_is_ordered_by_its_field_and_ties_by_id_in_either_direction(self, store: Store) -> None:
         store.commit(A, None, [rule("c", 2), rule("a", 2), rule("b", 1), rule("d", 3), rule("B", 2)])
         assert ids(store.find(A, "rule", order="updated_at").items) == ["b", "B", "a", "c", "d"]

@@ -6,6 +6,7 @@ import copy
 import html
 import json
 import re
+from datetime import timedelta
 from io import BytesIO
 from typing import Any
 
@@ -18,7 +19,7 @@ from app.starters import starter, starters
 from app.web import create_app, form_read
 from app.web.editor import Seen
 from app.web.forms import document_of
-from app.web.picker import Picker
+from app.web.picker import MOST_SEEN, Picker
 from app.web.show import changed
 from rules.event import iso
 from rules.ports import Put
@@ -27,6 +28,7 @@ from tests.web.html import Form, form
 from tests.web.test_rules_form import EVERYTHING
 
 HX = {"HX-Request": "true"}
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 
 @pytest.fixture
@@ -60,10 +62,10 @@ def live(services: Services, document: dict[str, Any] | None = None) -> dict[str
     return author.publish(ports.store, ports.catalogue, ports.connectors, TENANT, id, "ada", "first", NOON)
 
 
-def recorded(services: Services, count: int = 1) -> None:
+def recorded(services: Services, count: int = 1, apart: timedelta = DAY) -> None:
     """Events in the log, the newest with 4,900 minor units left to pay."""
     for at in range(count):
-        one = event(f"evt_{at}", time=NOON - at * DAY)
+        one = event(f"evt_{at}", time=NOON - at * apart)
         body = {
             "event": one.to_cloudevent(),
             "type": one.type,
@@ -293,6 +295,21 @@ def test_seen_events_are_counted_at_most_once_in_a_while(services: Services) -> 
     later = event("evt_9", time=NOON)
     assert first["invoice.payment_failed"] == 1
     assert seen.counts(services.store, services.catalogue, TENANT, later.recorded) is first
+
+
+@pytest.mark.parametrize("at_once", [1, 8])
+def test_seen_events_are_counted_no_further_than_anyone_needs_and_then_more_rarely(
+    services: Services, at_once: int
+) -> None:
+    seen = Seen(at_once)
+    recorded(services, MOST_SEEN + 3, MINUTE)
+    first = seen.counts(services.store, services.catalogue, TENANT, NOON + 3 * HOUR)
+    assert first["invoice.payment_failed"] == MOST_SEEN
+    assert set(first) == {found.name for found in services.catalogue.event_types()}
+    assert seen.counts(services.store, services.catalogue, TENANT, NOON + 4 * HOUR - MINUTE) is first
+    assert seen.counts(services.store, services.catalogue, TENANT, NOON + 4 * HOUR) is not first
+    shown = Picker(services.catalogue, [], {}, True, first).seen_text("invoice.payment_failed")
+    assert shown == "1,000 or more in 30 days"
 
 
 # ---- one rule and its controls --------------------------------------------------------------------------------------
