@@ -22,7 +22,7 @@ from app.digests import sha256
 from rules import personal
 from rules.conforming import Fault, shared
 from rules.event import Event, span_id
-from rules.ports import Bus, Clock, Refused, Unavailable, Unconfigured, Vault, Verifier
+from rules.ports import Bus, Clock, Refused, Unavailable, Unconfigured, Unsigned, Vault, Verifier
 from rules.subjects import correlation_of, keys_of, partition_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -50,6 +50,7 @@ class Receipt:
     problem: str | None = None
     event_id: str | None = None
     retry_after: int | None = None
+    unsigned: bool = False  # whoever sent it does not know the secret; not logged yet, since such come in floods
 
 
 def receive(
@@ -79,6 +80,8 @@ def receive(
         bus.publish(event)
     except Unconfigured as error:
         return _refuse(Receipt(503, str(error), retry_after=60))
+    except Unsigned as error:
+        return Receipt(400, str(error), unsigned=True)
     except Refused as error:
         return _refuse(Receipt(400, str(error)))
     except (RecursionError, TypeError, ValueError) as error:  # perhaps it nests too deeply: asking each time is slow

@@ -305,10 +305,14 @@ class Unconfigured(Refused):
     """Nothing can be accepted before a setting is made; the message names it."""
 
 
+class Unsigned(Refused):
+    """Nobody who knows the secret has sent this."""
+
+
 class Verifier(Protocol):
     def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> str:
-        """The account that the matching signing secret was set for (`default`). Raises Refused (Unconfigured when
-        there is no secret at all), never anything else."""
+        """The account that the matching signing secret was set for (`default`). Raises Refused (Unsigned when the
+        signature is at fault, Unconfigured when there is no secret at all), never anything else."""
         ...
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from app.digests import hmac_of
-from rules.ports import Refused, Unconfigured
+from rules.ports import Refused, Unconfigured, Unsigned
 
 TOLERANCE = 300  # seconds, both ways
 HEADER = "Stripe-Signature"
@@ -35,7 +35,7 @@ class StripeVerifier:
         stamp, signatures = _parse(headers.get(HEADER) or headers.get(HEADER.lower()) or "")
         account = _signer(secrets, b"%d." % stamp + body, signatures)
         if account is None:
-            raise Refused(
+            raise Unsigned(
                 "No signature matches. Check that STRIPE_WEBHOOK_SECRET is this endpoint's, and that nothing between "
                 "Stripe and here rewrites the body."
             )
@@ -43,24 +43,24 @@ class StripeVerifier:
             raise Refused("The body is not UTF-8.")
         moment = now.timestamp()
         if stamp < moment - TOLERANCE:
-            raise Refused(f"The signature is older than {TOLERANCE} seconds. Check this machine's clock.")
+            raise Unsigned(f"The signature is older than {TOLERANCE} seconds. Check this machine's clock.")
         if stamp > moment + TOLERANCE:
-            raise Refused(f"The signature's time is more than {TOLERANCE} seconds ahead. Check this machine's clock.")
+            raise Unsigned(f"The signature's time is more than {TOLERANCE} seconds ahead. Check this machine's clock.")
         return account
 
 
 def _parse(header: str) -> tuple[int, list[str]]:
     """The time stamp and the v1 signatures, exactly as the SDK reads them (no spaces are trimmed)."""
     if not header:
-        raise Refused(f"The {HEADER} header is missing.")
+        raise Unsigned(f"The {HEADER} header is missing.")
     items = [item.split("=", 2) for item in header.split(",")]
     try:
         stamp = int([item[1] for item in items if item[0] == "t"][0])  # noqa: RUF015  every t needs a value
         signatures = [item[1] for item in items if item[0] == "v1"]
     except (IndexError, ValueError):
-        raise Refused(f"The {HEADER} header has no time stamp and signature.") from None
+        raise Unsigned(f"The {HEADER} header has no time stamp and signature.") from None
     if not signatures:
-        raise Refused(f"The {HEADER} header has no v1 signature.")
+        raise Unsigned(f"The {HEADER} header has no v1 signature.")
     return stamp, signatures
 
 

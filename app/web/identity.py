@@ -15,7 +15,7 @@ from flask import request, session
 from app import api_tokens, members, sessions
 from app.services import Services
 from app.settings import Settings
-from app.web import roles
+from app.web import floods, roles
 from app.web.roles import Right
 from rules.ports import Identity, Store
 
@@ -65,16 +65,7 @@ def mark(settings: Settings) -> str:
 
 def address(settings: Settings) -> str:
     """Where the request comes from, by the word of our own proxies only; an IPv6 network counts as one."""
-    heard = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()]
-    trusted = settings.proxies
-    text = heard[-trusted] if trusted and len(heard) >= trusted else request.remote_addr or ""
-    try:
-        found = ipaddress.ip_address(text)
-    except ValueError:
-        return text[:60]
-    if isinstance(found, ipaddress.IPv6Address) and not found.ipv4_mapped:
-        return str(ipaddress.ip_network((int(found), 64), strict=False))
-    return str(found)
+    return floods.address(request.remote_addr or "", request.headers.get("X-Forwarded-For", ""), settings.proxies)
 
 
 # ---- each way -------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ import orjson
 from app import logs, quarantine
 from app.receive import LIMIT, Receipt, receive
 from app.services import Services, keeper_of
+from app.web import floods
 from rules.kinds import SYSTEM
 from rules.ports import Unavailable
 
@@ -24,15 +25,18 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Wsgi = Callable[[Environ, StartResponse], Iterable[bytes]]
 PATH = "/webhooks/stripe"
+AGAIN = 60  # seconds until who sent too many bad signatures is told again what is wrong
+TOO_MANY = "Too many requests without a valid signature came from this address."
 
 
 def in_front_of(flask: Wsgi, services: Services) -> Wsgi:
     """The WSGI application: webhooks and health checks here, the rest by Flask."""
+    bad = floods.Floods()
 
     def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if path == PATH:
-            return _answer(start_response, *_stripe(environ, services))
+            return _answer(start_response, *_stripe(environ, services, bad))
         if path == "/healthz":
             return _answer(start_response, 200, {"status": "ok"}, {})
         if path == "/readyz":
@@ -43,7 +47,7 @@ def in_front_of(flask: Wsgi, services: Services) -> Wsgi:
 
 
 # ---- stripe ---------------------------------------------------------------------------------------------------------
-def _stripe(environ: Environ, services: Services) -> tuple[int, Any, Mapping[str, str]]:
+def _stripe(environ: Environ, services: Services, bad: floods.Floods) -> tuple[int, Any, Mapping[str, str]]:
     if environ["REQUEST_METHOD"] != "POST":
         return *_problem(405, "Stripe posts its events here; other methods are not answered."), {"Allow": "POST"}
     now = services.clock.now()
@@ -69,10 +73,17 @@ def _stripe(environ: Environ, services: Services) -> tuple[int, Any, Mapping[str
     except Exception as error:  # a fault of ours: say nothing of it to the outside, and let Stripe send it again
         logs.failed("event.failed", error)
         return *_problem(500, "A fault on this side; it was written to the log. Send the event again."), {}
+    if receipt.unsigned and bad.refuse(_address(environ, services), receipt.problem or ""):
+        return *_problem(429, TOO_MANY), {"Retry-After": str(AGAIN)}
     if receipt.status == 200:
         return 200, {"received": True, "id": receipt.event_id}, {}
     more = {"Retry-After": str(receipt.retry_after)} if receipt.retry_after else {}
     return *_problem(receipt.status, receipt.problem or ""), more
+
+
+def _address(environ: Environ, services: Services) -> str:
+    remote, heard = environ.get("REMOTE_ADDR", ""), environ.get("HTTP_X_FORWARDED_FOR", "")
+    return floods.address(remote, heard, services.settings.proxies)
 
 
 def _body(environ: Environ) -> bytes | Receipt:

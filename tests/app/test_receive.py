@@ -267,7 +267,7 @@ def test_previous_attributes_are_cleansed_like_the_object(services: Services) ->
 def test_nothing_personal_or_secret_is_logged(services: Services, printed: io.StringIO) -> None:
     body = envelope(object=invoice(customer_email="ada@acme.com", customer_name="Ada Lovelace"))
     send(services, body)
-    send(services, body_of(body), {"Stripe-Signature": "t=1,v1=bad"})
+    send(services, b'{"object": "event", "email": "ada@acme.com"}')
     lines = [json.loads(line) for line in printed.getvalue().splitlines()]
     assert [line["message"] for line in lines] == ["event.received", "event.refused"]
     assert (lines[0]["correlationid"], lines[0]["event"]) == ("in_1", "evt_1")

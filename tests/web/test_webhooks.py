@@ -39,17 +39,22 @@ def ask(
     services: Services, body: bytes = b"", path: str = "/webhooks/stripe", method: str = "POST", **environ: Any
 ) -> Answer:
     answer = Answer()
+    given = environ_of(body, path, method, **environ)
+    answer.body = b"".join(in_front_of(flask, services)(given, answer.start))
+    return answer
+
+
+def environ_of(body: bytes, path: str = "/webhooks/stripe", method: str = "POST", **more: Any) -> dict[str, Any]:
+    """A signed request; a part that is None is left out."""
     given = {
         "REQUEST_METHOD": method,
         "PATH_INFO": path,
         "CONTENT_LENGTH": str(len(body)),
         "HTTP_STRIPE_SIGNATURE": signature(body),
         "wsgi.input": io.BytesIO(body),
-        **environ,
+        **more,
     }
-    kept = {name: value for name, value in given.items() if value is not None}
-    answer.body = b"".join(in_front_of(flask, services)(kept, answer.start))
-    return answer
+    return {name: value for name, value in given.items() if value is not None}
 
 
 @pytest.fixture
