@@ -41,8 +41,19 @@ EXAMPLE = "python main.py"
 
 def register(subparsers: Any) -> None:
     """Add every command to main.py's."""
-    from app import cli_audit, cli_google, cli_moving, cli_rules, cli_runs, cli_scores, cli_starters, cli_work
+    from app import (
+        cli_access,
+        cli_audit,
+        cli_google,
+        cli_moving,
+        cli_rules,
+        cli_runs,
+        cli_scores,
+        cli_starters,
+        cli_work,
+    )
 
+    cli_access.register(subparsers)
     cli_audit.register(subparsers)
     cli_google.register(subparsers)
     cli_moving.register(subparsers)

@@ -171,6 +171,10 @@ def change(
         raise RuleError(wrong)
 
     def changed(before: Member) -> Member:
+        if before.email == actor and (
+            "admin" not in given.get("roles", before.roles) or given.get("state") == "disabled"
+        ):
+            raise RuleError([Problem("roles", "nobody takes the own right away: ask another administrator")])
         if expect is not None and before.version != expect:
             raise Conflict("Someone else changed this member after you opened the page. Open it again.")
         return replace(

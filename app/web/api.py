@@ -13,6 +13,7 @@ from app.web import (
     api_examples,
     api_inquire,
     api_log,
+    api_members,
     api_needs,
     api_rules,
     api_runs,
@@ -57,6 +58,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *api_subjects.OPERATIONS,
     *api_scores.OPERATIONS,
     *api_starters.OPERATIONS,
+    *api_members.OPERATIONS,
     Operation(
         "GET",
         "/openapi.json",

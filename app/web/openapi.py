@@ -15,6 +15,7 @@ from typing import Any, Literal
 import jsonschema_rs
 
 from app.services import Services
+from app.web import roles
 from rules.event import instant
 from rules.ports import Refused
 
@@ -225,7 +226,10 @@ def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
                 "bearer": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "`SIGNALBOX_ADMIN_TOKEN`; in development `python main.py token` prints it.",
+                    "description": "A token from `POST /tokens` with the rights it was given: "
+                    + "; ".join(f"`{right}` to {says}" for right, says in roles.SAYS.items())
+                    + ". Or `SIGNALBOX_ADMIN_TOKEN`, which carries all; in development `python main.py token` "
+                    "prints it. Each operation's `security` names the rights of which one is needed.",
                 }
             },
         },
@@ -254,9 +258,14 @@ def described(operation: Operation) -> dict[str, Any]:
     if operation.body is not None:
         content = {operation.raw or JSON_TYPE: {"schema": dict(operation.body)}}
         made["requestBody"] = {"required": operation.body_required, "content": content}
-    if operation.open:
-        made["security"] = []
+    made["security"] = [] if operation.open else _security(operation)
     return made
+
+
+def _security(operation: Operation) -> list[dict[str, list[str]]]:
+    """The rights of which a token needs one; OpenAPI 3.1 names them beside a bearer scheme."""
+    wanted = roles.needed(roles.RULES, operation.method, f"api.{operation.name}", {}) or ()
+    return [{"bearer": [right]} for right in wanted]
 
 
 define(
