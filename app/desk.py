@@ -285,7 +285,7 @@ class Desk:
         with self.store.batch():
             for attempt in attempts:
                 self._settle(attempt)
-        self.tracer.export([attempt.span for attempt in attempts if not attempt.held])
+        self.tracer.export([_sent_span(attempt) for attempt in attempts if not attempt.held])
         for attempt in attempts:
             _report(attempt)
 
@@ -420,12 +420,19 @@ def _check_run(run: Run, command: Command) -> None:
         raise _Refused(why)
 
 
+def _sent_span(attempt: Attempt) -> Span:
+    """The span as it is sent away: with the call that was made, which the store keeps beside it."""
+    request = {name: attempt.outcome.request[name] for name in ("method", "url") if name in attempt.outcome.request}
+    return replace(attempt.span, attributes={**attempt.span.attributes, "request": request})
+
+
 def _report(attempt: Attempt) -> None:
     command = attempt.ready.command
     logs.line(
         "command.performed" if not attempt.held else "command.held",
         tenant=command.tenant,
         correlationid=command.correlation,
+        span=attempt.span.span_id,
         command=command.id,
         action=command.action,
         outcome=attempt.outcome.kind,

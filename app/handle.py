@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -79,7 +79,7 @@ class _Handling:
         try:
             for _ in range(TRIES):
                 try:
-                    return self.attempt(event)
+                    return self.attempt(event, delivery)
                 except Conflict:
                     continue
         except AlreadyProcessed:
@@ -95,7 +95,7 @@ class _Handling:
             return Disposition("retry", f"the store could not take it: {error}")
         return Disposition("retry", f"{TRIES} conflicts in a row with other events of {event.partition}")
 
-    def attempt(self, event: Event) -> Disposition:
+    def attempt(self, event: Event, delivery: Delivery) -> Disposition:
         started = self.instant()
         ruleset = self.ruleset(event.tenant)
         event = keyed(event, ruleset)
@@ -107,8 +107,8 @@ class _Handling:
         spans = spans_of(event, decision, started, self.instant())
         writes = [*decision.writes, *forwarded]
         self.store.commit(event.tenant, Put("event", event.id, body_of(event, decision, spans)), writes)
-        self.spans.extend(spans)
-        report(event, decision)
+        self.spans.extend(carried(event, spans, delivery))
+        report(event, decision, spans[-1].span_id)
         return DONE
 
     def forwarded(self, event: Event, ruleset: RuleSet) -> list[Write]:
@@ -219,7 +219,22 @@ def spans_of(event: Event, decision: Decision, start: datetime, end: datetime) -
     return spans
 
 
-def report(event: Event, decision: Decision) -> None:
+def carried(event: Event, spans: Sequence[Span], delivery: Delivery) -> list[Span]:
+    """The spans as they are sent away: with how the bus carried the event from its reception to here. That is not
+    kept in the store; one delivery of several is the one that was handled."""
+    *received, handled = spans
+    facts = {"delivery": delivery.id, "delivery.attempt": delivery.attempt, "partition": event.partition}
+    if received and delivery.published is not None:
+        (reception,) = received
+        id, name = span_id(event.tenant, event.id, "send"), "send " + event.type
+        end = max(reception.end, _nanoseconds(delivery.published))
+        about = {**reception.attributes, "delivery": delivery.id}
+        received.append(Span(event.trace_id, id, reception.span_id, name, reception.end, end, "producer", about))
+        facts["sent.span"] = id
+    return [*received, replace(handled, attributes={**handled.attributes, **facts})]
+
+
+def report(event: Event, decision: Decision, span: str) -> None:
     """The station's wide line."""
     logs.line(
         "rule.decided",
@@ -227,6 +242,7 @@ def report(event: Event, decision: Decision) -> None:
         event=event.id,
         type=event.type,
         tenant=event.tenant,
+        span=span,
         rules=len(decision.trace["rules"]),
         fired=[match.rule_id for match in decision.matches if match.run] or None,
     )

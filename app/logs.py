@@ -27,7 +27,8 @@ def failed(station: str, error: BaseException, **facts: Any) -> None:
 
 class JsonLines(logging.Formatter):
     """severity and message first, the way Cloud Logging reads structured lines from stdout and stderr. project: where
-    the traces are; a line about a transaction then leads to its trace."""
+    the traces are; a line about a transaction then leads to its trace, and one about a station to its span. Without
+    one they are named as OpenTelemetry names them."""
 
     def __init__(self, project: str = "") -> None:
         super().__init__()
@@ -41,12 +42,23 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
         }
         body.update(getattr(record, "facts", {}))
-        if self._project and body.keys() >= {"tenant", "correlationid"}:
-            trace = trace_id(body["tenant"], body["correlationid"])
-            body["logging.googleapis.com/trace"] = f"projects/{self._project}/traces/{trace}"
+        self._name_trace(body)
         if record.exc_info:
             body["stack"] = self.formatException(record.exc_info)
         return json.dumps(body, ensure_ascii=False, default=str)
+
+    def _name_trace(self, body: dict[str, Any]) -> None:
+        """Put the ids of trace and span where a line's reader looks for them."""
+        span = body.pop("span", None)
+        if not body.keys() >= {"tenant", "correlationid"}:
+            return
+        trace = trace_id(body["tenant"], body["correlationid"])
+        named: dict[str, Any] = {"trace_id": trace, "span_id": span}
+        if self._project:
+            place = "logging.googleapis.com/"
+            named = {f"{place}trace": f"projects/{self._project}/traces/{trace}", f"{place}spanId": span}
+            named[f"{place}trace_sampled"] = True if span else None
+        body.update({name: value for name, value in named.items() if value is not None})
 
 
 def configure(level: str, stream: TextIO | None = None, project: str = "") -> None:

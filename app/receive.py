@@ -89,7 +89,14 @@ def receive(
     except Unavailable as error:
         logs.line("event.not_durable", logging.ERROR, error=str(error))
         return Receipt(503, "The event could not be made durable; send it again.", retry_after=RETRY_AFTER)
-    logs.line("event.received", correlationid=event.correlation, event=event.id, type=event.type, tenant=event.tenant)
+    logs.line(
+        "event.received",
+        correlationid=event.correlation,
+        event=event.id,
+        type=event.type,
+        tenant=event.tenant,
+        span=event.received["span_id"] if event.received else None,
+    )
     return Receipt(200, event_id=event.id)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+from app.adapters.untraced import NoMeter
 from app.settings import Settings, SettingsError
 from rules.ports import (
     ActionExecutor,
@@ -20,6 +21,7 @@ from rules.ports import (
     Front,
     Guard,
     Inbox,
+    Meter,
     OpenId,
     Passwords,
     Secrets,
@@ -64,6 +66,7 @@ class Services:
     openid: OpenId | None = None  # signs people in, where an issuer is set
     front: Front | None = None  # has signed people in before they came here
     guard: Guard | None = None  # reads again, just before a run acts, what its stops are about
+    meter: Meter = field(default_factory=NoMeter)
     tell: Callable[[str, Body], None] | None = None  # says on a topic what was quarantined, where there is one
 
     def close(self) -> None:
@@ -79,6 +82,7 @@ def build(settings: Settings, process: str = "web") -> Services:
     from app.adapters.clock import SystemClock
     from app.adapters.stripe_verifier import StripeVerifier
     from app.rulesets import RuleSets
+    from app.telemetry import telemetry
     from rules.matcher import choose_matcher
 
     clock = SystemClock()
@@ -88,7 +92,7 @@ def build(settings: Settings, process: str = "web") -> Services:
         backend = backends.on_sqlite(settings, clock)
     else:
         raise SettingsError([f"SIGNALBOX_BACKEND={settings.backend} is for tests; use sqlite or google"])
-    tracer, stop_tracing = _tracer(settings, process)
+    told = telemetry(settings, process, backend.store, backend.inbox, clock)
     rulesets = RuleSets(choose_matcher(settings.matcher), settings.dry_run)
     columns, close_columns = _columns(settings)
     return Services(
@@ -100,11 +104,12 @@ def build(settings: Settings, process: str = "web") -> Services:
         vault=backend.vault,
         secrets=backend.secrets,
         verifier=StripeVerifier(webhook_secrets(settings, backend.secrets)),
-        tracer=tracer,
+        tracer=told.tracer,
+        meter=told.meter,
         connectors=every_action(settings, backend.secrets, backend.vault, backend.store, rulesets),
         catalogue=catalogue(),
         rulesets=rulesets,
-        closers=(close_columns, *backend.closers, rulesets.close, stop_tracing),
+        closers=(told.close, close_columns, *backend.closers, rulesets.close),
         columns=columns,
         guard=guard_of(settings),
         wait=backend.wait,
@@ -265,22 +270,6 @@ def _columns(settings: Settings) -> tuple[Columns | None, Callable[[], None]]:
 
     columns = SqliteColumns(settings.data / "columns.db", settings.data / "store.db")
     return columns, columns.close
-
-
-def _tracer(settings: Settings, process: str) -> tuple[Tracer, Callable[[], None]]:
-    """Exporters are imported only where one is set: OpenTelemetry's take a third of a second."""
-    chosen = settings.traces
-    if chosen == "auto":
-        chosen = "otlp" if settings.otlp_endpoint else "off"
-    if chosen == "off":
-        from app.adapters.untraced import NoTracer
-
-        return NoTracer(), lambda: None
-    from app.adapters import otel
-
-    exporter = otel.cloud_trace(settings.google_project) if chosen == "gcp" else otel.otlp(settings.otlp_endpoint)
-    tracer = otel.OtelTracer(exporter, process)
-    return tracer, tracer.close
 
 
 # ---- the secrets that sign webhooks ---------------------------------------------------------------------------------

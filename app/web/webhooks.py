@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from app import logs, quarantine
+from app.metering import outcome_of
 from app.receive import LIMIT, Receipt, receive
 from app.services import Services, keeper_of
 from app.web import floods
@@ -36,7 +37,9 @@ def in_front_of(flask: Wsgi, services: Services) -> Wsgi:
     def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if path == PATH:
-            return _answer(start_response, *_stripe(environ, services, bad))
+            answer = _stripe(environ, services, bad)
+            services.meter.add("signalbox.events.received", outcome=outcome_of(answer[0]))
+            return _answer(start_response, *answer)
         if path == "/healthz":
             return _answer(start_response, 200, {"status": "ok"}, {})
         if path == "/readyz":
