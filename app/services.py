@@ -228,12 +228,12 @@ def job_types(services: Services, wait: Callable[[float], object] = time.sleep) 
         declared.JOB: declared.job(s.store),
         bulk.JOB: bulk.job(s.store),
         dead_letters.JOB: dead_letters.job(s.store, s.inbox),
+        quarantine_job.JOB: quarantine_job.job(keeper_of(s), s.bus),
     }
 
 
 def _callers(settings: Settings) -> Callers | None:
     if not settings.callers:
-        quarantine_job.JOB: quarantine_job.job(keeper_of(s), s.bus),
         return None
     from app.adapters import oidc
 
