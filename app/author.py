@@ -140,11 +140,12 @@ def save_draft(
     body = dict(found.body) if found else _fresh(id, now)
     in_force = version(store, tenant, id, body["number"])["document"] if body["number"] else None
     errors = [one for one in checked(store, tenant, document, catalogue, actions) if one.severity == "error"]
-    before = body["draft"]
+    before, after = body["draft"], None if document == in_force else dict(document)
     body.update(
         name=str(document.get("name") or body["name"] or id),
-        draft=None if document == in_force else dict(document),
+        draft=after,
         draft_by=actor,
+        draft_authors=_draft_authors(body, after, actor),
         problems=len(errors),
         updated_at=iso(now),
     )
@@ -153,6 +154,21 @@ def save_draft(
         writes.append(entry(now, actor, "save draft", id, before, body["draft"]))
     _commit(store, tenant, writes)
     return rule(store, tenant, id)
+
+
+def _draft_authors(body: Mapping[str, Any], after: Any, actor: str) -> list[str]:
+    """Whoever had a hand in the draft: none of them may approve it."""
+    if after is None:
+        return []
+    known = authors_of_draft(body)
+    return known if after == body["draft"] else sorted({*known, actor})
+
+
+def authors_of_draft(body: Mapping[str, Any]) -> list[str]:
+    """Of a rule's document; those of an earlier version say only who was the last."""
+    if not body.get("draft"):
+        return []
+    return list(body.get("draft_authors") or filter(None, [body.get("draft_by")]))
 
 
 def without_personal(document: Mapping[str, Any], vault: Vault, catalogue: Catalogue, tenant: str) -> dict[str, Any]:
@@ -177,6 +193,7 @@ def discard_draft(store: Store, tenant: str, rule_id: str, actor: str, note: str
         raise Conflict("There is no draft beside a version in force.")
     name = version(store, tenant, rule_id, current)["document"]["name"]
     body = {**found.body, "draft": None, "draft_by": None, "problems": 0, "name": name, "updated_at": iso(now)}
+    body["draft_authors"] = []
     change = entry(now, actor, "discard draft", rule_id, found.body["draft"], None, note)
     _commit(store, tenant, [Put("rule", rule_id, body, found.version), change])
     return rule(store, tenant, rule_id)
@@ -195,10 +212,13 @@ def publish(
     mode: Mode = "live",
     expect: str | None = None,
     effect: Mapping[str, Any] | None = None,
+    asked_by: str = "",
+    more: Sequence[Write] = (),
 ) -> Row:
     """Put the draft in force as the next version; without a draft, the version in force changes its mode.
     RuleError when the document has errors. Events recorded before `now` start no runs of it.
-    effect: what it was measured to change (app.backtests.effect), kept with the version."""
+    effect: what it was measured to change (app.backtests.effect), kept with the version. asked_by: who asked for it,
+    where `actor` approved. more: what becomes true in the same commit. Who may do this: app.approvals."""
     found = _read(store, tenant, rule_id)
     _meet(expect, found, rule_id)
     current = found.body["number"]
@@ -206,7 +226,7 @@ def publish(
     document = draft or (version(store, tenant, rule_id, current)["document"] if current else None)
     if document is None:
         raise Conflict("There is nothing to publish: the rule has neither a draft nor a version.")
-    _refuse_errors(store, tenant, document, catalogue, actions)
+    refuse_errors(store, tenant, document, catalogue, actions)
     if not draft and found.body["state"] == mode:
         raise Conflict(f"Version {current} is in force already, and there is no draft.")
     number = _next_number(store, tenant, rule_id) if draft else current
@@ -216,11 +236,15 @@ def publish(
         "state": mode,
         "number": number,
         "draft": None,
+        "draft_authors": [],
         "problems": 0,
         "live_from": iso(now),
         "paused_from": None,
     }
-    writes: list[Write] = [_version(document, rule_id, number, actor, note, now, mode, effect)] if draft else []
+    writes: list[Write] = [*more]
+    if draft:
+        hands: Row = {"authors": authors_of_draft(found.body), **({"approved_by": actor} if asked_by else {})}
+        writes.append(_version(document, rule_id, number, asked_by or actor, note, now, mode, effect, hands))
     _enforce(store, tenant, found, body, "publish" if mode == "live" else "watch", actor, note, now, writes)
     return rule(store, tenant, rule_id)
 
@@ -233,11 +257,21 @@ def pause(store: Store, tenant: str, rule_id: str, actor: str, note: str, now: d
     return rule(store, tenant, rule_id)
 
 
-def resume(store: Store, tenant: str, rule_id: str, actor: str, note: str, now: datetime) -> Row:
+def resume(
+    store: Store,
+    tenant: str,
+    rule_id: str,
+    actor: str,
+    note: str,
+    now: datetime,
+    expect: str | None = None,
+    more: Sequence[Write] = (),
+) -> Row:
     """Go on as before the pause, live or watching."""
     found = _in_state(store, tenant, rule_id, ("paused",), "resumed")
+    _meet(expect, found, rule_id)
     body = {**found.body, "state": found.body.get("paused_from") or "live", "paused_from": None}
-    _enforce(store, tenant, found, body, "resume", actor, note, now)
+    _enforce(store, tenant, found, body, "resume", actor, note, now, [*more])
     return rule(store, tenant, rule_id)
 
 
@@ -266,16 +300,19 @@ def rollback(
     actor: str,
     note: str,
     now: datetime,
+    expect: str | None = None,
+    more: Sequence[Write] = (),
 ) -> Row:
     """Put an earlier version in force again, in the rule's present mode. Runs in flight end on the version they
     started on; a draft stays a draft. RuleError when Stripe's fields have moved on since."""
     found = _in_state(store, tenant, rule_id, ("live", "watch", "paused"), "rolled back")
+    _meet(expect, found, rule_id)
     if number == found.body["number"]:
         raise Conflict(f"Version {number} is the one in force.")
     document = version(store, tenant, rule_id, number)["document"]
-    _refuse_errors(store, tenant, document, catalogue, actions)
+    refuse_errors(store, tenant, document, catalogue, actions)
     body = {**found.body, "number": number, "name": document["name"], "live_from": iso(now)}
-    _enforce(store, tenant, found, body, "roll back", actor, note, now)
+    _enforce(store, tenant, found, body, "roll back", actor, note, now, [*more])
     return rule(store, tenant, rule_id)
 
 
@@ -317,7 +354,7 @@ def _storable(document: Mapping[str, Any]) -> str:
     return id
 
 
-def _refuse_errors(
+def refuse_errors(
     store: Store, tenant: str, document: Mapping[str, Any], catalogue: Catalogue, actions: Actions
 ) -> None:
     errors = [one for one in checked(store, tenant, document, catalogue, actions) if one.severity == "error"]
@@ -333,6 +370,7 @@ def _fresh(id: str, now: datetime) -> Row:
         "number": None,
         "draft": None,
         "draft_by": None,
+        "draft_authors": [],
         "problems": 0,
         "created_at": iso(now),
         "updated_at": iso(now),
@@ -355,6 +393,7 @@ def _version(
     now: datetime,
     mode: Mode,
     effect: Mapping[str, Any] | None,
+    hands: Mapping[str, Any],
 ) -> Put:
     body = {
         "rule_id": rule_id,
@@ -364,6 +403,7 @@ def _version(
         "published_by": actor,
         "note": note,
         "mode": mode,
+        **hands,
         **({"effect": dict(effect)} if effect else {}),
     }
     return Put("rule_version", f"{rule_id}@{number}", body, ABSENT)

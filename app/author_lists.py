@@ -14,7 +14,7 @@ from app import connections as kinds
 from app import live_actions
 from app.audit import entry
 from rules.event import iso
-from rules.ports import ABSENT, ANY, Conflict, Delete, Document, Put, Secrets, Store
+from rules.ports import ABSENT, ANY, Conflict, Delete, Document, Put, Secrets, Store, Write
 from rules.route import MOST as MOST_ROUTES
 from rules.rule import Problem, RuleError
 
@@ -48,6 +48,7 @@ def save_connection(
     now: datetime,
     development: bool = False,
     expect: str | None = None,
+    also: Sequence[Write] = (),
 ) -> Row:
     """Make or change a connection `{"name", "type", "secret"?, ...}` with what its type asks for (app.connections).
     Without a secret a known one keeps its, and a new one gets its own where the type has it so. Returns the
@@ -85,7 +86,8 @@ def save_connection(
     if any(private.values()):
         secrets.put(secret_name + kinds.PRIVATE, json.dumps(private))
     more = in_force_again(store, tenant, now) if type.name == "route" else []
-    store.commit(tenant, None, [Put("connection", name, kept, found.version if found else ABSENT), change, *more])
+    put = Put("connection", name, kept, found.version if found else ABSENT)
+    store.commit(tenant, None, [put, change, *more, *also])
     return {**connection(store, tenant, name), **({"secret": made} if made else {})}
 
 
@@ -205,6 +207,7 @@ def save_list(
     now: datetime,
     expect: str | None = None,
     why: str = "",
+    also: Sequence[Write] = (),
 ) -> Row:
     """Make or replace a list. members: Stripe ids, `cus_...` or `sub_...`; order and repeats do not matter. The list
     `role-<role>` holds the names of who may answer the approvals of that role."""
@@ -221,17 +224,20 @@ def save_list(
     body = {"name": name, "members": kept, "updated_at": iso(now)}
     change = entry(now, actor, "change list", name, *_difference(before, kept), why)
     put = Put("list", name, body, found.version if found else ABSENT)
-    store.commit(tenant, None, [put, *in_force_again(store, tenant, now), change])
+    store.commit(tenant, None, [put, *in_force_again(store, tenant, now), change, *also])
     return body
 
 
-def delete_list(store: Store, tenant: str, name: str, actor: str, why: str, now: datetime) -> None:
+def delete_list(
+    store: Store, tenant: str, name: str, actor: str, why: str, now: datetime, also: Sequence[Write] = ()
+) -> None:
     """Remove a list; rules that name it leave nobody alone because of it."""
     found = store.get(tenant, "list", name)
     if found is None:
         raise LookupError(f"There is no list {name!r}.")
     change = entry(now, actor, "delete list", name, list(found.body["members"]), None, why)
-    store.commit(tenant, None, [Delete("list", name, found.version), *in_force_again(store, tenant, now), change])
+    gone = Delete("list", name, found.version)
+    store.commit(tenant, None, [gone, *in_force_again(store, tenant, now), change, *also])
 
 
 def in_force_again(store: Store, tenant: str, now: datetime) -> list[Put]:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from app import author, jobs, operate
 from app.audit import entry
 from rules.event import iso
-from rules.ports import Document, Page, Store, Where
+from rules.ports import Document, Page, Store, Where, Write
 from rules.run import OPEN, QUEUED
 from rules.steps import NotPossible
 
@@ -175,13 +175,21 @@ def in_line(rule_id: str) -> Chosen:
 
 
 def resume_rule(
-    store: Store, tenant: str, rule_id: str, actor: str, note: str, now: datetime, queued: Queued = "keep"
+    store: Store,
+    tenant: str,
+    rule_id: str,
+    actor: str,
+    note: str,
+    now: datetime,
+    queued: Queued = "keep",
+    expect: str | None = None,
+    more: Sequence[Write] = (),
 ) -> Row:
     """Go on as before the pause. queued: what becomes of the matches that stood in line: all start (their rule's limits
     are asked), all are dropped, or they are kept for a person to choose among. Answers `author.resume`'s row with
     `queued`, how many there were."""
     count = counted(store, tenant, in_line(rule_id))["count"]
-    row = author.resume(store, tenant, rule_id, actor, note, now)
+    row = author.resume(store, tenant, rule_id, actor, note, now, expect, more)
     verbs: Mapping[str, str] = {"start": "start", "drop": "discard"}
     if count and queued in verbs:
         act(store, tenant, in_line(rule_id), verbs[queued], actor, note, f"Resume {rule_id}", now)

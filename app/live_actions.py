@@ -6,14 +6,14 @@ nothing, and connections from before this was asked for (they do not say `live_a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from app import holds
 from app.audit import entry
 from rules.event import iso
-from rules.ports import ABSENT, Conflict, Document, Put, Store
+from rules.ports import ABSENT, Conflict, Document, Put, Store, Write
 
 Row = dict[str, Any]
 LONGEST = 500  # characters of a reason
@@ -51,7 +51,9 @@ def begin(store: Store, tenant: str, now: datetime) -> None:
         return  # another process was first
 
 
-def switch(store: Store, tenant: str, name: str, on: bool, actor: str, why: str, now: datetime) -> Row:
+def switch(
+    store: Store, tenant: str, name: str, on: bool, actor: str, why: str, now: datetime, also: Sequence[Write] = ()
+) -> Row:
     """Allow live actions over a connection, or ask again before the next. What waited goes out, the oldest first.
     LookupError for no such connection; Conflict in test mode, and when it is so already."""
     found = store.get(tenant, "connection", name)
@@ -65,7 +67,7 @@ def switch(store: Store, tenant: str, name: str, on: bool, actor: str, why: str,
     verb = "switch live actions on" if on else "switch live actions off"
     change = entry(now, actor, verb, name, may_act(found.body), on, told["live_why"])
     body = {**found.body, **told, "updated_at": iso(now)}
-    store.commit(tenant, None, [Put("connection", name, body, found.version), change])
+    store.commit(tenant, None, [Put("connection", name, body, found.version), change, *also])
     if on:
         holds.release(store, tenant, now, name)
     return body

@@ -5,7 +5,7 @@ One document, read where it is needed. A new zone is in force as a new rule woul
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from app.audit import entry
 from app.connection_checks import ADDRESS
 from rules.event import iso
-from rules.ports import ABSENT, Conflict, Document, Put, Store
+from rules.ports import ABSENT, Conflict, Document, Put, Store, Write
 from rules.rule import Problem, RuleError
 
 ID = "tenant"
@@ -26,7 +26,8 @@ LONGEST_AGE = 24 * 60  # minutes
 class TenantSettings:
     """zone: what `account` means in business hours. alert_connection: where alerts go, empty for nowhere; alert_to:
     the address, where that is e-mail. oldest_minutes: age of the oldest event or action that is not done which is
-    worth an alert. dead_letters, needs_you: how many of them are."""
+    worth an alert. dead_letters, needs_you: how many of them are. second_person: whether what lets more happen takes
+    somebody else's approval (app.approvals); in production it always does."""
 
     zone: str = "UTC"
     alert_connection: str = ""
@@ -34,6 +35,7 @@ class TenantSettings:
     oldest_minutes: int = 5
     dead_letters: int = 1
     needs_you: int = 1
+    second_person: bool = False
     version: str = ABSENT
 
     def body(self) -> dict[str, Any]:
@@ -55,7 +57,13 @@ def read(store: Store, tenant: str) -> TenantSettings:
 
 
 def save(
-    store: Store, tenant: str, given: Mapping[str, Any], actor: str, now: datetime, expect: str | None = None
+    store: Store,
+    tenant: str,
+    given: Mapping[str, Any],
+    actor: str,
+    now: datetime,
+    expect: str | None = None,
+    also: Sequence[Write] = (),
 ) -> TenantSettings:
     """Change what is given and keep the rest. RuleError with every problem; Conflict when `expect` is not there."""
     before = read(store, tenant)
@@ -63,12 +71,15 @@ def save(
         raise Conflict("Someone else changed these settings after you opened them. Open them again.")
     wrong = [Problem(name, f"unknown setting {name!r}") for name in given if name not in DEFAULTS.body()]
     after = {**before.body(), **{name: value for name, value in given.items() if name in DEFAULTS.body()}}
+    if not isinstance(after["second_person"], bool):
+        wrong.append(Problem("second_person", "write true or false"))
     wrong += [*_zone_problem(after), *_alert_problems(store, tenant, after), *_number_problems(after)]
     if wrong:
         raise RuleError(wrong)
-    writes = [
+    writes: list[Write] = [
         Put("setting", ID, {**after, "updated_at": iso(now)}, before.version),
         entry(now, actor, "change settings", "settings", before.body(), after),
+        *also,
     ]
     if after["zone"] != before.zone:
         writes.append(_bump(store.get(tenant, "ruleset", "current"), now))
