@@ -16,8 +16,9 @@ from app import logs, tenants
 from app.rulesets import RuleSets
 from app.scores import document_of
 from rules import route
+from rules.conforming import shared
 from rules.decide import Decision, decide, documents, reads
-from rules.event import Event, span_id
+from rules.event import Event, iso, span_id
 from rules.memory import DocumentOf, Members, Memory, NotRead, Question, Read, RuleOf, RunOf, ScoreOf, Window
 from rules.ports import (
     ABSENT,
@@ -100,7 +101,7 @@ class _Handling:
         ruleset = self.ruleset(event.tenant)
         event = keyed(event, ruleset)
         decision = self.decide(event, ruleset)
-        forwarded = self.forwarded(event, ruleset)
+        forwarded = [*self.forwarded(event, ruleset), *self.flagged(event)]
         while early := _too_many_stops(decision, len(forwarded)):
             self.store.commit(event.tenant, None, early)  # stopping twice is stopping once, so a crash here is harmless
             decision = self.decide(event, ruleset)
@@ -115,6 +116,24 @@ class _Handling:
         """What routes take of it. Times differ within a batch, so that a receiver which keeps order has the log's."""
         found = []
         for taker in route.taking(ruleset.routes, event):
+    def keep(self, event: Event, body: Mapping[str, Any], writes: Sequence[Write]) -> None:
+        """In one commit; without the trees of its trace where the whole is more than a document may hold."""
+        try:
+            self.store.commit(event.tenant, Put("event", event.id, body), writes)
+        except TooLarge:
+            if not body["decision"]:
+                raise
+            less = {**body, "decision": shortened(body["decision"])}
+            self.store.commit(event.tenant, Put("event", event.id, less), writes)
+
+    def flagged(self, event: Event) -> list[Write]:
+        """An event type that is in no registry is kept like any other, and written down once."""
+        if shared().knows(event.type, event.data) or self.store.get(event.tenant, "unknown_type", event.type):
+            return []
+        version, at = event.data.get("api_version"), iso(event.recorded)
+        body = {"type": event.type, "api_version": version, "event": event.id, "last_at": at}
+        return [Put("unknown_type", event.type, body, ABSENT)]
+
             self.routed += 1
             made = route.command(taker, event, self.now + self.routed * _MICROSECOND)
             found.append(Put("command", made.id, made.body(), ABSENT))

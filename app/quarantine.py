@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from app import logs
 from app.audit import entry as audited
@@ -25,7 +25,10 @@ from rules.ports import ABSENT, Bus, Conflict, Document, Put, Refused, Store, Va
 from rules.steps import NotPossible
 
 KIND = "quarantine"
-WAITING, REPLAYED, DISCARDED, ERASED = "waiting", "replayed", "discarded", "erased"
+WAITING: Final = "waiting"
+REPLAYED: Final = "replayed"
+DISCARDED: Final = "discarded"
+ERASED: Final = "erased"
 State = Literal["waiting", "replayed", "discarded", "erased"]
 PIECE = 600_000  # characters of one value in the vault; a Firestore document ends at 1 MiB
 TRIES = 5

@@ -47,9 +47,9 @@ class Conforming:
         self._compiled: dict[tuple[str, str], jsonschema_rs.Draft202012Validator] = {}
         self._lock = threading.Lock()
 
-    def knows(self, envelope: Mapping[str, Any]) -> bool:
-        """Whether the registry has the envelope's type."""
-        return registry.of(_version(envelope)).knows(envelope["type"]) or registry.newest().knows(envelope["type"])
+    def knows(self, type: str, envelope: Mapping[str, Any]) -> bool:
+        """Whether the registry has this type, in the envelope's version or the newest."""
+        return registry.newest().knows(type) or registry.of(_version(envelope)).knows(type)
 
     def faults(self, envelope: Mapping[str, Any]) -> tuple[Fault, ...]:
         """What is wrong with an envelope that `app.receive.check` lets through; nothing for one that conforms, or
@@ -93,7 +93,8 @@ _nearest = lru_cache(maxsize=64)(registry.nearest_version)
 # ---- errors in words ------------------------------------------------------------------------------------------------
 def _fault(error: jsonschema_rs.ValidationError) -> Fault:
     """The validator's own message repeats values, so only its kind and its place are used."""
-    kind, path = error.kind, _path(error.instance_path, "additionalProperties" in error.schema_path)
+    kind: Any = error.kind  # each has fields of its own
+    path = _path(error.instance_path, "additionalProperties" in error.schema_path)
     match kind.name:
         case "type":
             return Fault(path, f"{_kind(error.instance)} stands where {_wanted(kind.types)} belongs")

@@ -124,6 +124,7 @@ _ALL = (
     Kind("unknown_type", fields=("last_at",), queries=(("last_at",),)),  # an event type that is in no registry
     Kind("setting"),  # what a tenant has set: app.tenant_settings
     Kind("alert"),  # what was announced last: app.alerts
+    Kind("review", fields=("state", "created_at"), queries=(("created_at",), ("state", "created_at"))),  # app.reviews
     Kind("case", fields=("owner", "updated_at"), queries=(("updated_at",), ("owner", "updated_at"))),
     Kind(
         "audit",
