@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from app import reviews
 from app.outbox import advanced
 from app.rulesets import RuleSets
 from rules import workflow
@@ -136,7 +137,7 @@ class UndoRuns:
 
 
 def own_actions(store: Store, rulesets: RuleSets) -> tuple[ActionExecutor, ...]:
-    return StopRuns(store, rulesets), UndoRuns(store, rulesets)
+    return StopRuns(store, rulesets), UndoRuns(store, rulesets), reviews.Flag(store), reviews.Close(store)
 
 
 def _preview(verb: str, params: Body, undo: str) -> Body:

@@ -81,6 +81,8 @@ _ACTIONS: Final = {
     "slack.post": "write to Slack",
     "runs.stop": "stop other runs",
     "runs.undo": "take back what other runs did",
+    "review.flag": "flag it for a person to review",
+    "review.close": "close a review",
 }
 # how an action is said with its main parameter, and the words for some values of others
 _TOLD: Final = {
@@ -93,6 +95,7 @@ _TOLD: Final = {
     "salesforce.create_task": ("subject", "open the task {} in Salesforce"),
     "mail.send": ("subject", "send the customer the e-mail {}"),
     "slack.post": ("text", "write {} to Slack"),
+    "review.flag": ("text", "flag for a person to review: {}"),
     "runs.stop": ("tag", "stop the other runs of rules tagged {}"),
     "runs.undo": ("tag", "take back what other runs of rules tagged {} did"),
 }

@@ -23,7 +23,7 @@ from rules.wanted import looks_up
 from rules.words import event_text, happening, moment
 
 JSON = Mapping[str, Any]
-_OWN = {"stripe": "stripe", "runs": OURSELVES}
+_OWN = {"stripe": "stripe", "runs": OURSELVES, "review": OURSELVES}
 ABSENCE = (-1,)  # the position of a run that waits to see that something does not come
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from app import live_actions
+from app import live_actions, reviews
 from app.browse.dead_letters import dead_letters
 from app.browse.deliveries import connections, day_start
 from app.browse.rows import JSON, Row, command_row, run_row
@@ -136,6 +136,7 @@ def needs_you(
         _given_up(store, inbox, tenant),
         _failing(store, tenant),
         _live(store, tenant),
+        _reviews(store, tenant),
     ]
     told = [_with_cases(store, tenant, group, now) for group in _without_doubles(groups)]
     if owner is not None or overdue:
@@ -150,6 +151,7 @@ _ABOUT = {
     "person": "command",
     "failing": "connection",
     "live": "connection",
+    "review": "review",
     "looping": "rule",
 }
 
@@ -182,7 +184,7 @@ def waiting(store: Store, inbox: Inbox, tenant: str) -> int:
     received = sum(1 for dead in inbox.dead() if dead.tenant in (tenant, ""))
     failing = sum(1 for row in connections(store, tenant) if row.get("state") == "failing")
     doubles = _doubles(store, tenant) if actions and runs["needs_person"] else 0
-    asking = len(live_actions.asking(store, tenant))
+    asking = len(live_actions.asking(store, tenant)) + reviews.count(store, tenant)
     return sum(runs.values()) + actions + received + failing + asking - doubles
 
 
@@ -243,6 +245,12 @@ def _failing(store: Store, tenant: str) -> Row:
 def _live(store: Store, tenant: str) -> Row:
     asking = live_actions.asking(store, tenant)
     return _group("live", "Live actions to be allowed", len(asking), asking)
+
+
+def _reviews(store: Store, tenant: str) -> Row:
+    items = reviews.opened(store, tenant, LISTED)
+    count = len(items) if len(items) < LISTED else reviews.count(store, tenant)
+    return _group("review", "Flagged for review", count, items)
 
 
 def _total(store: Store, tenant: str, kind: str, where: list[Where], listed: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from app import browse, cases, dead_letters, jobs, operate, tenant_settings
+from app import browse, cases, dead_letters, jobs, operate, reviews, tenant_settings
 from app.dead_letters import Which
 from app.tenant_settings import TenantSettings
 from app.web.api_log import ID, PAGED
@@ -55,6 +55,24 @@ NEEDS = define(
         at=TIME,
         count=NUMBER,
         groups={"type": "array", "items": GROUP},
+    ),
+)
+REVIEW = define(
+    "Review",
+    record(
+        ("id", "state", "text", "run_id", "rule_id", "created_at"),
+        "What a rule asked a person to look at.",
+        id=text(),
+        state=text(enum=["open", "closed"]),
+        text=text(),
+        run_id=text(),
+        rule_id=text(),
+        rule_name=text(),
+        customer=nullable(text()),
+        created_at=TIME,
+        closed_at=TIME,
+        closed_by=text(),
+        closed_why=text(),
     ),
 )
 DEAD_LETTER = define(
@@ -165,6 +183,10 @@ def assign(call: Call) -> Answer:
     return Answer({"items": done, "next": None})
 
 
+def close_review(call: Call) -> Answer:
+    return Answer(reviews.close(call.services.store, call.tenant, call.path["id"], call.actor, note(call), call.now))
+
+
 # ---- dead letters ---------------------------------------------------------------------------------------------------
 def list_dead_letters(call: Call) -> Answer:
     s, q = call.services, call.query
@@ -261,6 +283,17 @@ OPERATIONS = (
             due=text("An instant, or empty.", maxLength=40),
         ),
         errors=(422,),
+    ),
+    Operation(
+        "POST",
+        "/reviews/{id}/close",
+        "closeReview",
+        "Close what a rule flagged for review",
+        "runs",
+        close_review,
+        (200, "The review as it is then.", REVIEW),
+        body=closed(("note",), "", **WHY),
+        errors=(404, 409),
     ),
     Operation(
         "GET",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, abort, request
 
-from app import browse, cases, operate
+from app import browse, cases, operate, reviews
 from app.web.addresses import chosen
 from app.web.pages import actor, go, now, page, services, tenant
 from rules.rule import RuleError
@@ -19,9 +19,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "cancel": ("Cancel", "Each ends now. What was done stays done; what is still due is not done any more."),
     "replay": ("Replay", "Each is tried again under the id it had, so a receiver that has done it does not repeat it."),
     "discard": ("Discard", "Each is given up for good. It stays in the audit log and is never tried again."),
+    "close": ("Close", "Somebody has looked at it. The entry leaves the list, and is kept with who closed it and why."),
     "resume": ("Resume", "Actions that waited for the connection go out at once, the oldest first."),
 }
-NOUNS = {"replay": "dead letter", "discard": "dead letter", "resume": "connection"}
+NOUNS = {"replay": "dead letter", "discard": "dead letter", "resume": "connection", "close": "review"}
 
 
 @blueprint.get("/needs-you")
@@ -91,6 +92,10 @@ def _done(verb: str, ids: list[str], why: str) -> tuple[str, list[dict[str, str]
     if verb == "discard":
         came = operate.discard(s.store, s.inbox, mine, ids, who, why, now())
         return f"{came['events']} events and {came['actions']} actions were given up.", []
+    if verb == "close":
+        for id in ids:
+            reviews.close(s.store, mine, id, who, why, now())
+        return f"{len(ids)} review{'' if len(ids) == 1 else 's'} closed.", []
     if verb == "resume":
         for name in ids:
             operate.resume_connection(s.store, mine, name, who, why, now())

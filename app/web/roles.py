@@ -332,6 +332,7 @@ RULES: Table = {
         "POST releaseRun",
         "POST replay",
         "POST retryRun",
+        "POST closeReview",
         "POST setLiveActions",
         "POST setSwitch",
         "POST skipRun",
