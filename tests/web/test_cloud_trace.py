@@ -6,14 +6,17 @@ import html
 import io
 import json
 import logging
+from functools import partial
 from typing import Any
 
 import pytest
 
 from app import logs
+from app.handle import handle
+from app.receive import receive
 from app.web import create_app
 from rules.event import trace_id
-from tests.builders import TENANT, event, services_in_memory
+from tests.builders import NOON, TENANT, body_of, envelope, event, services_in_memory, signed
 from tests.records import keep_event, keep_run, run
 
 ADDRESS = "https://console.cloud.google.com/traces/list?tid={}&project=my-project"
@@ -48,17 +51,61 @@ def test_where_no_span_is_sent_nothing_leads_there(settings: dict[str, str]) -> 
     assert not any("console.cloud.google.com" in page for page in pages(**settings).values())
 
 
-@pytest.mark.parametrize(("project", "wanted"), [("p", f"projects/p/traces/{trace_id(TENANT, 'in_1')}"), ("", None)])
-def test_a_line_about_a_transaction_names_its_trace_where_there_is_a_project(project: str, wanted: str | None) -> None:
+def lines(project: str, *told: tuple[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is printed of these stations."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logs.JsonLines(project))
     logs.LOGGER.addHandler(handler)
     try:
-        logs.line("event.received", logging.ERROR, tenant=TENANT, correlationid="in_1")
-        logs.line("rules.swapped", logging.ERROR, tenant=TENANT)
+        for station, facts in told:
+            logs.line(station, logging.ERROR, **facts)
     finally:
         logs.LOGGER.removeHandler(handler)
-    about, other = (json.loads(line) for line in stream.getvalue().splitlines())
-    assert about.get("logging.googleapis.com/trace") == wanted
-    assert "logging.googleapis.com/trace" not in other
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+STATION = ("event.received", {"tenant": TENANT, "correlationid": "in_1", "span": "b" * 16})
+TRACE = trace_id(TENANT, "in_1")
+
+
+def test_a_line_about_a_station_names_its_trace_and_span_as_cloud_logging_reads_them() -> None:
+    about, without, other = lines(
+        "p", STATION, ("x", {"tenant": TENANT, "correlationid": "in_1"}), ("rules.swapped", {"tenant": TENANT})
+    )
+    assert about["severity"] == "ERROR"
+    assert about["logging.googleapis.com/trace"] == f"projects/p/traces/{TRACE}"
+    assert about["logging.googleapis.com/spanId"] == "b" * 16
+    assert about["logging.googleapis.com/trace_sampled"] is True
+    assert "span" not in about
+    assert without["logging.googleapis.com/trace"] == f"projects/p/traces/{TRACE}"
+    assert "logging.googleapis.com/spanId" not in without
+    assert not [name for name in other if name.startswith("logging.")]
+
+
+def test_without_a_project_a_line_names_them_as_opentelemetry_does() -> None:
+    (about,) = lines("", STATION)
+    assert (about["trace_id"], about["span_id"]) == (TRACE, "b" * 16)
+    assert not [name for name in about if name.startswith("logging.")]
+
+
+def test_every_station_of_an_event_prints_the_span_that_it_sends() -> None:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logs.JsonLines("p"))
+    level, services = logs.LOGGER.level, services_in_memory()
+    logs.LOGGER.addHandler(handler)
+    logs.LOGGER.setLevel(logging.INFO)
+    body = body_of(envelope())
+    try:
+        receive(signed(body), body, services.bus, services.vault, services.verifier, NOON)
+        handled = partial(handle, store=services.store, rulesets=services.rulesets, tracer=services.tracer, now=NOON)
+        services.inbox.drain(handled, NOON)
+    finally:
+        logs.LOGGER.removeHandler(handler)
+        logs.LOGGER.setLevel(level)
+    printed = {line["message"]: line for line in map(json.loads, stream.getvalue().splitlines())}
+    sent = {span.name.split()[0]: span for span in services.tracer.spans}  # type: ignore[attr-defined]
+    for message, station in (("event.received", "receive"), ("rule.decided", "handle")):
+        assert printed[message]["logging.googleapis.com/spanId"] == sent[station].span_id
+        assert printed[message]["logging.googleapis.com/trace"].endswith(sent[station].trace_id)
