@@ -23,8 +23,10 @@ def url_problem(url: Any, development: bool) -> list[str]:
         host, _ = parts.hostname or "", parts.port
     except ValueError:
         return ["the address cannot be read; write https://crm.example.com/hooks/signalbox"]
-    if parts.scheme not in ("https", "http") or not host or any(c.isspace() for c in str(url)):
+    if parts.scheme not in ("https", "http") or not host or any(c.isspace() or not c.isprintable() for c in str(url)):
         return ["write the whole address, https://crm.example.com/hooks/signalbox"]
+    if "%" in host or "\\" in host:
+        return ["the name of the host is letters, digits, dots and hyphens"]
     if parts.username or parts.password:
         return ["the address may hold no user name or password; send them as a header"]
     inside = is_inside(host)

@@ -24,9 +24,13 @@ TIMEOUT = 10.0  # seconds for the whole exchange, name resolution aside
 IDLE = 20.0  # seconds that a connection is kept for the next delivery
 KEPT = 8  # connections kept for one host
 LARGEST = 64 * 1024  # bytes of an answer that are read
-SPECIAL = tuple(  # set apart by IANA, and "global" to some of the Pythons that this runs on
-    map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "fec0::/10"))
+SPECIAL = tuple(  # set apart by IANA, and "global" to some of the Pythons that this runs on; Azure's metadata
+    map(
+        ipaddress.ip_network,
+        ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32", "2001:db8::/32", "3fff::/20"),
+    )
 )
+UNICAST = ipaddress.ip_network("2000::/3")  # all of IPv6 that the internet routes (RFC 4291, 2.4)
 Resolve = Callable[[str, int], list[str]]
 
 
@@ -64,6 +68,8 @@ def is_public(address: str) -> bool:
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None) or _translated(ip)
         if inner is not None:
             return is_public(str(inner))
+        if ip not in UNICAST:
+            return False
     if any(ip.version == network.version and ip in network for network in SPECIAL):
         return False
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
