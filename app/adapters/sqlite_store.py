@@ -30,13 +30,12 @@ from app.adapters.documents import (
     searched_list,
 )
 from app.adapters.sqlite import BUSY_SECONDS, Readers, check_format, connect, named, roll_back, unavailable
+from app.adapters.sqlite_checkpoint import Checkpoints
 from app.adapters.sqlite_events import EventsInHand
 from app.adapters.sqlite_schema import FORMAT, TABLES, Table, marks, prepare, quoted
 from rules.event import Event, iso
 from rules.kinds import CLAIMABLE, EXPIRING
 from rules.ports import ABSENT, ANY, AlreadyProcessed, Conflict, Document, Page, Put, Unavailable, Where, Write
-
-CHECKPOINT = 4_000  # pages of the log; each batch changes the same index pages, which are copied a quarter as often
 
 
 @dataclass(slots=True)  # not frozen: that costs 2 us each, twice an event
@@ -60,9 +59,9 @@ class SqliteStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         with unavailable(f"opening {path}"):
             self._writer = connect(path, busy=busy)
-            self._writer.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT}")
             check_format(self._writer, path, FORMAT)
             prepare(self._writer)
+            self._checkpoints = Checkpoints(path, self._writer)
         self._readers = Readers(path)
         self._lock = threading.Lock()
         self._owner: int | None = None  # the thread whose batch is open
@@ -74,6 +73,7 @@ class SqliteStore:
 
     def close(self) -> None:
         with self._lock:
+            self._checkpoints.close()
             self._readers.close()
             self._writer.close()
 
@@ -232,6 +232,7 @@ class SqliteStore:
             if self._sequence != self._settled:
                 self._writer.execute("UPDATE meta SET value = ? WHERE name = 'sequence'", (self._sequence,))
             self._writer.execute("COMMIT")
+        self._checkpoints.after()
 
     def _commit_in_batch(self, tenant: str, event: _Row | None, rows: Sequence[_Row]) -> None:
         if self._broken:
