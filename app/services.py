@@ -33,8 +33,10 @@ from rules.ports import (
 
 if TYPE_CHECKING:
     from app import jobs
+    from app.approval_changes import Office
     from app.backtests import Lab
     from app.quarantine import Keeper
+    from app.rotating import Rotation
     from app.rulesets import RuleSets
     from rules.columns import Columns
     from rules.fields import Catalogue
@@ -65,6 +67,7 @@ class Services:
     passwords: Passwords = field(default_factory=lambda: _passwords())
     openid: OpenId | None = None  # signs people in, where an issuer is set
     front: Front | None = None  # has signed people in before they came here
+    rotation: Rotation | None = None  # another key for the vault, where values are sealed
     guard: Guard | None = None  # reads again, just before a run acts, what its stops are about
     meter: Meter = field(default_factory=NoMeter)
     tell: Callable[[str, Body], None] | None = None  # says on a topic what was quarantined, where there is one
@@ -114,6 +117,7 @@ def build(settings: Settings, process: str = "web") -> Services:
         guard=guard_of(settings),
         wait=backend.wait,
         tell=backend.tell,
+        rotation=backend.rotation,
         callers=_callers(settings),
         openid=_openid(settings),
         front=_front(settings),
@@ -207,9 +211,18 @@ def lab_of(services: Services) -> Lab:
     return Lab(s.store, s.vault, s.catalogue, s.connectors, s.columns)
 
 
+def office_of(services: Services) -> Office:
+    """The ports of whoever changes what is in force; in production that takes a second person."""
+    from app.approval_changes import Office
+
+    s, settings = services, services.settings
+    production = settings.environment == "production"
+    return Office(s.store, s.secrets, s.catalogue, s.connectors, production, settings.development)
+
+
 def job_types(services: Services, wait: Callable[[float], object] = time.sleep) -> Mapping[str, jobs.Run]:
     """How each type of job takes a step. wait: sleeps so many seconds, where a job has to."""
-    from app import backtest_job, bulk, dead_letters, declared, history, quarantine_job, sample
+    from app import backtest_job, bulk, dead_letters, declared, history, quarantine_job, rotating, sample
     from app.adapters.stripe_events import StripeEvents
 
     s, settings = services, services.settings
@@ -229,6 +242,7 @@ def job_types(services: Services, wait: Callable[[float], object] = time.sleep) 
         bulk.JOB: bulk.job(s.store),
         dead_letters.JOB: dead_letters.job(s.store, s.inbox),
         quarantine_job.JOB: quarantine_job.job(keeper_of(s), s.bus),
+        **({rotating.JOB: rotating.job(s.rotation)} if s.rotation else {}),
     }
 
 

@@ -15,6 +15,7 @@ from app.web import (
     api_log,
     api_members,
     api_needs,
+    api_proposals,
     api_rules,
     api_runs,
     api_safety,
@@ -38,6 +39,7 @@ from rules.ports import Conflict, RefusedQuery
 from rules.steps import NotPossible
 
 VERSION = "1"
+DEEPEST = 100  # levels of a body; the deepest rule has some thirty
 blueprint = Blueprint("api", __name__)
 
 
@@ -47,6 +49,7 @@ def openapi(call: Call) -> Answer:
 
 OPERATIONS: tuple[Operation, ...] = (
     *api_rules.OPERATIONS,
+    *api_proposals.OPERATIONS,
     *api_examples.OPERATIONS,
     *api_inquire.OPERATIONS,
     *api_log.OPERATIONS,
@@ -200,10 +203,30 @@ def too_large(limit: int) -> NoReturn:
 
 def parse(raw: bytes) -> Any:
     try:
-        return orjson.loads(raw)
+        found = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         where = {"path": f"line {error.lineno}, column {error.colno}", "message": error.msg, "suggestion": None}
         raise Problem(400, "The body is no JSON", summary([where]), [where]) from error
+    if nests_deeper(found, DEEPEST):
+        where = {"path": "body", "message": f"it nests more than {DEEPEST} levels deep", "suggestion": None}
+        raise Problem(400, "The body cannot be accepted", summary([where]), [where])
+    return found
+
+
+def nests_deeper(value: Any, levels: int) -> bool:
+    """Whether anything stands within more lists and objects than that; asked level by level, since what nests too
+    deeply to be checked nests too deeply to be walked."""
+    level = [value]
+    for _ in range(levels + 1):
+        level = [
+            part
+            for one in level
+            for part in (one.values() if isinstance(one, dict) else one if isinstance(one, list) else ())
+            if isinstance(part, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def summary(problems: list[dict[str, Any]]) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
-from app import author, author_examples, author_lint, backtests, bulk, declared
+from app import author, author_examples, author_lint, backtests, declared
+from app.approvals import Change
+from app.web import second
 from app.web.openapi import (
     ANYTHING,
     NUMBER,
@@ -59,6 +61,7 @@ RULE = define(
         english={"type": ["string", "null"], "description": "The document read back in plain English."},
         findings={"type": "array", "items": PLACED, "description": "Errors and advice about `document`."},
         examples={"type": "array", "items": EXAMPLE, "description": "What came of its saved examples."},
+        proposal={"description": "With 202: what waits for a second person.", "type": "object"},
     ),
 )
 RULE_VERSION = define(
@@ -103,7 +106,15 @@ ODDITY = define(
     ),
 )
 NOTE = closed((), "Why; kept in the audit log.", note=text("Why.", maxLength=2000))
-ROLLBACK = closed(("number",), "", number={**NUMBER, "minimum": 1}, note=text("Why.", maxLength=2000))
+EMERGENCY = {
+    "type": "boolean",
+    "default": False,
+    "description": "Do it now, without the second person, for the reason in `note`; takes the right `admin`. Loud.",
+}
+FREER = closed((), "Why; kept in the audit log.", note=text("Why.", maxLength=2000), emergency=EMERGENCY)
+ROLLBACK = closed(
+    ("number",), "", number={**NUMBER, "minimum": 1}, note=text("Why.", maxLength=2000), emergency=EMERGENCY
+)
 IF_MATCH = Parameter("If-Match", "The ETag that was read; 412 when the rule has changed since.", text(), "header")
 INCOMPLETE = Parameter(
     "incomplete",
@@ -158,28 +169,22 @@ def check_rule(call: Call) -> Answer:
 
 
 def publish_rule(call: Call) -> Answer:
-    return shown(call, put_in_force(call, "live"))
+    return asked_or_done(call, "publish", {}, seen(call))
 
 
 def watch_rule(call: Call) -> Answer:
-    return shown(call, put_in_force(call, "watch"))
+    return asked_or_done(call, "watch", {}, seen(call))
 
 
-def put_in_force(call: Call, mode: author.Mode) -> author.Row:
-    services = call.services
-    return author.publish(
-        services.store,
-        services.catalogue,
-        services.connectors,
-        call.tenant,
-        call.path["id"],
-        call.actor,
-        note(call),
-        call.now,
-        mode,
-        expected(call),
-        seen(call),
-    )
+def asked_or_done(call: Call, verb: str, given: Mapping[str, Any], measured: Mapping[str, Any] | None = None) -> Answer:
+    """The rule after the change; or 202 with the proposal beside the rule, where a second person has to approve."""
+    wanted, emergency = Change(verb, call.path["id"], given), bool(call.body.get("emergency"))
+    came = second.change(wanted, note(call), expected(call), emergency, measured)
+    answer = shown(call, came.done or author.rule(call.services.store, call.tenant, call.path["id"]))
+    if came.proposal is None:
+        return answer
+    where = {"Location": f"/api/v1/proposals/{came.proposal['id']}"}
+    return Answer({**answer.body, "proposal": came.proposal}, 202, {**answer.headers, **where})
 
 
 def seen(call: Call) -> author.Row | None:
@@ -199,19 +204,7 @@ def changing(change: Callable[..., author.Row]) -> Callable[[Call], Answer]:
 
 
 def rollback_rule(call: Call) -> Answer:
-    services = call.services
-    row = author.rollback(
-        services.store,
-        services.catalogue,
-        services.connectors,
-        call.tenant,
-        call.path["id"],
-        call.body["number"],
-        call.actor,
-        note(call),
-        call.now,
-    )
-    return shown(call, row)
+    return asked_or_done(call, "rollback", {"number": call.body["number"]})
 
 
 # ---- the parts ------------------------------------------------------------------------------------------------------
@@ -283,9 +276,7 @@ def note(call: Call) -> str:
 
 
 def resume_rule(call: Call) -> Answer:
-    store, id = call.services.store, call.path["id"]
-    queued = call.body.get("queued", "keep")
-    return shown(call, bulk.resume_rule(store, call.tenant, id, call.actor, note(call), call.now, queued))
+    return asked_or_done(call, "resume", {"queued": call.body.get("queued", "keep")})
 
 
 def change(path: str, name: str, summary: str, handler: Callable[[Call], Answer], **more: Any) -> Operation:
@@ -387,6 +378,8 @@ OPERATIONS = (
         "Put the draft live as the next version",
         publish_rule,
         parameters=(IF_MATCH,),
+        body=FREER,
+        also=(202,),
         errors=(409, 412, 422),
     ),
     change(
@@ -395,6 +388,8 @@ OPERATIONS = (
         "Put the draft in force as watch-only: it decides and sends nothing",
         watch_rule,
         parameters=(IF_MATCH,),
+        body=FREER,
+        also=(202,),
         errors=(409, 412, 422),
     ),
     change("pause", "pauseRule", "Start no runs until resumed", changing(author.pause)),
@@ -403,9 +398,11 @@ OPERATIONS = (
         "resumeRule",
         "Go on as before the pause; say what becomes of the matches that stood in line",
         resume_rule,
+        also=(202,),
         body=closed(
             (),
             "",
+            emergency=EMERGENCY,
             note=text("Why; kept in the audit log.", maxLength=2000),
             queued=text("What becomes of the matches that stood in line.", enum=["keep", "start", "drop"]),
         ),
@@ -413,6 +410,12 @@ OPERATIONS = (
     change("archive", "archiveRule", "Take the rule out of force and out of the lists", changing(author.archive)),
     change("restore", "restoreRule", "Take it out of the archive, not in force", changing(author.restore)),
     change(
-        "rollback", "rollbackRule", "Put an earlier version in force", rollback_rule, body=ROLLBACK, body_required=True
+        "rollback",
+        "rollbackRule",
+        "Put an earlier version in force",
+        rollback_rule,
+        also=(202,),
+        body=ROLLBACK,
+        body_required=True,
     ),
 )

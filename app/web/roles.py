@@ -81,9 +81,9 @@ def holders(wanted: Rights) -> list[str]:
 
 # ---- verbs in an address or a form ----------------------------------------------------------------------------------
 _RULE_VERBS: Mapping[str, Rights] = {
-    "publish": ("approve",),
-    "rollback": ("approve",),
-    "resume": ("approve",),
+    "publish": EITHER,  # who may not put it in force may ask for it: app.web.second
+    "rollback": EITHER,
+    "resume": EITHER,
     "archive": ("approve",),
     "pause": ("approve", "operate"),  # to stop something is easier than to begin it
     "watch": EITHER,  # watching sends nothing
@@ -94,6 +94,11 @@ _RULE_VERBS: Mapping[str, Rights] = {
 
 def rule_verb(args: Args) -> Rights:
     return _RULE_VERBS.get(str(args.get("verb")), ("admin",))
+
+
+def proposal_verb(args: Args) -> Rights:
+    """Whoever asked may withdraw; the answer is the approvers'."""
+    return ("author", "approve", "admin") if args.get("verb") == "withdraw" else ("approve",)
 
 
 def run_verb(args: Args) -> Rights:
@@ -157,6 +162,9 @@ RULES: Table = {
         "many_runs.watch",
         "needs_you.look",
         "routes.look",
+        "quarantine.look",
+        "quarantine.one",
+        "quarantine.progress",
         "rules.export",
         "rules.index",
         "rules.look",
@@ -164,6 +172,9 @@ RULES: Table = {
         "runs.news",
         "runs.one",
         "sample.look",
+        "schemas.compare",
+        "schemas.one",
+        "schemas.types",
         "scores.known",
         "scores.look",
         "sends.look",
@@ -215,6 +226,11 @@ RULES: Table = {
         "dead_letters.ask",
         "POST dead_letters.act",
         "POST dead_letters.stop",
+        "quarantine.ask",
+        "POST quarantine.act",
+        "quarantine.ask_many",
+        "POST quarantine.act_on_many",
+        "POST quarantine.stop",
         "many_runs.ask_exclude",
         "POST many_runs.exclude",
         "needs_you.ask",
@@ -316,7 +332,13 @@ RULES: Table = {
         "POST deleteScore",
     ),
     **_api(EITHER, "POST startBacktest", "POST cancelBacktest", "POST watchRule", "POST restoreRule"),
-    **_api("approve", "POST publishRule", "POST rollbackRule", "POST resumeRule", "POST archiveRule"),
+    **_api(EITHER, "POST publishRule", "POST rollbackRule", "POST resumeRule"),
+    **_api("approve", "POST archiveRule"),
+    **_rows("read", "proposals.many", "proposals.one"),
+    **_rows(proposal_verb, "POST proposals.answer"),
+    **_api("read", "listProposals", "getProposal", "verifyAudit"),
+    **_api("approve", "POST approveProposal", "POST declineProposal", "POST acknowledgeProposal"),
+    **_api(("author", "approve", "admin"), "POST withdrawProposal"),
     **_api("approve", "POST approveRun", "POST declineRun"),
     **_api(("approve", "operate"), "POST pauseRule", "POST manyRuns"),
     **_api(

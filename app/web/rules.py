@@ -10,9 +10,10 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from app import author, author_lint, backtests, browse, bulk, declared
+from app import approvals, author, author_lint, backtests, browse, bulk, declared
+from app.approvals import Change, Outcome
 from app.numbers import whole
-from app.web import proposed
+from app.web import proposed, second
 from app.web.backtests import effect_of
 from app.web.pages import actor, go, now, page, services, tenant
 from rules import english
@@ -50,6 +51,7 @@ def look(id: str) -> Response:
         said=sentences(row["in_force"] or row["document"]),
         draft_diff=difference(row["in_force"], row["draft"]) if row["in_force"] and row["draft"] else [],
         problems=_problems(row["document"]),
+        asked=approvals.of_rule(store, mine, id),
         versions=_with_differences(versions),
         runs=latest,
         week=store.count(mine, "run", [("rule_id", "==", id), ("created_at", ">=", iso(now() - WEEK))]),
@@ -127,6 +129,7 @@ VERBS = {
 }
 
 
+ASKED = ("publish", "watch", "rollback", "resume")  # what may take a second person
 # what becomes of the matches of a pause: the form's value, its words
 IN_LINE = (
     ("keep", "Keep them, and I choose among them: they are under Runs, held back"),
@@ -154,8 +157,9 @@ def act(id: str, verb: str) -> Response:
         row = author.rule(services().store, tenant(), id)
         if missing := proposed.answered(row):
             return _ask(row, verb, number, missing, 422)
-    CONTROLS[verb](id, why, number)
-    return go(f"/rules/{id}", VERBS[verb].done.format(number=number))
+    came = CONTROLS[verb](id, why, number)
+    done = VERBS[verb].done.format(number=number)
+    return go(f"/rules/{id}", *(second.said(came, done) if isinstance(came, Outcome) else (done,)))
 
 
 def _number() -> int:
@@ -164,11 +168,14 @@ def _number() -> int:
 
 def _ask(row: Row, verb: str, number: int, error: str | None = None, status: int = 200) -> Response:
     words = VERBS[verb]
+    asks = verb in ASKED and second.asks(verb, row["id"], number=number, queued="start")
     return page(
         "confirm.html",
         status=status,
         title=words.title.format(name=row["name"], number=number),
-        verb=words.button,
+        verb="Ask for approval" if asks and verb != "resume" else words.button,
+        asks=asks,
+        starts=verb == "resume",
         kind=words.kind,
         ask=words.ask,
         means=meaning(row, verb, number),
@@ -242,23 +249,25 @@ def _in_flight(row: Row) -> list[str]:
 
 
 # ---- acting ---------------------------------------------------------------------------------------------------------
-def _publish(mode: author.Mode) -> Callable[[str, str, int], object]:
+def _publish(verb: str) -> Callable[[str, str, int], object]:
     def run(id: str, why: str, number: int) -> object:
-        ports = services()
         took_limits = request.form.get("limits") == "proposed"  # kept just now, against the version that was read
         expect = None if took_limits else request.form.get("expect") or None
-        seen = _seen(id)
-        return author.publish(
-            ports.store, ports.catalogue, ports.connectors, tenant(), id, actor(), why, now(), mode, expect, seen
-        )
+        return second.change(Change(verb, id, {}), why, expect, _is_emergency(), _seen(id))
 
     return run
+
+
+def _is_emergency() -> bool:
+    return request.form.get("emergency") == "on"
 
 
 def _seen(id: str) -> Row | None:
     """The effect that whoever publishes has been shown, to be kept with the version."""
     document = author.rule(services().store, tenant(), id)["document"]
-    if document and request.form.get("limits") == "proposed":  # it was measured before it took them; they change no match
+    if (
+        document and request.form.get("limits") == "proposed"
+    ):  # it was measured before it took them
         document = {key: value for key, value in document.items() if key != "limits"}
     return backtests.effect(services().store, tenant(), document, now()) if document else None
 
@@ -270,16 +279,15 @@ def _simple(change: Callable[..., object]) -> Callable[[str, str, int], object]:
 def _resume(id: str, why: str, number: int) -> object:
     wanted = request.form.get("queued")
     queued: bulk.Queued = "start" if wanted == "start" else "drop" if wanted == "drop" else "keep"
-    return bulk.resume_rule(services().store, tenant(), id, actor(), why, now(), queued)
+    return second.change(Change("resume", id, {"queued": queued}), why, None, _is_emergency())
 
 
 def _rollback(id: str, why: str, number: int) -> object:
-    ports = services()
-    return author.rollback(ports.store, ports.catalogue, ports.connectors, tenant(), id, number, actor(), why, now())
+    return second.change(Change("rollback", id, {"number": number}), why, None, _is_emergency())
 
 
 CONTROLS: Mapping[str, Callable[[str, str, int], object]] = {
-    "publish": _publish("live"),
+    "publish": _publish("publish"),
     "watch": _publish("watch"),
     "pause": _simple(author.pause),
     "resume": _resume,

@@ -1,0 +1,64 @@
+"""The second person, as pages and API ask for one: who is asking, as which human being, and what a change takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import g
+
+from app import api_tokens, approvals
+from app.approvals import Change, Office, Outcome
+from app.services import Services, office_of
+from app.web.access import require
+from app.web.pages import actor, now, services, tenant
+from app.web.roles import Rights
+
+Row = dict[str, Any]
+# what doing it at once takes; the routes let in whoever may ask for it, too
+_AT_ONCE: Mapping[str, Rights] = {
+    "publish": ("approve",),
+    "rollback": ("approve",),
+    "resume": ("approve",),
+    "watch": ("author", "approve"),
+}
+
+
+def office() -> Office:
+    return office_of(services())
+
+
+def person(ports: Services, name: str) -> str:
+    """The human being who asks: a member, or the member who made the token; empty where nobody can tell."""
+    caller = g.get("caller")
+    if caller is not None and caller.member:
+        return name
+    made = {token.made_by for token in api_tokens.every(ports.store) if token.actor == name}
+    found = made.pop() if len(made) == 1 else ""
+    return found if "@" in found else ""  # a member's name is an address
+
+
+def asks(verb: str, about: str, **given: Any) -> bool:
+    return approvals.asks(office(), tenant(), Change(verb, about, given))
+
+
+def change(
+    wanted: Change,
+    why: str,
+    expect: str | None = None,
+    emergency: bool = False,
+    measured: Mapping[str, Any] | None = None,
+) -> Outcome:
+    """Do it or ask for it, in the name of who is asking now. Aborts with 403 when that takes another right."""
+    if not approvals.asks(office(), tenant(), wanted):
+        require(_AT_ONCE.get(wanted.verb, ("admin", "author", "approve")))
+    if emergency:
+        require(("admin",))
+    return approvals.change(office(), tenant(), wanted, actor(), why, now(), expect, emergency, measured)
+
+
+def said(outcome: Outcome, done: str) -> tuple[str, str]:
+    """What the page says then, and its tone."""
+    if outcome.proposal:
+        return "You have asked for approval. Somebody else finds it under Needs you.", "warn"
+    return done, "good"
