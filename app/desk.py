@@ -36,6 +36,7 @@ from rules.ports import (
     Span,
     Standing,
     Store,
+    TooLarge,
     Tracer,
     Unavailable,
     Unconfigured,
@@ -298,6 +299,8 @@ class Desk:
             try:
                 self.store.commit(document.tenant, None, self._writes(attempt, document, run))
                 return self._tell(attempt)
+            except TooLarge:
+                attempt = _bare(attempt)
             except Conflict:  # a stop, an operator, or another worker after our lease: see what is there now
                 document = self.store.get(document.tenant, "command", document.id) or document
                 run = run and (self.store.get(document.tenant, "run", run.id) or run)
@@ -424,6 +427,13 @@ def _sent_span(attempt: Attempt) -> Span:
     """The span as it is sent away: with the call that was made, which the store keeps beside it."""
     request = {name: attempt.outcome.request[name] for name in ("method", "url") if name in attempt.outcome.request}
     return replace(attempt.span, attributes={**attempt.span.attributes, "request": request})
+
+
+def _bare(attempt: Attempt) -> Attempt:
+    """Without what was sent and answered, where that is more than a document may hold."""
+    outcome = attempt.outcome
+    message = f"{outcome.message[:300]} (What came with it was too large to be kept.)"
+    return replace(attempt, outcome=replace(outcome, message=message, data={}, request={}, response={}))
 
 
 def _report(attempt: Attempt) -> None:

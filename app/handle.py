@@ -31,12 +31,14 @@ from rules.ports import (
     Put,
     Span,
     Store,
+    TooLarge,
     Tracer,
     Unavailable,
     Write,
 )
 from rules.ruleset import RuleSet, keyed
 from rules.run import Run
+from rules.trace import shortened
 
 TRIES = 8  # a customer's events rarely meet; this many conflicts in a row and the delivery waits its turn
 MOST_WRITES = 100  # of one commit
@@ -94,6 +96,8 @@ class _Handling:
             return DONE
         except Unavailable as error:
             return Disposition("retry", f"the store could not take it: {error}")
+        except TooLarge as error:
+            return Disposition("dead", f"the store can never take it: {error}")
         return Disposition("retry", f"{TRIES} conflicts in a row with other events of {event.partition}")
 
     def attempt(self, event: Event, delivery: Delivery) -> Disposition:
@@ -107,15 +111,11 @@ class _Handling:
             decision = self.decide(event, ruleset)
         spans = spans_of(event, decision, started, self.instant())
         writes = [*decision.writes, *forwarded]
-        self.store.commit(event.tenant, Put("event", event.id, body_of(event, decision, spans)), writes)
+        self.keep(event, body_of(event, decision, spans), writes)
         self.spans.extend(carried(event, spans, delivery))
         report(event, decision, spans[-1].span_id)
         return DONE
 
-    def forwarded(self, event: Event, ruleset: RuleSet) -> list[Write]:
-        """What routes take of it. Times differ within a batch, so that a receiver which keeps order has the log's."""
-        found = []
-        for taker in route.taking(ruleset.routes, event):
     def keep(self, event: Event, body: Mapping[str, Any], writes: Sequence[Write]) -> None:
         """In one commit; without the trees of its trace where the whole is more than a document may hold."""
         try:
@@ -134,6 +134,10 @@ class _Handling:
         body = {"type": event.type, "api_version": version, "event": event.id, "last_at": at}
         return [Put("unknown_type", event.type, body, ABSENT)]
 
+    def forwarded(self, event: Event, ruleset: RuleSet) -> list[Write]:
+        """What routes take of it. Times differ within a batch, so that a receiver which keeps order has the log's."""
+        found = []
+        for taker in route.taking(ruleset.routes, event):
             self.routed += 1
             made = route.command(taker, event, self.now + self.routed * _MICROSECOND)
             found.append(Put("command", made.id, made.body(), ABSENT))

@@ -26,6 +26,10 @@ class Conflict(Exception):
     """A document is not at the version that was read: read again and decide again."""
 
 
+class TooLarge(ValueError):
+    """A document, id or searched text is over what every backend can keep: the same on every try."""
+
+
 class RefusedQuery(Exception):
     """No declared index serves this query (rules.kinds): declare it or ask otherwise."""
 

@@ -55,6 +55,13 @@ def entry(version: RuleVersion, outcome: str, gate: str | None, sentence: str, *
     }
 
 
+def shortened(trace: Mapping[str, Any]) -> dict[str, Any]:
+    """What came of each rule, without the trees and what was read for them: these can be worked out again."""
+    bulky = (Mapping, list, tuple)
+    rules = [{name: said for name, said in one.items() if not isinstance(said, bulky)} for one in trace["rules"]]
+    return {**trace, "rules": rules, "shortened": True}
+
+
 def failed_condition(parts: Sequence[Part], event: Event, currency: str | None) -> str:
     """Which condition of the rule is not true, in a sentence. currency: the event's (`currency_of`)."""
     for index, part in enumerate(parts):

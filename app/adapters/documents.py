@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from rules.kinds import KINDS, Kind
-from rules.ports import ABSENT, ANY, Put, RefusedQuery, Where, Write
+from rules.ports import ABSENT, ANY, Put, RefusedQuery, TooLarge, Where, Write
 
 MAX_WRITES = 100  # in one commit
 MAX_BODY = 1_000_000  # bytes as stored; a Firestore document is at most 1 MiB with its searched fields
@@ -25,10 +25,6 @@ MAX_SEARCHED = 1_500  # bytes of a searched text; Firestore indexes no more of i
 COMPRESS_FROM = 16_384  # bytes; zlib on each event's 5 KB would cost a third of the commit for a seventh of the disk
 _SCALARS = (str, int, float, bool, type(None))
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
-
-
-class TooLarge(ValueError):
-    """A document, id or searched text is over what every backend can keep."""
 
 
 class AppendOnly(ValueError):

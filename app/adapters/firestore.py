@@ -21,7 +21,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from app.adapters.documents import (
     Query,
-    TooLarge,
     check_commit,
     check_id,
     check_query,
@@ -47,6 +46,7 @@ from rules.ports import (
     Document,
     Page,
     Put,
+    TooLarge,
     Where,
     Write,
 )
