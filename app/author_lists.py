@@ -210,7 +210,7 @@ def save_list(
     also: Sequence[Write] = (),
 ) -> Row:
     """Make or replace a list. members: Stripe ids, `cus_...` or `sub_...`; order and repeats do not matter. The list
-    `role-<role>` holds the names of who may answer the approvals of that role."""
+    `role-<role>` holds the e-mail addresses of the members who may answer the approvals of that role."""
     kept = sorted({member.strip() for member in members if member.strip()})
     wrong = _list_problems(name, kept)
     if wrong:
@@ -263,7 +263,7 @@ def _list_problems(name: str, members: Sequence[str]) -> list[Problem]:
     odd = [member for member in members if not (_PERSON if of_people else _MEMBER).fullmatch(member)]
     if odd:
         shown = ", ".join(odd[:3]) + (" ..." if len(odd) > 3 else "")
-        what = "the names people sign in with" if of_people else "Stripe ids such as cus_... or sub_..."
+        what = "the e-mail addresses of members" if of_people else "Stripe ids such as cus_... or sub_..."
         wrong.append(Problem("members", f"write {what}, one a line; not: {shown}"))
     return wrong
 

@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from app import author, jobs, operate
+from app import author, author_lists, jobs, operate
 from app.audit import entry
 from rules.event import iso
+from rules.model import EXCLUDED
 from rules.ports import Document, Page, Store, Where, Write
 from rules.run import OPEN, QUEUED
 from rules.steps import NotPossible
@@ -24,7 +25,6 @@ PAGE = 50  # runs of one step of the job
 ADDED_UP = 2000  # runs whose money is added up before a person decides
 REFUSED = 20  # refusals told with their reasons
 VERBS = ("cancel", "skip", "retry", "again", "approve", "decline", "release", "discard", "start", "undo")
-EXCLUDED = "excluded"  # the list that a customer goes on unless another is named
 Queued = Literal["start", "keep", "drop"]
 Row = dict[str, Any]
 
@@ -136,9 +136,11 @@ def job(store: Store) -> jobs.Run:
 
 # ---- a customer who is left alone -----------------------------------------------------------------------------------
 def exclude(store: Store, tenant: str, customer: str, list_name: str, actor: str, why: str, now: datetime) -> Row:
-    """Put a customer on a suppression list and cancel what is open for it. Rules leave alone who is on a list that they
-    name: `{"list", "cancelled", "refused", "honoured_by": rules that name the list, "not_by": those that do not}`."""
+    """Put a customer on a suppression list and cancel what is open for it. Every rule leaves alone who is on `excluded`,
+    the list unless another is named; and who is on a list that it names itself: `{"list", "cancelled", "refused", "honoured_by": rules that name the list, "not_by": those that do not}`."""
     name = list_name or EXCLUDED
+    if name.startswith(author_lists.ROLE):  # whoever may exclude a customer must not make people approvers
+        raise NotPossible(f"the list {name} says who may approve; customers go on another")
     found = store.get(tenant, "list", name)
     members = list(found.body["members"]) if found else []
     if customer not in members:
@@ -164,7 +166,7 @@ def _honouring(store: Store, tenant: str, name: str) -> tuple[list[str], list[st
         for rule in store.find(tenant, "rule", [("state", "==", state)], "updated_at", limit=500).items:
             document = author.version(store, tenant, rule.id, rule.body["number"])["document"]
             listed: Iterable[str] = (document.get("never_for") or {}).get("lists") or ()
-            (honoured if name in listed else ignored).append(rule.body["name"])
+            (honoured if name == EXCLUDED or name in listed else ignored).append(rule.body["name"])
     return honoured, ignored
 
 

@@ -12,6 +12,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,11 +99,12 @@ def perform(body: Body, given: argparse.Namespace, settings: Settings) -> int:
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[Services]:
+    from app.adapters.read_only import ReadOnlyStore
     from app.services import build
 
     services = build(settings, "cli")
     try:
-        yield services
+        yield replace(services, store=ReadOnlyStore(services.store)) if settings.read_only else services
     finally:
         services.close()
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal, get_args
 
-from app import author, author_lists, holds
+from app import author, author_lists, holds, members
 from app.audit import entry
 from app.outbox import advanced, write_run
 from app.reopening import registered_again
@@ -65,13 +65,18 @@ def act(store: Store, tenant: str, run_id: str, verb: str, actor: str, why: str,
 
 
 def _check_role(store: Store, tenant: str, run: Run, rule: Rule, verb: str, actor: str) -> None:
-    """An approval is answered by who is on the list `role-<role>`; where there is no such list, by anybody."""
+    """An approval is answered by who is on the list `role-<role>`. Where there is no such list, one for a role that
+    members have takes a member with that role; any other, whoever has the right to approve. actor: the name that the
+    sign-in has proved, a member's e-mail address."""
     step = current_step(run, rule)
     if verb not in ("approve", "decline") or not isinstance(step, Approve):
         return
     found = store.get(tenant, "list", author_lists.ROLE + step.role)
-    if found is not None and actor not in found.body["members"]:
+    if found is not None and actor.lower() not in (one.lower() for one in found.body["members"]):
         raise NotPossible(f"only {step.role} may answer: {actor} is not on the list {author_lists.ROLE}{step.role}")
+    member = members.by_email(store, actor) if found is None and step.role in members.ROLES else None
+    if member is not None and not {step.role, "admin"} & set(member.roles):
+        raise NotPossible(f"only {step.role} may answer: {actor} does not have that role")
 
 
 def act_on_many(

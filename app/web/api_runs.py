@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from app import browse, bulk, operate
+from app.web import access, roles
 from app.web.api_log import RUN
 from app.web.api_rules import note
 from app.web.openapi import NUMBER, Answer, Call, Operation, closed, define, nullable, record, text
@@ -67,7 +68,7 @@ EXCLUDED = define(
         list=text(),
         cancelled={**NUMBER, "description": "Open runs that were cancelled."},
         refused=REFUSED,
-        honoured_by={"type": "array", "items": text(), "description": "Rules in force that name the list."},
+        honoured_by={"type": "array", "items": text(), "description": "Rules in force that leave alone who is on the list: all, for `excluded`."},
         not_by={"type": "array", "items": text(), "description": "Rules in force that do not, and go on as before."},
     ),
 )
@@ -92,6 +93,7 @@ def from_step(call: Call) -> Answer:
 
 def many(call: Call) -> Answer:
     store, body = call.services.store, call.body
+    access.require(roles.run_verb(body))
     given = body.get("runs", {})
     which = bulk.Chosen(**given)
     counted = bulk.counted(store, call.tenant, which)

@@ -8,6 +8,7 @@ from typing import get_args
 from flask import Blueprint, Response, request
 
 from app import author, browse, bulk
+from app.web import access, roles
 from app.web.pages import actor, go, now, page, services, tenant
 from rules.run import RunState
 from rules.steps import NotPossible
@@ -71,6 +72,7 @@ def act() -> Response:
     verb, why, name = (request.form.get(key, "").strip()[:200] for key in ("verb", "reason", "name"))
     if verb not in VERBS:
         return _asking("Choose what is to be done.", 422)
+    access.require(roles.run_verb({"verb": verb}))
     if not why:
         return _asking("Say why: it is kept in the audit log of each run.", 422)
     try:

@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException
 
 from app import browse, operate
 from app.services import Services
+from app.web import offered
 from rules.kinds import SYSTEM
 from rules.ports import Conflict, Refused, RefusedQuery, Unavailable
 from rules.rule import RuleError
@@ -97,9 +98,10 @@ def tenant() -> str:
 def page(template: str, block: str | None = None, status: int = 200, **context: Any) -> Response:
     """The page; for an htmx request that names a block, only that block of the same template, so they cannot drift."""
     if block and wants_fragment():
-        response = make_response(fragment(template, block, **context), status)
+        text = fragment(template, block, **context)
     else:
-        response = make_response(render_template(template, **context), status)
+        text = render_template(template, **context)
+    response = make_response(offered.fitting(text, services().settings.read_only), status)
     response.vary.add("HX-Request")
     return response
 

@@ -7,8 +7,10 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from app import author, operate, suppressions, trial
+from app.approvals import Change
 from app.connections import PACE, STRIPE, TYPES, type_of
 from app.numbers import whole
+from app.web import access, roles, second
 from app.web.pages import actor, go, is_dry, now, page, services, tenant
 from rules.event import iso
 from rules.ports import ABSENT, Conflict
@@ -38,19 +40,16 @@ def connection(name: str) -> Response:
 def save_connection(name: str) -> Response:
     body = _connection_given(name)
     expect = ABSENT if name == NEW else request.form.get("expect") or None
-    ports = services()
     try:
-        kept = author.save_connection(
-            ports.store, ports.secrets, tenant(), body, actor(), now(), ports.settings.development, expect
-        )
+        came = second.change(Change("connection", str(body["name"]), body), second.reason(), expect)
     except RuleError as error:
         wrong = {one.path: one.message for one in error.problems}
         return _connection_form(name, {**body, "version": expect}, wrong, 422)
     except Conflict as error:
         return _connection_form(name, {**body, "version": expect}, {"name": str(error)}, 409)
-    if kept.get("secret"):  # shown this once, so it is no redirect
-        return page("connection_made.html", connection=kept)
-    return go(f"/settings/connections/{kept['name']}", "The connection is saved.")
+    if came.done and came.done.get("secret"):  # shown this once, so it is no redirect
+        return page("connection_made.html", connection=came.done)
+    return go(f"/settings/connections/{body['name']}", *second.said(came, "The connection is saved."))
 
 
 def _connection_given(name: str) -> Row:
@@ -76,6 +75,7 @@ def _connection_form(name: str, body: Row, wrong: Row | None = None, status: int
         both_until=until if (until := body.get("both_until") or "") > iso(now()) else None,
         wrong=wrong or {},
         development=services().settings.development,
+        second=second.is_needed(),
         used_by=_users(name),
     )
 
@@ -208,16 +208,18 @@ def look_at_list(name: str) -> Response:
 @blueprint.post("/settings/lists/<name>")
 def save_list(name: str) -> Response:
     own = request.form.get("name", "").strip() if name == NEW else name
+    access.require(roles.list_rule({"name": own}))
     members = request.form.get("members", "").replace(",", "\n").split()
     expect = ABSENT if name == NEW else request.form.get("expect") or None
     body = {"name": own, "members": members, "version": expect}
     try:
-        author.save_list(services().store, tenant(), own, members, actor(), now(), expect)
+        came = second.change(Change("list", own, {"members": members}), second.reason(), expect)
     except RuleError as error:
         return _list_form(name, body, {one.path: one.message for one in error.problems}, 422)
     except Conflict as error:
         return _list_form(name, body, {"name": str(error)}, 409)
-    return go("/settings#lists", f"The list {own} has {len(set(members)):,} members. It is in force at once.")
+    done = f"The list {own} has {len(set(members)):,} members. It is in force at once."
+    return go("/settings#lists", *second.said(came, done))
 
 
 @blueprint.get("/settings/lists/<name>/delete")
@@ -230,8 +232,8 @@ def delete_list(name: str) -> Response:
     why = request.form.get("reason", "").strip()[:2000]
     if not why:
         return _confirm_delete(name, "A few words are enough.", 422)
-    author.delete_list(services().store, tenant(), name, actor(), why, now())
-    return go("/settings#lists", f"The list {name} is gone.", "warn")
+    came = second.change(Change("delete list", name, {}), why, emergency=second.is_emergency())
+    return go("/settings#lists", *second.said(came, f"The list {name} is gone."))
 
 
 def _confirm_delete(name: str, error: str | None = None, status: int = 200) -> Response:
@@ -257,4 +259,5 @@ def _list(name: str) -> Row:
 
 
 def _list_form(name: str, body: Row, wrong: Row | None = None, status: int = 200) -> Response:
-    return page("list.html", status=status, name=name, list=body, wrong=wrong or {})
+    needed = second.is_needed()
+    return page("list.html", status=status, name=name, list=body, wrong=wrong or {}, second=needed)
