@@ -33,8 +33,8 @@ class ReadOnlyStore:
     ) -> Page:
         return self._store.find(tenant, kind, where, order, after, limit)
 
-    def count(self, tenant: str, kind: str, where: Sequence[Where] = ()) -> int:
-        return self._store.count(tenant, kind, where)
+    def count(self, tenant: str, kind: str, where: Sequence[Where] = (), most: int | None = None) -> int:
+        return self._store.count(tenant, kind, where, most)
 
     def window(self, tenant: str, key: str, types: Sequence[str], since: int, until: int) -> list[Event]:
         return self._store.window(tenant, key, types, since, until)
