@@ -15,7 +15,8 @@ from app.settings import Settings, SettingsError
 from rules.ports import Body, Bus, Clock, Inbox, Secrets, Store, Vault
 
 if TYPE_CHECKING:
-    from app.adapters.keys import Keyring
+    from app.adapters.keys import Keyring, LiveKeys
+    from app.rotating import Rotation
 
 PATIENCE = 10.0  # seconds for one answer of Firestore
 IDLE = timedelta(seconds=1)  # a worker's look at what is due in Firestore is billed; see app.adapters.firestore_claims
@@ -33,27 +34,31 @@ class Backend:
     vault: Vault
     secrets: Secrets
     closers: tuple[Callable[[], None], ...]
-    keys: Keyring
+    keys: LiveKeys
+    rotation: Rotation
     wait: Callable[[float], object] | None = None
     tell: Callable[[str, Body], None] | None = None  # says on a topic what was quarantined
 
 
 def on_sqlite(settings: Settings, clock: Clock) -> Backend:
     """In the data folder. Raises what opening it raises: Unavailable, NewerData, WrongKeys."""
-    from app.adapters.keys import load_keys
+    from app.adapters.keys import LiveKeys, load_keys, save_keys
     from app.adapters.sqlite_bus import SqliteBus
     from app.adapters.sqlite_inbox import SqliteInbox
+    from app.adapters.sqlite_rotation import SqliteRotation
     from app.adapters.sqlite_store import SqliteStore
     from app.adapters.sqlite_vault import SqliteSecrets, SqliteVault
 
-    keys = load_keys(settings.data / "keys.json")
+    path = settings.data / "keys.json"
+    keys = LiveKeys(partial(load_keys, path), partial(save_keys, path))
     store = SqliteStore(settings.data / "store.db")
     bus = SqliteBus(settings.data, clock.now)
     inbox = SqliteInbox(settings.data)
     secrets = SqliteSecrets(settings.data, keys)
     vault = SqliteVault(settings.data, keys, bus, _looked(store, clock))
     closers = (bus.close, inbox.close, vault.close, secrets.close, store.close)
-    return Backend(store, bus, inbox, vault, secrets, closers, keys)
+    rotation = SqliteRotation(settings.data, keys, vault, secrets)
+    return Backend(store, bus, inbox, vault, secrets, closers, keys, rotation)
 
 
 def on_google(settings: Settings, clock: Clock, process: str) -> Backend:
@@ -61,7 +66,9 @@ def on_google(settings: Settings, clock: Clock, process: str) -> Backend:
     an open stream, the others by pulling when they must. Raises Unavailable, WrongKeys."""
     from app.adapters import pubsub_topics
     from app.adapters.firestore import FirestoreStore
-    from app.adapters.firestore_vault import FirestoreVault, load_keyring
+    from app.adapters.firestore_keys import FirestoreRotation, FirestoreSecrets, StoredKeyring
+    from app.adapters.firestore_vault import FirestoreVault
+    from app.adapters.keys import LiveKeys
     from app.adapters.pubsub import PubSubBus, PubSubInbox
     from app.adapters.pubsub_dead import Tenants
     from app.adapters.pubsub_stream import StreamInbox
@@ -76,13 +83,16 @@ def on_google(settings: Settings, clock: Clock, process: str) -> Backend:
     store = FirestoreStore(client, PATIENCE, *claims)
     known = Tenants(partial(tenants.every, store), partial(tenants.ensure, store))
     inbox: Any = (StreamInbox if streams else PubSubInbox)(subscriber, publisher, names, store, known)
-    keys = load_keyring(client, _wrapper(settings))
+    keyring = StoredKeyring(client, _wrapper(settings))
+    keys = LiveKeys(keyring.load, keyring.save)
+    secrets = _secrets(settings, client, keys)
     return Backend(
         store=store,
         bus=PubSubBus(publisher, names.topic),
         inbox=inbox,
         vault=FirestoreVault(client, keys, _looked(store, clock)),
-        secrets=_secrets(settings, client, keys),
+        secrets=secrets,
+        rotation=FirestoreRotation(client, keys, secrets if isinstance(secrets, FirestoreSecrets) else None),
         closers=(*((inbox.close,) if streams else ()), publisher.stop, subscriber.close, store.close, client.close),
         keys=keys,
         wait=inbox.wait if streams else _no_wait,
@@ -103,9 +113,10 @@ def _no_wait(seconds: float) -> None:
     """A pull has waited for a message already."""
 
 
-def _looked(store: Store, clock: Clock) -> Callable[[str, str, str, str], None]:
-    def looked(tenant: str, token: str, actor: str, reason: str) -> None:
-        store.commit(tenant, None, [entry(clock.now(), actor, "looked at", token, why=reason)])
+def _looked(store: Store, clock: Clock) -> Callable[[str, str, str, str, str], None]:
+    def looked(tenant: str, token: str, actor: str, reason: str, on: str) -> None:
+        where = {"on": on} if on else None
+        store.commit(tenant, None, [entry(clock.now(), actor, "reveal", token, None, where, reason)])
 
     return looked
 
@@ -122,7 +133,7 @@ def _wrapper(settings: Settings) -> Any:
 
 def _secrets(settings: Settings, client: Any, keys: Any) -> Secrets:
     if settings.firestore_emulator:
-        from app.adapters.firestore_vault import FirestoreSecrets
+        from app.adapters.firestore_keys import FirestoreSecrets
 
         return FirestoreSecrets(client, keys)
     from google.cloud import secretmanager
@@ -137,9 +148,9 @@ def adopt(settings: Settings, keys: Keyring) -> None:
     """Make an import's keys those of this installation, before anything is opened. Raises WrongKeys when it has others
     already."""
     if settings.backend != "sqlite":
-        from app.adapters.firestore_vault import adopt_keyring
+        from app.adapters.firestore_keys import StoredKeyring
 
-        return adopt_keyring(_client(settings), _wrapper(settings), keys)
+        return StoredKeyring(_client(settings), _wrapper(settings)).adopt(keys)
     from app.adapters.keys import WrongKeys, load_keys, save_keys
 
     path = settings.data / "keys.json"

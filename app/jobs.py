@@ -14,6 +14,7 @@ from typing import Any
 
 from app import logs, tenants
 from rules.event import iso
+from rules.kinds import SYSTEM
 from rules.ports import ABSENT, Conflict, Document, Put, Store, Unavailable
 
 LEASE = timedelta(seconds=60)  # a step takes a few seconds at most
@@ -36,13 +37,15 @@ class TryLater(Exception):
 @dataclass(frozen=True, slots=True)
 class Step:
     """What one step came to. cursor: where the next one begins. progress: 0..1. summary: replaces the last one.
-    in_hand: this worker keeps in memory what the next step goes on with, so another takes it only when it is gone."""
+    in_hand: this worker keeps in memory what the next step goes on with, so another takes it only when it is gone.
+    due: the next one is not taken before then."""
 
     cursor: Any
     progress: float
     summary: Mapping[str, Any] = field(default_factory=dict)
     done: bool = False
     in_hand: bool = False
+    due: datetime | None = None
 
 
 Run = Callable[[Document, datetime], Step]
@@ -59,7 +62,8 @@ def enqueue(
     due: datetime | None = None,
 ) -> str:
     """Put a job in the queue; its id. With an id of one's own, asking twice makes one job. due: not before then."""
-    tenants.ensure(store, tenant, now)
+    if tenant != SYSTEM:
+        tenants.ensure(store, tenant, now)
     id = id or f"{ID}{secrets.token_hex(12)}"
     body = {
         "id": id,
@@ -122,7 +126,7 @@ def run_one(store: Store, types: Mapping[str, Run], now: datetime, worker: str =
 
 def _take(store: Store, types: Mapping[str, Run], now: datetime, worker: str) -> Document | None:
     """Hold the job that has been due longest, by moving its `due_at` one lease ahead."""
-    every = [job for tenant in tenants.every(store) for job in _due(store, tenant, types, now)]
+    every = [job for tenant in (SYSTEM, *tenants.every(store)) for job in _due(store, tenant, types, now)]
     due = [job for job in every if job.body.get("held_by") in (None, worker) or job.body["held_until"] <= iso(now)]
     for job in sorted(due, key=lambda job: (str(job.body["due_at"]), str(job.body["created_at"]))):
         held = {"state": "running", "due_at": iso(now + LEASE)}
@@ -148,7 +152,7 @@ def _went(step: Step, now: datetime, worker: str) -> dict[str, Any]:
     progress = min(max(step.progress, 0.0), 0.999)
     more = {"cursor": step.cursor, "progress": progress, "summary": dict(step.summary) or {}}
     held = {"held_by": worker if step.in_hand else None, "held_until": iso(now + LEASE)}
-    return {**more, **held, "tries": 0, "error": None, "due_at": iso(now)}
+    return {**more, **held, "tries": 0, "error": None, "due_at": iso(step.due or now)}
 
 
 def _later(job: Document, problem: str, now: datetime) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import orjson
 
 from app import tenants
-from rules.kinds import KINDS, MOVED, SYSTEM
+from rules.kinds import MOVED, SYSTEM
 from rules.ports import Conflict, Delete, Document, Put, Refused, Secrets, Store
 
 FORMAT = 1
@@ -30,7 +30,7 @@ PROGRESS_IN = "imported.json"
 MANIFEST, PROGRESS, KEYS = "manifest.json", "progress.json", "keys.json"
 _SUM = 1 << 256
 
-ValueRow = tuple[str, str, str, str, bytes]  # tenant, token, subject, key id, sealed value
+ValueRow = tuple[str, str, str, str, bytes, str, int]  # tenant, token, subject, key id, sealed value, sort, day heard
 Tell = Callable[[str, int], None]  # what is moved, and how many so far
 
 
@@ -153,7 +153,14 @@ def _chunks(folder: Path, name: str, lines: Iterator[bytes], tell: Tell) -> None
 
 
 def _value_line(row: ValueRow) -> bytes:
-    return orjson.dumps([*row[:4], base64.b64encode(row[4]).decode()])
+    return orjson.dumps([*row[:4], base64.b64encode(row[4]).decode(), *row[5:]])
+
+
+def _value_row(line: bytes) -> ValueRow:
+    """An older export does not say of what sort a value is, nor when it was heard: since 1970."""
+    tenant, token, subject, key, sealed, *more = orjson.loads(line)
+    sort, heard = more or ("email" if "@" in token else "other", 0)
+    return tenant, token, subject, key, base64.b64decode(sealed), sort, heard
 
 
 def _secret_line(kept: Kept, name: str) -> bytes:
@@ -177,8 +184,8 @@ def load(folder: Path, kept: Kept, tell: Tell = lambda what, count: None) -> dic
             done.add(path.name)
             _write(folder / PROGRESS_IN, orjson.dumps({manifest["digest"]: sorted(done)}))
     for path in sorted(folder.glob("vault.*.sealed.gz")):
-        rows = [orjson.loads(line) for line in _lines(path)]
-        kept.vault.take([(t, token, subject, key, base64.b64decode(value)) for t, token, subject, key, value in rows])
+        rows = [_value_row(line) for line in _lines(path)]
+        kept.vault.take(rows)
         tell("vault", len(rows))
     for path in sorted(folder.glob("secrets.*.sealed.gz")):
         for name, key, sealed in map(orjson.loads, _lines(path)):

@@ -212,8 +212,8 @@ def event_of(
     correlation = correlation_of(envelope)
     subject = next((key[4:] for key in keys if key.startswith("cus:")), correlation)
 
-    def replacing(values: Sequence[str]) -> list[str]:
-        return vault.tokenise(tenant, subject, values)
+    def replacing(values: Sequence[str], sorts: Sequence[str]) -> list[str]:
+        return vault.tokenise(tenant, subject, values, sorts)
 
     personal.cleanse(envelope, replacing, None if raw is None else _at_signs(raw))
     return Event(

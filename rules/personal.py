@@ -14,8 +14,10 @@ from functools import lru_cache
 from typing import Any, Final
 
 from rules.personal_paths import CLASSES, EMBEDDED, LOOKS_PERSONAL, METADATA_KEY, OBJECT, PERSONAL, UNKNOWN, Node
+from rules.personal_sorts import sort_of
 
 Replace = Callable[[Sequence[str]], Sequence[str]]
+ReplaceSorted = Callable[[Sequence[str], Sequence[str]], Sequence[str]]  # texts and their sorts
 Place = tuple[Any, Any]  # (container, key or index): container[key] holds a personal value
 
 # An address is looked for from its `@` (`%40` in the query of a link) to both sides, each part bounded, so that no text
@@ -175,6 +177,11 @@ def _metadata(metadata: Any, found: list[Place]) -> None:
 
 
 # ---- replacing ------------------------------------------------------------------------------------------------------
+def replace_sorted(found: Sequence[Place], replacing: ReplaceSorted) -> None:
+    """`replace`, which tells of each text what sort of value it is."""
+    replace(found, lambda texts: replacing(texts, [sort_of(key) for _, key in found]))
+
+
 def replace(found: Sequence[Place], replacing: Replace) -> None:
     """Put a token at every place, in place. replacing: texts to their tokens, in order (the vault's tokenise)."""
     if found:
@@ -190,14 +197,14 @@ def replace_emails(document: Any, replacing: Replace) -> None:
         _rewrite(document, dict(zip(found, replacing(found), strict=True)))
 
 
-def cleanse(envelope: dict[str, Any], replacing: Replace, at_signs: int | None = None) -> None:
+def cleanse(envelope: dict[str, Any], replacing: ReplaceSorted, at_signs: int | None = None) -> None:
     """Replace every personal value of an event, in place. at_signs: how many `@` its raw text holds, if counted: when
     the declared places account for all of them the search for strays, a walk of the whole event, is spared."""
     found = places(envelope)
     accounted = sum(at[key].count("@") for at, key in found if isinstance(at[key], str))
-    replace(found, replacing)
+    replace_sorted(found, replacing)
     if at_signs is None or at_signs > accounted:
-        replace_emails(envelope, replacing)
+        replace_emails(envelope, lambda texts: replacing(texts, ["email"] * len(texts)))
 
 
 def scrub(document: Any, replacing: Replace) -> None:

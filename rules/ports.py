@@ -327,21 +327,56 @@ class Callers(Protocol):
         ...
 
 
-class Vault(Protocol):
+class Forgetting(Protocol):
+    """How a vault lets go of values. A barred subject keeps its tokens, and none of its values is kept any more."""
+
+    def erase(self, tenant: str, subject: str) -> int:
+        """Remove what is kept of a subject; how many values. One of somebody else, too, stays for them."""
+        ...
+
+    def kept(self, tenant: str, subject: str) -> tuple[int, int]:
+        """How many values are kept of a subject, and how many of these of somebody else as well."""
+        ...
+
+    def bar(self, tenant: str, subjects: Sequence[str], barred: bool = True) -> None:
+        """Keep nothing of these subjects from now on, or keep it again. Every process knows within `HEARD_WITHIN`."""
+        ...
+
+    def is_barred(self, tenant: str, subject: str) -> bool: ...
+
+    def expiring(self, tenant: str, before: Mapping[str, int]) -> dict[str, int]:
+        """How many values by sort were last heard before this day (days since 1970), by sort."""
+        ...
+
+    def expire(
+        self, tenant: str, before: Mapping[str, int], after: str | None, most: int
+    ) -> tuple[dict[str, int], str | None]:
+        """Remove some of them, looking at `most` values from where the last call ended: how many by sort, and where
+        to go on (None: that was all)."""
+        ...
+
+
+HEARD_WITHIN: Final = 10.0  # seconds in which a running process hears of an erasure or of a new key
+
+
+class Vault(Forgetting, Protocol):
     """Personal values, encrypted, by deterministic tokens."""
 
-    def tokenise(self, tenant: str, subject: str, values: Sequence[str]) -> list[str]:
+    def tokenise(self, tenant: str, subject: str, values: Sequence[str], sorts: Sequence[str] = ()) -> list[str]:
         """The token of each value: the same value of a tenant has the same token for ever; an e-mail's token
-        keeps its domain (`tok_...@acme.com`). Durable when the next publish of this process is."""
+        keeps its domain (`tok_...@acme.com`). Durable when the next publish of this process is. sorts: of each value
+        (rules.personal_sorts), where they are known."""
         ...
 
     def flush(self) -> None:
         """Return when every value tokenised so far is durable, for what is not published. Raises Unavailable."""
         ...
 
-    def reveal(self, tenant: str, token: str, actor: str, reason: str) -> str | None: ...
-
-    def erase(self, tenant: str, subject: str) -> int: ...
+    def reveal(self, tenant: str, token: str, actor: str, reason: str, on: str = "", subject: str = "") -> str | None:
+        """The value; None when it is not kept (any more). Recorded first: who, what, why, and on which page or with
+        which action (`on`). subject: whose it is, where that is known: of a barred one nothing is shown, though the
+        same value be kept for somebody else."""
+        ...
 
 
 class Secrets(Protocol):

@@ -7,7 +7,7 @@ import contextlib
 import hmac
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -69,6 +69,14 @@ class Keyring:
         key_id = _new_id()
         return replace(self, current=key_id, keys={**self.keys, key_id: os.urandom(32)})
 
+    def without_old(self) -> Keyring:
+        """With the sealing key alone, when nothing is sealed with another any more."""
+        return replace(self, keys={self.current: self.keys[self.current]})
+
+    @property
+    def old(self) -> frozenset[str]:
+        return frozenset(self.keys) - {self.current}
+
     @property
     def fingerprint(self) -> str:
         """Says whether a data folder belongs to these keys, and nothing about them."""
@@ -90,6 +98,57 @@ class Keyring:
             return _cipher(self.keys[key_id]).decrypt(sealed[:12], sealed[12:], context.encode()).decode()
         except InvalidTag:
             raise WrongKeys(f"what key {key_id} sealed was changed, or belongs to something else") from None
+
+
+class LiveKeys:
+    """The keys of an installation as they are now: what another process has added is read when it is needed. A key
+    that was dropped stays in this process's memory, for what it had sealed and not yet written.
+
+    load, save: the keys where they are kept. save raises Conflict when somebody else was quicker.
+    """
+
+    def __init__(self, load: Callable[[], Keyring], save: Callable[[Keyring], None] = lambda ring: None) -> None:
+        self._load, self._save = load, save
+        self.ring = load()
+
+    def refresh(self) -> None:
+        """Raises WrongKeys when they are another installation's by now."""
+        read = self._load()
+        if read.token != self.ring.token:
+            raise WrongKeys("the keys were replaced by those of another installation")
+        if read.current != self.ring.current or read.keys.keys() - self.ring.keys.keys():
+            self.ring = replace(read, keys={**self.ring.keys, **read.keys})
+
+    def stored(self) -> Keyring:
+        """The keys as they are kept, without what this process remembers."""
+        return self._load()
+
+    def save(self, ring: Keyring) -> None:
+        self._save(ring)
+        self.ring = replace(ring, keys={**self.ring.keys, **ring.keys})
+
+    @property
+    def fingerprint(self) -> str:
+        return self.ring.fingerprint
+
+    def to_text(self) -> str:
+        return self.stored().to_text()
+
+    def token_for(self, tenant: str, value: str) -> str:
+        return self.ring.token_for(tenant, value)
+
+    def seal(self, context: str, value: str) -> tuple[str, bytes]:
+        return self.ring.seal(context, value)
+
+    def open(self, key_id: str, context: str, sealed: bytes) -> str:
+        if key_id not in self.ring.keys:
+            self.refresh()
+        return self.ring.open(key_id, context, sealed)
+
+
+def live(keys: Keyring | LiveKeys) -> LiveKeys:
+    """Keys that do not change are live, too."""
+    return keys if isinstance(keys, LiveKeys) else LiveKeys(lambda: keys)
 
 
 def load_keys(path: Path) -> Keyring:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from app.adapters.documents import (
 from app.adapters.keys import token_text
 from rules.event import Event, iso
 from rules.kinds import CLAIMABLE, KINDS
+from rules.personal_sorts import sort_of_value
 from rules.ports import (
     ABSENT,
     ANY,
@@ -317,32 +319,70 @@ class MemoryBus:
 
 
 class MemoryVault:
-    """Tokens are hashes, values sit in a dict: (tenant, token) to the value of each subject that has it."""
+    """Tokens are hashes, values sit in a dict: (tenant, token) to the value of each subject that has it, with its sort
+    and the day it was heard. day: since 1970."""
 
-    def __init__(self) -> None:
-        self._values: dict[tuple[str, str], dict[str, str]] = {}
+    def __init__(self, day: Callable[[], int] = lambda: 0) -> None:
+        self._values: dict[tuple[str, str], dict[str, tuple[str, str, int]]] = {}
+        self._barred: set[tuple[str, str]] = set()
+        self._day = day
         self.looks: list[tuple[str, str, str]] = []
 
-    def tokenise(self, tenant: str, subject: str, values: Sequence[str]) -> list[str]:
+    def tokenise(self, tenant: str, subject: str, values: Sequence[str], sorts: Sequence[str] = ()) -> list[str]:
         tokens = []
-        for value in values:
+        for at, value in enumerate(values):
             token = token_text(hashlib.sha256(f"{tenant}\n{value}".encode()).hexdigest(), value)
-            self._values.setdefault((tenant, token), {})[subject] = value
+            if (tenant, subject) not in self._barred:
+                sort = sorts[at] if sorts else sort_of_value(subject, value)
+                self._values.setdefault((tenant, token), {})[subject] = (value, sort, self._day())
             tokens.append(token)
         return tokens
 
     def flush(self) -> None:
-        """Nothing is kept back."""
+        """A value is kept at once."""
 
-    def reveal(self, tenant: str, token: str, actor: str, reason: str) -> str | None:
+    def reveal(self, tenant: str, token: str, actor: str, reason: str, on: str = "", subject: str = "") -> str | None:
         if not actor.strip() or not reason.strip():
             raise Refused("Say who looks at a personal value, and why.")
         self.looks.append((token, actor, reason))
-        return next(iter(self._values.get((tenant, token), {}).values()), None)
+        if (tenant, subject) in self._barred:
+            return None
+        return next((value for value, _, _ in self._values.get((tenant, token), {}).values()), None)
 
     def erase(self, tenant: str, subject: str) -> int:
-        found = [values for (owner, _), values in self._values.items() if owner == tenant]
-        return sum(values.pop(subject, None) is not None for values in found)
+        return sum(values.pop(subject, None) is not None for values in self._of(tenant))
+
+    def kept(self, tenant: str, subject: str) -> tuple[int, int]:
+        mine = [values for values in self._of(tenant) if subject in values]
+        return len(mine), sum(len(values) > 1 for values in mine)
+
+    def bar(self, tenant: str, subjects: Sequence[str], barred: bool = True) -> None:
+        pairs = {(tenant, subject) for subject in subjects}
+        self._barred = self._barred | pairs if barred else self._barred - pairs
+
+    def is_barred(self, tenant: str, subject: str) -> bool:
+        return (tenant, subject) in self._barred
+
+    def expiring(self, tenant: str, before: Mapping[str, int]) -> dict[str, int]:
+        return dict(Counter(self._sort(values) for values in self._of(tenant) if self._gone(values, before)))
+
+    def expire(
+        self, tenant: str, before: Mapping[str, int], after: str | None, most: int
+    ) -> tuple[dict[str, int], str | None]:
+        old = [values for values in self._of(tenant) if self._gone(values, before)][:most]
+        sorts = Counter(self._sort(values) for values in old)
+        for values in old:
+            values.clear()
+        return dict(sorts), "more" if len(old) == most else None
+
+    def _of(self, tenant: str) -> list[dict[str, tuple[str, str, int]]]:
+        return [values for (owner, _), values in self._values.items() if owner == tenant and values]
+
+    def _sort(self, values: Mapping[str, tuple[str, str, int]]) -> str:
+        return max(values.values(), key=lambda kept: kept[2])[1]
+
+    def _gone(self, values: Mapping[str, tuple[str, str, int]], before: Mapping[str, int]) -> bool:
+        return max(day for _, _, day in values.values()) < before.get(self._sort(values), -1)
 
 
 class MemorySecrets:

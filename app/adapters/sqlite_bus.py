@@ -26,7 +26,7 @@ from app.adapters.sqlite_values import ValueRow
 from rules.event import Event, iso
 from rules.ports import Unavailable
 
-FORMAT = 2  # 1: the vault was one table, its own index
+FORMAT = 3  # 1: the vault was one table, its own index; 2: without the day a value was heard
 MOST_WAITING = 2_000  # rows; past it a receiver is told to come again
 LONGEST_WAIT = 1.0  # seconds the oldest row may have waited before new ones are turned away
 PATIENCE = 10.0  # seconds one caller waits for its commit
@@ -53,8 +53,8 @@ def prepare_inbox(path: Path) -> None:
         try:
             connection.execute("PRAGMA secure_delete=ON")
             with transaction(connection):
-                if check_format(connection, path, FORMAT) == 1:
-                    sqlite_values.move_from_format_1(connection)
+                move = {1: sqlite_values.move_from_format_1, 2: sqlite_values.move_from_format_2}
+                move.get(check_format(connection, path, FORMAT), lambda _: None)(connection)
                 for sql in _TABLES:
                     connection.execute(sql)
                 connection.execute("INSERT INTO meta VALUES ('name', ?) ON CONFLICT DO NOTHING", (uuid.uuid4().hex,))
@@ -98,6 +98,7 @@ class SqliteBus:
         self._changed = threading.Condition()
         self._waiting: list[_Waiting] = []
         self._values: list[ValueRow] = []  # the vault's, waiting for the next commit
+        self.reseal: sqlite_values.Reseal | None = None  # the vault's, for what waits while its key is retired
         self._since: float | None = None  # since when the oldest row being written has waited
         self._writing = 0  # how many callers wait for the commit that is being made
         self._closed = False
@@ -214,7 +215,7 @@ class SqliteBus:
             published = iso(self._now())
             rows = [(w.row[0], w.row[1], published, w.row[2]) for w in batch if w.row is not None]
             with unavailable("the queue cannot be written"), transaction(self._opened()):
-                sqlite_values.append(self._opened(), values)
+                sqlite_values.append(self._opened(), values, self.reseal)
                 insert_rows(self._opened(), _INSERT, rows, "ON CONFLICT DO NOTHING")
         except Exception as error:
             with self._changed:

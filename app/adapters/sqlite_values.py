@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from app.adapters.sqlite import insert_rows, transaction
 
@@ -17,16 +18,20 @@ AT_ONCE = 20_000  # values filed in one commit at most; looking through so many 
 FEWEST = 500
 HOLD = 0.2  # seconds that one filing may hold up the events; with millions of values and a slow disk it takes fewer
 
-ValueRow = tuple[str, str, str, str, bytes]  # tenant, token, subject, key id, sealed value
+ValueRow = tuple[str, str, str, str, bytes, str, int]  # tenant, token, subject, key id, sealed value, sort, day heard
+Reseal = Callable[[ValueRow], ValueRow]
 Kept = tuple[int, str, str]  # seq, token, subject
 
 TABLES = (
     # AUTOINCREMENT: a number is never used again, so an erased value's cannot pass for one that is filed
     "CREATE TABLE IF NOT EXISTS vault (seq INTEGER PRIMARY KEY AUTOINCREMENT, tenant TEXT NOT NULL,"
-    " token TEXT NOT NULL, subject TEXT NOT NULL, key_id TEXT NOT NULL, value BLOB NOT NULL)",
+    " token TEXT NOT NULL, subject TEXT NOT NULL, key_id TEXT NOT NULL, value BLOB NOT NULL,"
+    " sort TEXT NOT NULL DEFAULT 'other', heard INTEGER NOT NULL DEFAULT 0)",
+    "CREATE TABLE IF NOT EXISTS vault_barred (tenant TEXT, subject TEXT, PRIMARY KEY (tenant, subject)) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS vault_by_token (part TEXT, seq INTEGER, PRIMARY KEY (part, seq)) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS vault_by_subject (part TEXT, seq INTEGER, PRIMARY KEY (part, seq)) WITHOUT ROWID",
-    "INSERT INTO meta VALUES ('filed', 0) ON CONFLICT DO NOTHING",
+    # forgotten: counts erasures, so that every process notices one. retired: keys that may seal nothing any more
+    "INSERT INTO meta VALUES ('filed', 0), ('forgotten', 0), ('retired', '') ON CONFLICT DO NOTHING",
 )
 # the indexes hold a part of the text only, which tells nearly all apart; the row itself says whether it is the one
 _TOKEN_PART, _SUBJECT_PART = "substr({}, 5, 10)", "substr({}, -8)"
@@ -44,17 +49,26 @@ def _looked_up(columns: str, index: str, part: str, where: str) -> str:
 
 _BY_TOKEN = _looked_up("key_id, value", "vault_by_token", _TOKEN_PART, "token") + " LIMIT 1"
 _BY_SUBJECT = _looked_up("seq, token, subject", "vault_by_subject", _SUBJECT_PART, "subject")
+_OTHERS = _looked_up("seq", "vault_by_token", _TOKEN_PART, "token").replace(
+    "AND tenant = ?1", "AND subject != ?3 AND tenant = ?1"
+)
 _TO_FILE = "WHERE seq > ? AND seq <= ?"
-_DOUBLES = (
-    "SELECT DISTINCT later.seq, later.token, later.subject FROM vault AS later"
+_DOUBLES = (  # the one heard last stays, with its day
+    "SELECT DISTINCT known.seq, known.token, known.subject FROM vault AS later"
     f" JOIN vault_by_token AS i ON i.part = {_TOKEN_PART.format('later.token')} AND i.seq < later.seq"
     " JOIN vault AS known ON known.seq = i.seq AND known.token = later.token AND known.tenant = later.tenant"
     " AND known.subject = later.subject WHERE later.seq > ? AND later.seq <= ?"
 )
 
 
-def append(connection: sqlite3.Connection, values: Sequence[ValueRow]) -> None:
-    insert_rows(connection, "INSERT INTO vault (tenant, token, subject, key_id, value)", values)
+def append(connection: sqlite3.Connection, values: Sequence[ValueRow], reseal: Reseal | None = None) -> None:
+    """Inside the caller's transaction. reseal: seals anew what has waited so long that its key was retired."""
+    if not values:
+        return
+    retired = connection.execute("SELECT value FROM meta WHERE name = 'retired'").fetchone()[0].split()
+    if retired and reseal:
+        values = [reseal(row) if row[3] in retired else row for row in values]
+    insert_rows(connection, "INSERT INTO vault (tenant, token, subject, key_id, value, sort, heard)", values)
 
 
 def sealed(connection: sqlite3.Connection, tenant: str, token: str) -> tuple[str, bytes] | None:
@@ -67,7 +81,9 @@ def rows(connection: sqlite3.Connection) -> Iterator[ValueRow]:
     """Every value; one that is not filed yet may be among them twice."""
     last = 0
     while found := connection.execute(
-        "SELECT seq, tenant, token, subject, key_id, value FROM vault WHERE seq > ? ORDER BY seq LIMIT 1000", (last,)
+        "SELECT seq, tenant, token, subject, key_id, value, sort, heard FROM vault WHERE seq > ? ORDER BY seq"
+        " LIMIT 1000",
+        (last,),
     ).fetchall():
         yield from (row[1:] for row in found)
         last = found[-1][0]
@@ -77,7 +93,94 @@ def erase(connection: sqlite3.Connection, tenant: str, subject: str) -> int:
     """Remove what is kept of a subject, inside the caller's transaction; how many values that were."""
     kept = connection.execute(_BY_SUBJECT, (tenant, subject)).fetchall()
     _remove(connection, kept)
+    if kept:
+        forgotten(connection)
     return len({token for _, token, _ in kept})
+
+
+def kept(connection: sqlite3.Connection, tenant: str, subject: str) -> tuple[int, int]:
+    """How many values are kept of a subject, and how many of them of somebody else as well."""
+    tokens = {token for _, token, _ in connection.execute(_BY_SUBJECT, (tenant, subject)).fetchall()}
+    others = (connection.execute(_OTHERS, (tenant, token, subject)).fetchone() for token in tokens)
+    return len(tokens), sum(found is not None for found in others)
+
+
+def forgotten(connection: sqlite3.Connection) -> None:
+    """Inside the caller's transaction: let every process know that something is not kept any more."""
+    connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'forgotten'")
+
+
+def bar(connection: sqlite3.Connection, tenant: str, subjects: Sequence[str], barred: bool) -> None:
+    """Inside the caller's transaction."""
+    insert = "INSERT INTO vault_barred VALUES (?, ?) ON CONFLICT DO NOTHING"
+    sql = insert if barred else "DELETE FROM vault_barred WHERE tenant = ? AND subject = ?"
+    connection.executemany(sql, [(tenant, subject) for subject in subjects])
+    forgotten(connection)
+
+
+def is_barred(connection: sqlite3.Connection, tenant: str, subject: str) -> bool:
+    sql = "SELECT 1 FROM vault_barred WHERE tenant = ? AND subject = ?"
+    return connection.execute(sql, (tenant, subject)).fetchone() is not None
+
+
+def news(connection: sqlite3.Connection, known: int | None) -> tuple[int, frozenset[tuple[str, str]] | None]:
+    """The count of erasures, and whenever it is not the known one, who is barred."""
+    count = int(connection.execute("SELECT value FROM meta WHERE name = 'forgotten'").fetchone()[0])
+    if count == known:
+        return count, None
+    return count, frozenset(connection.execute("SELECT tenant, subject FROM vault_barred").fetchall())
+
+
+def expiring(connection: sqlite3.Connection, tenant: str, before: Mapping[str, int]) -> dict[str, int]:
+    where, given = _heard_before(before)
+    sql = f"SELECT sort, count(DISTINCT token) FROM vault WHERE tenant = ? AND ({where}) GROUP BY sort"
+    return dict(connection.execute(sql, (tenant, *given)).fetchall()) if before else {}
+
+
+def expire(
+    connection: sqlite3.Connection, tenant: str, before: Mapping[str, int], after: int, most: int
+) -> tuple[dict[str, int], int | None]:
+    """Inside the caller's transaction: remove what was not heard since, among the next so many values."""
+    last = connection.execute(
+        "SELECT max(seq) FROM (SELECT seq FROM vault WHERE seq > ? ORDER BY seq LIMIT ?)", (after, most)
+    ).fetchone()[0]
+    if last is None or not before:
+        return {}, None
+    where, given = _heard_before(before)
+    sql = f"SELECT seq, token, subject, sort FROM vault WHERE seq > ? AND seq <= ? AND tenant = ? AND ({where})"
+    rows = connection.execute(sql, (after, last, tenant, *given)).fetchall()
+    _remove(connection, [row[:3] for row in rows])
+    if rows:
+        forgotten(connection)
+    return dict(Counter(row[3] for row in rows)), last
+
+
+def _heard_before(before: Mapping[str, int]) -> tuple[str, list[object]]:
+    return " OR ".join(["(sort = ? AND heard < ?)"] * len(before)), [part for pair in before.items() for part in pair]
+
+
+# ---- another key ----------------------------------------------------------------------------------------------------
+def reseal(connection: sqlite3.Connection, current: str, anew: Reseal, after: int, most: int) -> tuple[int, int | None]:
+    """Inside the caller's transaction: seal with the current key what is sealed with another among the next so many
+    values; how many, and the number of the last (None: there were no more)."""
+    sql = "SELECT seq, tenant, token, subject, key_id, value, sort, heard FROM vault WHERE seq > ? ORDER BY seq LIMIT ?"
+    rows = connection.execute(sql, (after, most)).fetchall()
+    old = [(row[0], anew(row[1:])) for row in rows if row[4] != current]
+    connection.executemany(
+        "UPDATE vault SET key_id = ?, value = ? WHERE seq = ?", [(row[3], row[4], seq) for seq, row in old]
+    )
+    return len(old), rows[-1][0] if rows else None
+
+
+def retire(connection: sqlite3.Connection, keys: Iterable[str]) -> bool:
+    """Inside the caller's transaction: let these keys seal nothing any more; False while something is sealed so."""
+    names = sorted(keys)
+    marks = ", ".join("?" * len(names))
+    if connection.execute(f"SELECT 1 FROM vault WHERE key_id IN ({marks}) LIMIT 1", names).fetchone():
+        return False
+    known = connection.execute("SELECT value FROM meta WHERE name = 'retired'").fetchone()[0].split()
+    connection.execute("UPDATE meta SET value = ? WHERE name = 'retired'", (" ".join(sorted({*known, *names})),))
+    return True
 
 
 class Filer:
@@ -138,6 +241,21 @@ def _remove(connection: sqlite3.Connection, kept: Sequence[Kept]) -> None:
         connection.executemany(f"DELETE FROM {index} WHERE part = {part.format('?')} AND seq = ?", texts)
 
 
+def move_from_format_2(connection: sqlite3.Connection) -> None:
+    """Inside the caller's transaction: values that were kept without their day and sort are heard of today; of their
+    sort nothing is known but for an address, whose token tells."""
+    connection.execute("ALTER TABLE vault ADD COLUMN sort TEXT NOT NULL DEFAULT 'other'")
+    connection.execute("ALTER TABLE vault ADD COLUMN heard INTEGER NOT NULL DEFAULT 0")
+    _heard_today(connection)
+
+
+def _heard_today(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        "UPDATE vault SET heard = CAST(strftime('%s', 'now') AS INTEGER) / 86400,"
+        " sort = CASE WHEN token LIKE '%@%' THEN 'email' ELSE 'other' END"
+    )
+
+
 def move_from_format_1(connection: sqlite3.Connection) -> None:
     """Inside the caller's transaction: bring over the values of a file whose one table was its own index."""
     connection.execute("ALTER TABLE vault RENAME TO vault_1")
@@ -145,5 +263,6 @@ def move_from_format_1(connection: sqlite3.Connection) -> None:
         connection.execute(sql)
     columns = "tenant, token, subject, key_id, value"
     connection.execute(f"INSERT INTO vault ({columns}) SELECT {columns} FROM vault_1")
+    _heard_today(connection)
     _file(connection, 0, connection.execute("SELECT coalesce(max(seq), 0) FROM vault").fetchone()[0])
     connection.execute("DROP TABLE vault_1")

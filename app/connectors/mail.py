@@ -198,7 +198,7 @@ class SendMail:
 
     def _token(self, task: Body, to: str) -> str:
         """The token of an address that somebody typed; the same as the one that events have."""
-        subject = f"cus:{task['customer']}" if task["customer"] else f"run:{task['run_id']}"
+        subject = task["customer"] or f"run:{task['run_id']}"
         return self.vault.tokenise(task["tenant"], subject, [to])[0]
 
     def _told(self, outcome: Outcome, task: Body, token: str, now: datetime) -> Outcome:
@@ -211,7 +211,7 @@ class SendMail:
 
     def _clear(self, text: Any, task: Body) -> str:
         reason = f"e-mail {task['id']} over {task['connection']}"
-        return revealed(str(text or ""), self.vault, task["tenant"], task["id"], reason)
+        return revealed(str(text or ""), self.vault, task, reason)
 
     def _sent(self, connection: Body, made: EmailMessage, to: str, request: Body) -> Outcome:
         name = connection["name"]

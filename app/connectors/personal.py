@@ -11,9 +11,15 @@ TOKEN = re.compile(r"tok_[A-Za-z0-9_-]{8,}(?:@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)
 E_MAIL = re.compile(r"[\w.+'-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+")
 
 
-def revealed(text: str, vault: Vault, tenant: str, actor: str, reason: str) -> str:
-    """The text with the value of every token in it. A token whose value was erased stays."""
-    return TOKEN.sub(lambda token: vault.reveal(tenant, token[0], actor, reason) or token[0], text)
+def revealed(text: str, vault: Vault, task: Body, reason: str, actor: str = "") -> str:
+    """The text with the value of every token in it, for the moment of sending. A token whose value was erased stays, as
+    does every one when the task's customer was. actor: the task's id."""
+    tenant, on, whose = task["tenant"], f"action {task['id']}", task.get("customer") or ""
+
+    def value(token: re.Match[str]) -> str:
+        return vault.reveal(tenant, token[0], actor or task["id"], reason, on, whose) or token[0]
+
+    return TOKEN.sub(value, text)
 
 
 def masked(text: str) -> str:

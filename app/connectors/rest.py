@@ -124,7 +124,7 @@ class Talk:
         if not isinstance(value, str) or not TOKEN.search(value):
             return value
         reason = f"{self.task['action']} {self.task['id']} over {self.connection['name']}"
-        clear = revealed(value, self.api.vault, self.task["tenant"], self.task["id"], reason)
+        clear = revealed(value, self.api.vault, self.task, reason)
         if clear != value:
             self._clear.append(clear)
         return clear
@@ -139,8 +139,7 @@ class Talk:
         return found
 
     def _token(self, value: str) -> str:
-        customer = self.task["customer"]
-        subject = f"cus:{customer}" if customer else f"run:{self.task['run_id']}"
+        subject = self.task["customer"] or f"run:{self.task['run_id']}"
         return self.api.vault.tokenise(self.task["tenant"], subject, [value])[0]
 
     # ---- what is kept -----------------------------------------------------------------------------------------------

@@ -116,8 +116,7 @@ class Signer:
         """The event with the personal values of its texts in the clear; only the receiver sees them."""
         reason = f"notice {task['id']} to {task['connection']}"
         clear = {
-            name: revealed(str(event["data"].get(name, "")), self.vault, task["tenant"], task["action"], reason)
-            for name in texts
+            name: revealed(str(event["data"].get(name, "")), self.vault, task, reason, task["action"]) for name in texts
         }
         return {**event, "data": {**event["data"], **clear}}
 

@@ -72,9 +72,7 @@ class Post:
         """clear: with the personal values that the text asks for; else with their tokens."""
         text = str(task["params"].get("text") or "")
         if clear:
-            text = revealed(
-                text, self.vault, task["tenant"], task["id"], f"message {task['id']} to {task['connection']}"
-            )
+            text = revealed(text, self.vault, task, f"message {task['id']} to {task['connection']}")
         link = f"\n<{self.public_url}/runs/{task['run_id']}|See the run>" if self.public_url else ""
         return escaped(text[:LONGEST]) + link
 

@@ -137,7 +137,7 @@ def _usual(event: JSON) -> tuple[bool, bool, bool, str]:
 def _skeleton(event: JSON) -> JSON:
     """What stands in for any event of this one's type."""
     event = json.loads(json.dumps(event))
-    cleanse(event, lambda values: [_token(value) for value in values])
+    cleanse(event, lambda values, sorts: [_token(value) for value in values])
     data = {key: event["data"][key] for key in ("object", "previous_attributes") if event["data"].get(key)}
     made: JSON = _relative(json.loads(_anonymous(json.dumps(data))), event["created"])
     _name_subjects(event["type"], made)

@@ -150,7 +150,7 @@ def test_a_task_whose_answer_was_lost_is_not_opened_twice(request: pytest.Fixtur
 
 
 def test_personal_values_reach_hubspot_and_nothing_that_is_kept(hubspot: Desk) -> None:
-    (token,) = hubspot.vault.tokenise(TENANT, "cus:cus_1", [ADA])
+    (token,) = hubspot.vault.tokenise(TENANT, "cus_1", [ADA])
     hubspot.run("upsert_contact", properties="email = bob@example.com\nphone = 030 123")
     asked = {"by": "email", "key": token, "properties": f"email = {ADA}"}
     outcome = hubspot.run("upsert_contact", properties=f"email = {token}\nphone = 030 999")
@@ -168,7 +168,7 @@ def test_personal_values_reach_hubspot_and_nothing_that_is_kept(hubspot: Desk) -
 
 
 def test_what_an_error_repeats_of_a_person_is_not_kept(hubspot: Desk) -> None:
-    (token,) = hubspot.vault.tokenise(TENANT, "cus:cus_1", ["Ada Example"])
+    (token,) = hubspot.vault.tokenise(TENANT, "cus_1", ["Ada Example"])
     hubspot.fake.answers = [said(404, {}), said(400, {"category": "VALIDATION_ERROR", "message": "Ada Example is odd"})]
     outcome = hubspot.run("upsert_contact", properties=f"fullname = {token}")
     assert outcome.kind == "dead"

@@ -46,7 +46,7 @@ def vault() -> MemoryVault:
 
 
 def token_of(vault: MemoryVault) -> str:
-    return vault.tokenise(TENANT, "cus:cus_1", [ADA])[0]
+    return vault.tokenise(TENANT, "cus_1", [ADA])[0]
 
 
 def sender(vault: MemoryVault, password: str | None = None, **courier: Any) -> SendMail:
@@ -194,7 +194,7 @@ def test_without_an_address_a_person_is_asked_and_an_erased_one_is_left_alone(
     assert sent(vault, port, address="").kind == "person"
     assert sent(vault, port, address="not an address\nBcc: x@example.com").kind == "person"
     waiting = letter(vault)
-    vault.erase(TENANT, "cus:cus_1")
+    vault.erase(TENANT, "cus_1")
     outcome = sender(vault).execute({**waiting, "connection_document": connection(port)}, NOON)
     assert (outcome.kind, outcome.data["result"]) == ("branch", "erased")
     assert server.got == []

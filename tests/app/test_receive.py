@@ -204,7 +204,7 @@ class Down:
     def publish(self, event: Event) -> None:
         raise Unavailable("disk full")
 
-    def tokenise(self, tenant: str, subject: str, values: list[str]) -> list[str]:
+    def tokenise(self, tenant: str, subject: str, values: list[str], sorts: list[str]) -> list[str]:
         raise Unavailable("disk full")
 
 

@@ -45,7 +45,7 @@ class TestFirestoreVault(VaultContract):
 class TestFirestoreSecrets(SecretsContract):
     @pytest.fixture
     def secrets(self, client: Any) -> Secrets:
-        from app.adapters.firestore_vault import FirestoreSecrets
+        from app.adapters.firestore_keys import FirestoreSecrets
 
         return FirestoreSecrets(client, KEYS)
 
@@ -100,31 +100,32 @@ def test_a_secrets_name_says_what_it_is_and_is_never_that_of_another() -> None:
 # ---- the keyring ----------------------------------------------------------------------------------------------------
 @pytest.mark.emulator
 def test_processes_that_start_together_end_with_the_same_keys(client: Any, tmp_path: Path) -> None:
-    from app.adapters.firestore_vault import load_keyring
+    from app.adapters.firestore_keys import StoredKeyring
 
     wrapper, found = FileWrapper(tmp_path / "wrap.json"), []
-    in_threads(6, lambda n: found.append(load_keyring(client, wrapper)))
+    in_threads(6, lambda n: found.append(StoredKeyring(client, wrapper).load()))
     assert len({ring.fingerprint for ring in found}) == 1
-    assert load_keyring(client, wrapper) == found[0]
+    assert StoredKeyring(client, wrapper).load() == found[0]
 
 
 @pytest.mark.emulator
 def test_firestore_holds_the_keys_only_as_kms_wrapped_them(client: Any) -> None:
-    from app.adapters.firestore_vault import load_keyring, save_keyring
+    from app.adapters.firestore_keys import StoredKeyring
 
     fake = FakeKms(KEY)
     with serving(fake) as kms:
         wrapper = KmsWrapper(kms, KEY)
-        ring = load_keyring(client, wrapper)
+        keyring = StoredKeyring(client, wrapper)
+        ring = keyring.load()
         stored = client.collection("installation").document("keyring").get().get("wrapped")
         assert ring.token not in stored
         assert ring.to_text().encode() not in stored
-        save_keyring(client, wrapper, ring.rotated())
-        assert len(load_keyring(client, wrapper).keys) == 2
+        keyring.save(ring.rotated())
+        assert len(StoredKeyring(client, wrapper).load().keys) == 2
         with pytest.raises(WrongKeys, match="other tokens"):
-            save_keyring(client, wrapper, Keyring.make())
+            keyring.save(Keyring.make())
         fake.rotate()
-        assert load_keyring(client, wrapper).fingerprint == ring.fingerprint
+        assert StoredKeyring(client, wrapper).load().fingerprint == ring.fingerprint
 
 
 def test_what_another_key_wrapped_does_not_open(tmp_path: Path) -> None:
@@ -150,7 +151,7 @@ def test_every_look_is_recorded_before_the_value_is_shown(client: Any) -> None:
     vault = FirestoreVault(client, KEYS, lambda *look: looks.append(look))
     (token,) = vault.tokenise(A, "cus_1", [ADA])
     assert look(vault, A, token) == ADA
-    assert looks == [(A, token, "kim", "a customer asked")]
+    assert looks == [(A, token, "kim", "a customer asked", "")]
 
     def cannot_record(*look: str) -> None:
         raise OSError("the audit log is away")

@@ -55,7 +55,8 @@ def on_sqlite(tmp_path: Path) -> Iterator[Made]:
 @pytest.fixture
 def on_google(firestore_emulator: None) -> Iterator[Made]:
     from app.adapters.firestore import FirestoreStore
-    from app.adapters.firestore_vault import FirestoreSecrets, FirestoreVault
+    from app.adapters.firestore_keys import FirestoreSecrets
+    from app.adapters.firestore_vault import FirestoreVault
     from tests.firestore_calls import recording_client
 
     clients: list[Any] = []

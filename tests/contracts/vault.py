@@ -72,6 +72,50 @@ class VaultContract:
         with pytest.raises(Refused):
             vault.reveal(A, token, "", "a customer asked")
 
+    def test_of_a_barred_subject_the_tokens_go_on_and_no_value_is_kept(self, vault: Vault) -> None:
+        before = vault.tokenise(A, "cus_1", [ADA])
+        vault.bar(A, ["cus_1"])
+        assert vault.is_barred(A, "cus_1")
+        assert not vault.is_barred(B, "cus_1")
+        assert vault.erase(A, "cus_1") == 1
+        assert vault.tokenise(A, "cus_1", [ADA]) == before
+        assert look(vault, A, before[0]) is None
+        assert look(vault, B, vault.tokenise(B, "cus_1", [ADA])[0]) == ADA
+        vault.bar(A, ["cus_1"], barred=False)
+        assert vault.tokenise(A, "cus_1", [ADA]) == before
+        assert look(vault, A, before[0]) == ADA
+
+    def test_what_a_barred_subject_shares_is_shown_for_the_other_alone(self, vault: Vault) -> None:
+        (token,) = vault.tokenise(A, "cus_1", [ADA])
+        vault.tokenise(A, "cus_2", [ADA])
+        assert vault.kept(A, "cus_1") == (1, 1)
+        vault.bar(A, ["cus_1"])
+        vault.erase(A, "cus_1")
+        assert vault.reveal(A, token, "kim", "why", subject="cus_1") is None
+        assert vault.reveal(A, token, "kim", "why", "event evt_1", "cus_2") == ADA
+        assert vault.kept(A, "cus_1") == (0, 0)
+        assert vault.kept(A, "cus_2") == (1, 0)
+
+    def test_what_was_not_heard_since_a_day_goes_by_its_sort(self, vault: Vault) -> None:
+        email, name, odd = vault.tokenise(A, "cus_1", [ADA, "Ada", "something"], ["email", "name", "ip"])
+        (there,) = vault.tokenise(B, "cus_1", [ADA], ["email"])
+        vault.flush()
+        assert vault.expiring(A, {"email": 10**6}) == {"email": 1}
+        before = {"email": 10**6, "ip": 10**6, "name": 0}
+        assert vault.expiring(A, before) == {"email": 1, "ip": 1}
+        gone: dict[str, int] = {}
+        after = None
+        for _ in range(20):
+            some, after = vault.expire(A, before, after, 2)
+            gone = {sort: gone.get(sort, 0) + some.get(sort, 0) for sort in {*gone, *some}}
+            if after is None:
+                break
+        assert gone == {"email": 1, "ip": 1}
+        assert [look(vault, A, token) for token in (email, name, odd)] == [None, "Ada", None]
+        assert look(vault, B, there) == ADA
+        assert vault.tokenise(A, "cus_1", [ADA]) == [email]
+        assert look(vault, A, email) == ADA
+
 
 class SecretsContract:
     """Subclasses give a fixture `secrets`."""
