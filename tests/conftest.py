@@ -8,7 +8,9 @@ import pytest
 
 from tests import emulators
 
-pytest.register_assert_rewrite("tests.contracts.store", "tests.contracts.bus", "tests.contracts.vault")
+pytest.register_assert_rewrite(
+    "tests.contracts.access", "tests.contracts.store", "tests.contracts.bus", "tests.contracts.vault"
+)
 
 
 @pytest.fixture(scope="session")
