@@ -7,9 +7,10 @@ and reads, `signalbox-worker` pulls as well, `signalbox-caller` may only call th
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from app.fanout import Group
 from rules.ports import Unavailable
 
 APIS = (
@@ -21,6 +22,7 @@ APIS = (
     "cloudscheduler",
     "cloudtrace",
     "telemetry",
+    "monitoring",
     "artifactregistry",
 )
 ACCOUNTS = {
@@ -33,6 +35,7 @@ RUNNING_ROLES = (
     "roles/datastore.user",
     "roles/cloudtrace.agent",
     "roles/telemetry.tracesWriter",
+    "roles/telemetry.metricsWriter",
     "roles/logging.logWriter",
 )
 SECRETS_ROLE = "signalboxSecrets"
@@ -68,12 +71,13 @@ class Step:
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where. number: the project's, by which Pub/Sub's own service account is named. url: the service's address, known
-    after the first deployment; without it nothing is scheduled."""
+    after the first deployment; without it nothing is scheduled. groups: of other services that read the topic."""
 
     project: str
     region: str
     number: str
     url: str = ""
+    groups: tuple[Group, ...] = ()
 
     def account(self, name: str) -> str:
         return f"signalbox-{name}@{self.project}.iam.gserviceaccount.com"
@@ -97,6 +101,12 @@ def number_of(project: str, run: Run) -> str:
 
 def steps(place: Place) -> Iterator[Step]:
     """Everything that the Google Cloud CLI makes, what others build on first."""
+    yield from foundations(place)
+    yield from grants(place)
+
+
+def foundations(place: Place) -> Iterator[Step]:
+    """What is made before topics and subscriptions are."""
     yield from _apis(place)
     yield from _accounts(place)
     yield _step(
@@ -115,14 +125,22 @@ def steps(place: Place) -> Iterator[Step]:
     )
     yield from _keys(place)
     yield from _secrets(place)
+
+
+def grants(place: Place) -> Iterator[Step]:
+    """Who may do what, with the topics and subscriptions that are there by then; and the tick."""
     yield from _roles(place)
+    for group in place.groups:
+        if group.reader:
+            what, role = f"pubsub subscriptions {{}} signalbox-for-{group.name}", "roles/pubsub.subscriber"
+            yield _bound(place, f"{group.reader} may pull {group.name}", what, group.reader, role)
     if place.url:
         yield _tick(place)
 
 
-def missing(place: Place, run: Run) -> Iterator[Step]:
+def missing(chosen: Iterable[Step], run: Run) -> Iterator[Step]:
     """The steps whose thing is not there."""
-    for step in steps(place):
+    for step in chosen:
         code, found = run(step.look)
         if code != 0 or not found.strip():
             yield step
@@ -210,7 +228,7 @@ def _roles(place: Place) -> Iterator[Step]:
     yield _bound(place, "Pub/Sub may give up an event", dead_topic, agent, "roles/pubsub.publisher")
     yield _bound(place, "Pub/Sub may take it off the subscription", source, agent, "roles/pubsub.subscriber")
     dead = "pubsub subscriptions {} signalbox-dead-events"
-    yield _bound(place, "web may list dead events", dead, place.account("web"), "roles/pubsub.subscriber")
+    yield _bound(place, "web may file dead events", dead, place.account("web"), "roles/pubsub.subscriber")
 
 
 def _tick(place: Place) -> Step:

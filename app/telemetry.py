@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from app.adapters.untraced import NoMeter, NoTracer
 from app.settings import Settings
-from rules.ports import Clock, Inbox, Meter, Store, Tracer
+from rules.ports import Clock, Inbox, Meter, Store, Tracer, Unavailable
 
 TELEMETRY_API = "telemetry.googleapis.com"  # Google's own OTLP receiver: it wants its own kind of sign-in
 READS_GAUGES = ("worker", "tick")  # the processes that work look at the queue; a hundred receivers need not
@@ -72,8 +72,12 @@ def signed_session(settings: Settings, credentials: Any = None) -> Any:
     if urlsplit(settings.otlp_endpoint).hostname != TELEMETRY_API and credentials is None:
         return None
     import google.auth
+    from google.auth.exceptions import DefaultCredentialsError
     from google.auth.transport.requests import AuthorizedSession
 
     if credentials is None:
-        credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+        try:
+            credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+        except DefaultCredentialsError as error:
+            raise Unavailable(f"{TELEMETRY_API} takes spans of a Google account only: {error}") from None
     return AuthorizedSession(credentials)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from google.api_core import exceptions
@@ -15,6 +15,7 @@ from google.protobuf import duration_pb2, field_mask_pb2
 
 from app.adapters.delivery import MAX_ATTEMPTS
 from app.adapters.pubsub import Names
+from app.fanout import Group, filter_of
 from rules.ports import Unavailable
 
 PREFIX = "signalbox"
@@ -23,6 +24,10 @@ DEADLINE = 30  # seconds of a lease; the client extends it while a message is wo
 ATTEMPTS = 4 * MAX_ATTEMPTS  # Pub/Sub's own limit is the last resort: the worker gives up first, and says why
 KEPT = 7 * 86_400  # seconds that a message waits for a worker
 FASTEST, SLOWEST = 1, 600  # seconds between tries
+_RETRY: dict[str, Any] = {
+    "minimum_backoff": duration_pb2.Duration(seconds=FASTEST),
+    "maximum_backoff": duration_pb2.Duration(seconds=SLOWEST),
+}
 
 
 def clients() -> tuple[Any, Any]:
@@ -41,8 +46,13 @@ def names(project: str, prefix: str = PREFIX) -> Names:
     )
 
 
-def subscriptions(names: Names) -> dict[str, dict[str, Any]]:
-    """The settings of each subscription, by its full name, as the API takes them."""
+def group_name(names: Names, group: Group) -> str:
+    """The full name of a group's subscription."""
+    return f"{names.subscription.removesuffix('-worker')}-for-{group.name}"
+
+
+def subscriptions(names: Names, groups: Sequence[Group] = ()) -> dict[str, dict[str, Any]]:
+    """The settings of each subscription, by its full name, as the API takes them. groups: of other services."""
     kept = duration_pb2.Duration(seconds=KEPT)
     forever: dict[str, Any] = {}  # no expiry: a subscription that nobody reads for a month must not vanish
     return {
@@ -53,10 +63,7 @@ def subscriptions(names: Names) -> dict[str, dict[str, Any]]:
             "expiration_policy": forever,
             "enable_message_ordering": True,
             "enable_exactly_once_delivery": True,
-            "retry_policy": {
-                "minimum_backoff": duration_pb2.Duration(seconds=FASTEST),
-                "maximum_backoff": duration_pb2.Duration(seconds=SLOWEST),
-            },
+            "retry_policy": _RETRY,
             "dead_letter_policy": {"dead_letter_topic": names.dead_topic, "max_delivery_attempts": ATTEMPTS},
         },
         names.dead_subscription: {
@@ -65,16 +72,28 @@ def subscriptions(names: Names) -> dict[str, dict[str, Any]]:
             "message_retention_duration": kept,
             "expiration_policy": forever,
         },
+        **{
+            group_name(names, group): {
+                "topic": names.topic,
+                "ack_deadline_seconds": DEADLINE,
+                "message_retention_duration": kept,
+                "expiration_policy": forever,
+                "enable_message_ordering": True,
+                "retry_policy": _RETRY,
+                "filter": filter_of(group),
+            }
+            for group in groups
+        },
     }
 
 
-def create(publisher: Any, subscriber: Any, names: Names) -> list[str]:
+def create(publisher: Any, subscriber: Any, names: Names, groups: Sequence[Group] = ()) -> list[str]:
     """Make what is missing; what was made. Raises Unavailable."""
     made = []
     try:
         for topic in (names.topic, names.dead_topic):
             made += _made(topic, lambda topic=topic: publisher.create_topic(request={"name": topic}))
-        for name, settings in subscriptions(names).items():
+        for name, settings in subscriptions(names, groups).items():
             request = {"name": name, **settings}
             made += _made(name, lambda request=request: subscriber.create_subscription(request=request))
     except (exceptions.GoogleAPICallError, exceptions.RetryError) as error:
@@ -90,14 +109,14 @@ def _made(name: str, make: Any) -> list[str]:
     return [name]
 
 
-def differences(publisher: Any, subscriber: Any, names: Names) -> dict[str, list[str]]:
+def differences(publisher: Any, subscriber: Any, names: Names, groups: Sequence[Group] = ()) -> dict[str, list[str]]:
     """What is missing or set otherwise, by full name: `["missing"]` or the settings that differ. Raises Unavailable."""
     found: dict[str, list[str]] = {}
     try:
         for topic in (names.topic, names.dead_topic):
             if not _exists(lambda topic=topic: publisher.get_topic(request={"topic": topic})):
                 found[topic] = ["missing"]
-        for name, settings in subscriptions(names).items():
+        for name, settings in subscriptions(names, groups).items():
             there = _exists(lambda name=name: subscriber.get_subscription(request={"subscription": name}))
             if there is None:
                 found[name] = ["missing"]
@@ -108,14 +127,14 @@ def differences(publisher: Any, subscriber: Any, names: Names) -> dict[str, list
     return found
 
 
-FIXED = ("topic", "enable_message_ordering")  # cannot be changed once a subscription is made
+FIXED = ("topic", "enable_message_ordering", "filter")  # cannot be changed once a subscription is made
 
 
-def correct(subscriber: Any, names: Names, name: str, wrong: list[str]) -> list[str]:
+def correct(subscriber: Any, names: Names, name: str, wrong: list[str], groups: Sequence[Group] = ()) -> list[str]:
     """Set these settings of a subscription right; which. Those that cannot be changed are left."""
     changed = [setting for setting in wrong if setting not in FIXED]
     if changed:
-        wanted = {"name": name, **subscriptions(names)[name]}
+        wanted = {"name": name, **subscriptions(names, groups)[name]}
         request = {"subscription": wanted, "update_mask": field_mask_pb2.FieldMask(paths=changed)}
         subscriber.update_subscription(request=request)
     return changed

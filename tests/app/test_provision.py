@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from google.api_core import exceptions
 from app import cli_google, provision
 from app.adapters.firestore_indexes import firestore_indexes
 from app.cli import CommandError
+from app.fanout import Group
 from app.provision import Command, Place
 from app.settings import Settings
 from rules.ports import Unavailable
@@ -47,12 +49,12 @@ class Cloud:
 
 def test_what_was_made_is_not_made_again() -> None:
     cloud = Cloud()
-    first = list(provision.missing(PLACE, cloud))
+    first = list(provision.missing(provision.steps(PLACE), cloud))
     assert [step.name for step in first] == [step.name for step in provision.steps(PLACE)]
     assert cloud.made == []
     for step in first:
         provision.make(step, cloud)
-    assert list(provision.missing(PLACE, cloud)) == []
+    assert list(provision.missing(provision.steps(PLACE), cloud)) == []
 
 
 def test_each_thing_is_named_and_made_once() -> None:
@@ -63,7 +65,7 @@ def test_each_thing_is_named_and_made_once() -> None:
 
 def test_a_step_that_is_refused_says_which_and_what_was_said() -> None:
     cloud = Cloud(refuses="keyrings create")
-    refused = next(step for step in provision.missing(PLACE, cloud) if step.name == "KMS key ring")
+    refused = next(step for step in provision.missing(provision.steps(PLACE), cloud) if step.name == "KMS key ring")
     with pytest.raises(Unavailable, match=r"KMS key ring.*PERMISSION_DENIED"):
         provision.make(refused, cloud)
 
@@ -78,6 +80,35 @@ def test_nobody_gets_a_role_over_everything() -> None:
     text = "\n".join(step.make.text for step in provision.steps(PLACE))
     assert not re.search(r"roles/(owner|editor|\w+\.admin)\b", text)
     assert "signalbox-caller" not in "\n".join(line for line in text.splitlines() if "add-iam-policy-binding" in line)
+
+
+def test_topics_are_there_before_anybody_gets_a_role_on_them() -> None:
+    before = "\n".join(step.make.text for step in provision.foundations(PLACE))
+    after = "\n".join(step.make.text for step in provision.grants(PLACE))
+    assert "pubsub" not in before.replace("pubsub.googleapis.com", "")
+    assert "pubsub topics add-iam-policy-binding" in after
+
+
+def test_what_cannot_be_looked_at_yet_ends_no_plan_but_ends_an_apply() -> None:
+    def lines() -> Any:
+        yield "missing: a"
+        raise Unavailable("the API is off")
+
+    assert list(cli_google._looked(lines(), apply=False)) == ["missing: a", "cannot be looked at yet: the API is off"]
+    with pytest.raises(Unavailable):
+        list(cli_google._looked(lines(), apply=True))
+
+
+def test_groups_come_from_a_file_whose_faults_are_all_named(tmp_path: Path) -> None:
+    path = tmp_path / "groups.json"
+    path.write_text('{"groups": [{"name": "A", "types": []}, {"name": "b", "types": ["x"], "typo": 1}]}')
+    with pytest.raises(CommandError) as error:
+        cli_google.groups(path)
+    assert all(part in str(error.value) for part in ("'A' is no name", "types are event types", "typo is no part"))
+    with pytest.raises(CommandError, match="No such file"):
+        cli_google.groups(tmp_path / "none.json")
+    example = cli_google.groups(ROOT / "deploy" / "subscriptions.example.json")
+    assert [group.name for group in example] == ["provisioning", "reporting", "legacy"]
 
 
 def test_the_command_needs_a_project() -> None:
@@ -95,7 +126,7 @@ def variables(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", DEPLOYED)
 def test_every_variable_of_a_deployed_file_is_one_that_the_settings_read(name: str) -> None:
     read = set(re.findall(r'read\.\w+\(\s*"([A-Z_]+)"', (ROOT / "app" / "settings.py").read_text()))
-    assert set(variables(name)) <= read
+    assert set(variables(name)) <= read | {"OTEL_RESOURCE_ATTRIBUTES"}  # which OpenTelemetry reads by itself
 
 
 @pytest.mark.parametrize("name", DEPLOYED)
@@ -133,6 +164,11 @@ def test_the_topics_that_get_roles_are_those_that_are_made() -> None:
         r"pubsub (?:topics|subscriptions) \S+ (\S+)", "\n".join(s.make.text for s in provision.steps(PLACE))
     )
     assert set(used) == known
+    reader = Group("reporting", ("invoice.*",), reader="reader@other.iam.gserviceaccount.com")
+    grants = list(provision.grants(replace(PLACE, groups=(reader,))))
+    (may_pull,) = [step.make.text for step in grants if reader.reader in step.make.text]
+    (subscription,) = [full for full in pubsub_topics.subscriptions(names, (reader,)) if full.endswith("reporting")]
+    assert f"pubsub subscriptions add-iam-policy-binding {subscription.rsplit('/', 1)[-1]} " in may_pull
 
 
 def vars_of(names: Any) -> tuple[str, str]:
