@@ -102,11 +102,14 @@ def findings(
     needs = browse.needs_you(store, inbox, tenant, now)
     counts = {group["kind"]: group["count"] for group in needs["groups"]}
     failing = [row["name"] for group in needs["groups"] if group["kind"] == "failing" for row in group["items"]]
-    waiting = sum(count for kind, count in counts.items() if kind not in ("dead", "failing"))
+    waiting = sum(count for kind, count in counts.items() if kind not in ("dead", "failing", "quarantine"))
     if waiting >= settings.needs_you:
         yield Finding("waiting", waiting, f"{_many(waiting, 'thing')} for a person to decide.")
     if counts.get("dead", 0) >= settings.dead_letters:
         yield Finding("dead", counts["dead"], f"{_many(counts['dead'], 'dead letter')}: what gave up and waits.")
+    if counts.get("quarantine"):
+        held = _many(counts["quarantine"], "payload")
+        yield Finding("quarantine", counts["quarantine"], f"{held} in quarantine: not of the shape of their type.")
     if failing:
         yield Finding("failing", len(failing), f"{_many(len(failing), 'connection')} failing: {', '.join(failing)}.")
     yield from _late(store, inbox, tenant, now, timedelta(minutes=settings.oldest_minutes))

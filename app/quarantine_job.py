@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from rules.steps import NotPossible
 
 JOB = "quarantine"
 STEP = 25  # payloads at one step
-SHOWN = 20  # refusals that a job's summary keeps
+SHOWN = 100  # refusals that a summary keeps
 Verb = Literal["replay", "discard"]
 
 
@@ -27,6 +28,16 @@ def start(
     id = jobs.enqueue(store, tenant, JOB, {**about, "actor": actor, "why": why, "until": iso(now)}, now)
     store.commit(tenant, None, [entry(now, actor, f"{verb} quarantined payloads", id, None, about, why)])
     return {"id": id, "count": count}
+
+
+def these(
+    keeper: Keeper, bus: Bus, tenant: str, ids: Sequence[str], params: Mapping[str, Any], now: datetime
+) -> dict[str, Any]:
+    """The same of a few at once: `{"done", "refused": [{"id", "why"}]}`. params: verb, as_it_is, actor, why."""
+    summary: dict[str, Any] = {"done": 0, "refused": 0, "why": []}
+    for id in ids:
+        _do(keeper, bus, tenant, id, params, summary, now)
+    return {"done": summary["done"], "refused": summary["why"]}
 
 
 def job(keeper: Keeper, bus: Bus) -> jobs.Run:
@@ -55,7 +66,7 @@ def _step(keeper: Keeper, bus: Bus, document: Document, now: datetime) -> jobs.S
 
 
 def _do(
-    keeper: Keeper, bus: Bus, tenant: str, id: str, params: dict[str, Any], summary: dict[str, Any], now: datetime
+    keeper: Keeper, bus: Bus, tenant: str, id: str, params: Mapping[str, Any], summary: dict[str, Any], now: datetime
 ) -> None:
     actor, why = params["actor"], params["why"]
     try:

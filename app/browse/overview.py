@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from app import live_actions, reviews
+from app import live_actions, quarantine, reviews
 from app.browse.dead_letters import dead_letters
 from app.browse.deliveries import connections, day_start
 from app.browse.rows import JSON, Row, command_row, run_row
@@ -134,6 +134,7 @@ def needs_you(
         _runs(store, tenant, "needs_person", "Asking for a person"),
         _commands(store, tenant, "person", "Actions with an unclear outcome"),
         _given_up(store, inbox, tenant),
+        _quarantined(store, tenant),
         _failing(store, tenant),
         _live(store, tenant),
         _reviews(store, tenant),
@@ -153,6 +154,7 @@ _ABOUT = {
     "live": "connection",
     "review": "review",
     "looping": "rule",
+    "quarantine": "quarantine",
 }
 
 
@@ -184,7 +186,7 @@ def waiting(store: Store, inbox: Inbox, tenant: str) -> int:
     received = sum(1 for dead in inbox.dead() if dead.tenant in (tenant, ""))
     failing = sum(1 for row in connections(store, tenant) if row.get("state") == "failing")
     doubles = _doubles(store, tenant) if actions and runs["needs_person"] else 0
-    asking = len(live_actions.asking(store, tenant)) + reviews.count(store, tenant)
+    asking = len(live_actions.asking(store, tenant)) + reviews.count(store, tenant) + quarantine.count(store, tenant)
     return sum(runs.values()) + actions + received + failing + asking - doubles
 
 
@@ -235,6 +237,12 @@ def _given_up(store: Store, inbox: Inbox, tenant: str) -> Row:
     received = sum(1 for letter in letters if letter["kind"] == "event")
     sent = _total(store, tenant, "command", [("state", "==", "dead")], len(letters) - received)
     return _group("dead", "Gave up", received + sent, letters)
+
+
+def _quarantined(store: Store, tenant: str) -> Row:
+    items = quarantine.entries(store, tenant, limit=LISTED)["items"]
+    count = len(items) if len(items) < LISTED else quarantine.count(store, tenant)
+    return _group("quarantine", "Payloads that do not conform", count, items)
 
 
 def _failing(store: Store, tenant: str) -> Row:

@@ -1,9 +1,8 @@
-"""API calls that look: the event log, runs, actions, journeys and the schemas of Stripe's events."""
+"""API calls that look: the event log, runs, actions and journeys."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, get_args
+from typing import get_args
 
 from app import browse
 from app.web.openapi import (
@@ -21,7 +20,6 @@ from app.web.openapi import (
     record,
     text,
 )
-from rules.fields import FieldInfo
 from rules.workflow import CommandState, RunState
 
 AFTER = Parameter("after", "The `next` of the page before.", {"type": "string", "maxLength": 1000})
@@ -105,18 +103,6 @@ JOURNEY = define(
         rows={"type": "array", "items": record((), "One span of the waterfall.")},
     ),
 )
-EVENT_TYPE = define(
-    "EventType",
-    record(
-        ("name", "title", "schema"),
-        "A type of Stripe event.",
-        name=text("Such as `invoice.payment_failed`."),
-        title=text("In plain words."),
-        description=text(),
-        object=nullable(text("The class of the object it carries.")),
-        schema=text("Where its JSON Schema is.", format="uri-reference"),
-    ),
-)
 
 
 # ---- handlers -------------------------------------------------------------------------------------------------------
@@ -176,100 +162,6 @@ def get_command(call: Call) -> Answer:
 
 def get_trace(call: Call) -> Answer:
     return Answer(browse.journey(call.services.store, call.tenant, call.path["id"]))
-
-
-def list_schemas(call: Call) -> Answer:
-    types = sorted(call.services.catalogue.event_types(), key=lambda found: found.name)
-    start = call.query["after"] or ""
-    rest = [found for found in types if found.name > start]
-    page = rest[: call.query["limit"]]
-    items = [
-        {
-            "name": found.name,
-            "title": found.title,
-            "description": found.description,
-            "object": found.object,
-            "schema": f"/api/v1/schemas/{found.name}",
-        }
-        for found in page
-    ]
-    return Answer({"items": items, "next": page[-1].name if len(rest) > len(page) else None})
-
-
-def get_schema(call: Call) -> Answer:
-    name = call.path["type"]
-    catalogue = call.services.catalogue
-    if all(found.name != name for found in catalogue.event_types()):
-        raise LookupError(f"Stripe's catalogue has no event type {name!r}.")
-    return Answer(event_schema(name, catalogue.fields(name)))
-
-
-# ---- the schema of an event type ------------------------------------------------------------------------------------
-def event_schema(name: str, fields: Iterable[FieldInfo]) -> dict[str, Any]:
-    """JSON Schema of the envelope of one event type: every known field with its words; unknown ones may come."""
-    root: dict[str, Any] = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": name,
-        "type": "object",
-        "properties": {},
-    }
-    for info in sorted(fields, key=lambda found: found.path):
-        place_field(root, info.path.split("."), field_schema(info))
-    return root
-
-
-def place_field(node: dict[str, Any], path: list[str], schema: Mapping[str, Any]) -> None:
-    """Hang a field's schema at its path, making the objects and lists on the way."""
-    *parents, last = path
-    for part in parents:
-        node = child(node, part)
-    name, is_list = last.removesuffix("[]"), last.endswith("[]")
-    found = node.setdefault("properties", {}).setdefault(name, {})
-    for key, value in schema.items():
-        found.setdefault(key, value)
-    if is_list:
-        found.setdefault("items", {"type": "object"})
-
-
-def child(node: dict[str, Any], part: str) -> dict[str, Any]:
-    name = part.removesuffix("[]")
-    found: dict[str, Any] = node.setdefault("properties", {}).setdefault(name, {"type": ["object", "null"]})
-    if part.endswith("[]"):
-        items: dict[str, Any] = found.setdefault("items", {"type": "object"})
-        return items
-    return found
-
-
-JSON_TYPES: dict[str, tuple[str, ...]] = {
-    "amount": ("integer",),
-    "time": ("integer",),
-    "number": ("number",),
-    "boolean": ("boolean",),
-    "text": ("string",),
-    "enum": ("string",),
-    "decimal": ("string",),
-    "id": ("string", "object"),  # an object where it was expanded
-    "object": ("object",),
-    "map": ("object",),
-    "list": ("array",),
-}
-
-
-def field_schema(info: FieldInfo) -> dict[str, Any]:
-    schema: dict[str, Any] = {"title": info.label}
-    if kinds := JSON_TYPES.get(info.type):
-        schema["type"] = [*kinds, "null"] if info.nullable else list(kinds)
-    if info.description:
-        schema["description"] = info.description
-    if info.enum:
-        schema["examples"] = list(info.enum)  # Stripe adds values every month, so they are no closed list
-    if info.type == "list" and info.item in JSON_TYPES:
-        schema["items"] = {"type": list(JSON_TYPES[info.item])}
-    if info.type in ("amount", "time"):
-        schema["x-unit"] = "minor units" if info.type == "amount" else "unix seconds"
-    if info.personal:
-        schema["x-personal"] = True
-    return schema
 
 
 OPERATIONS = (
@@ -353,27 +245,5 @@ OPERATIONS = (
         "log",
         get_trace,
         (200, "The journey.", JOURNEY),
-    ),
-    Operation(
-        "GET",
-        "/schemas",
-        "listSchemas",
-        "The types of Stripe events that are known",
-        "schemas",
-        list_schemas,
-        (200, "A page of event types.", listed(EVENT_TYPE)),
-        parameters=(
-            AFTER,
-            Parameter("limit", "How many at most.", {"type": "integer", "minimum": 1, "maximum": 500, "default": 500}),
-        ),
-    ),
-    Operation(
-        "GET",
-        "/schemas/{type}",
-        "getSchema",
-        "The JSON Schema of one event type",
-        "schemas",
-        get_schema,
-        (200, "A JSON Schema.", {"type": "object"}),
     ),
 )
