@@ -100,7 +100,7 @@ def _rows(store: Store, tenant: str, rules: list[Rule], now: datetime) -> tuple[
     """The days looked at, the runs that the rules together would have had in them, and how many events those are."""
     if not rules:
         return 0, [], 0
-    lists = suppressed(store, tenant, (name for rule in rules for name in rule.never_for))
+    lists = suppressed(store, tenant, (name for rule in rules for name in rule.lists))
     test = Backtest([RuleVersion(tenant, rule, 0, "live", "") for rule in rules], lists, PythonMatcher())
     history = History(store, tenant)
     days, since, count = _span(history, test.types, now)

@@ -173,7 +173,7 @@ class Trial:
     def _test(self, documents: Sequence[Mapping[str, Any]]) -> Backtest:
         store, tenant = self.history.store, self.history.tenant
         rules = [parse(document, declared=paths_of(store, tenant)) for document in documents]
-        lists = suppressed(store, tenant, (n for r in rules for n in (*r.never_for, *wanted_by_rule(r).lists)))
+        lists = suppressed(store, tenant, (n for r in rules for n in (*r.lists, *wanted_by_rule(r).lists)))
         versions = [RuleVersion(tenant, rule, 0, "live", "") for rule in rules]
         since = instant(self.params["since"]) if self.params["since"] else None
         known = partial(scores.document_of, store, tenant)

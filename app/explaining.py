@@ -59,7 +59,7 @@ def explain(
         event=event,
         at=at,
         runs=_runs(store, version, events) if isinstance(rule, str) else (),
-        members=suppressed(store, tenant, (*version.rule.never_for, *wanted_by_rule(version.rule).lists)),
+        members=suppressed(store, tenant, (*version.rule.lists, *wanted_by_rule(version.rule).lists)),
         now=at or now,
         scores=_scores(store, tenant, version.rule, events),
     )

@@ -64,7 +64,7 @@ def _looked(lab: Lab, tenant: str, rule: Rule, now: datetime, budget: Budget) ->
     started = budget.monotonic()
     log = History(lab.store, tenant, lab.columns)
     since = now - timedelta(days=DAYS)
-    lists = suppressed(lab.store, tenant, (*rule.never_for, *wanted_by_rule(rule).lists))
+    lists = suppressed(lab.store, tenant, (*rule.lists, *wanted_by_rule(rule).lists))
     known = partial(scores.document_of, lab.store, tenant)
     version = RuleVersion(tenant, rule, 0, "live", "")
     test = Backtest([version], lists, PythonMatcher(), since, log.event, scores=known)

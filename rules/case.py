@@ -131,7 +131,7 @@ class Case:
     # ---- what was remembered ----------------------------------------------------------------------------------------
     def memory(self) -> Memory:
         """Lists that are not there suppress nobody."""
-        absent: dict[str, frozenset[str]] = {name: frozenset() for name in self.rule.never_for}
+        absent: dict[str, frozenset[str]] = {name: frozenset() for name in self.rule.lists}
         return Memory(lists={**absent, **self.lists})
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rules.event import Event
 from rules.memory import Memory
-from rules.model import Rule
+from rules.model import EXCLUDED, Rule
 from rules.steps import subjects_of
 from rules.words import span_text
 
@@ -30,12 +30,11 @@ def too_soon(rule: Rule, created: int, past: Sequence[tuple[int, str]]) -> Close
 
 def suppressed(rule: Rule, trigger: Event, memory: Memory) -> Closed | None:
     """The suppression gate: members of a list are bare ids, keys, or the reference token of a person's e-mail."""
-    if not rule.never_for:
-        return None
     subjects = subjects_named(trigger)
-    for name in rule.never_for:
+    for name in rule.lists:
         if subjects & memory.members(name):
-            return "never_for", f"On the list {name!r}, for which the rule never runs."
+            whom = "no rule runs" if name == EXCLUDED else "the rule never runs"
+            return "never_for", f"On the list {name!r}, for which {whom}."
     return None
 
 

@@ -210,6 +210,9 @@ class Hours:
     not_on: tuple[str, ...] = ()
 
 
+EXCLUDED = "excluded"  # the list that every rule leaves alone, whether it names it or not
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     id: str
@@ -231,6 +234,11 @@ class Rule:
     hours: Hours | None = None
     holdout: float = 0.0
     examples: tuple[JSON, ...] = ()
+
+    @property
+    def lists(self) -> tuple[str, ...]:
+        """The lists whose members the rule leaves alone."""
+        return self.never_for if EXCLUDED in self.never_for else (*self.never_for, EXCLUDED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -252,6 +252,8 @@ def _gate_open(case: Case, key: str, trigger: Event, gate: str) -> Iterator[Edit
 def _off_the_lists(case: Case, trigger: Event) -> Iterator[Edit]:
     named = subjects_named(trigger)
     on = [name for name in case.rule.never_for if named & case.memory().members(name)]
+    if not on:
+        return  # on the list that every rule leaves alone: no edit of this rule changes that
     kept = tuple(name for name in case.rule.never_for if name not in on)
     said = f"Without the list {listed([repr(name) for name in on], 'and')} it would have fired."
     value, path = (list(kept), "never_for.lists") if kept else (None, "never_for")

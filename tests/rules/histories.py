@@ -29,7 +29,7 @@ from tests.rules.world import START, TENANT
 
 OTHER = "acct_2/test"
 TEAM = "data.object.metadata.team"
-LISTS = {"contract": {"cus_2", "in_1"}}
+LISTS = {"contract": {"cus_2", "in_1"}, "excluded": {"sub_2"}}
 FAILS = frozenset({"fails"})
 SUBJECTS = ("customer", "subscription", "subscription", "invoice", "card", TEAM)
 TYPES = ("t.a", "t.b", "t.c")

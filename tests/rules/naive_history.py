@@ -270,7 +270,8 @@ class Log:
 
     def suppressed(self, rule: Document, trigger: Event) -> bool:
         names = {subject(trigger, same) for same in ("customer", "subscription", "invoice", "charge", "card")}
-        return any(names & self.lists.get(name, set()) for name in rule.get("never_for", {}).get("lists", ()))
+        lists = (*rule.get("never_for", {}).get("lists", ()), "excluded")  # every rule leaves alone who is on the last
+        return any(names & self.lists.get(name, set()) for name in lists)
 
     def held_out(self, rule: Document, key: Any) -> bool:
         prefix = {"customer": "cus", "subscription": "sub", "invoice": "in", "charge": "ch", "account": "acct"}

@@ -207,6 +207,14 @@ def test_imported_history_counts_and_starts_nothing() -> None:
     assert world.run().events == ("evt_1", "evt_2", "evt_3")
 
 
+def test_whoever_is_on_the_list_of_the_excluded_is_left_alone_by_rules_that_name_no_list() -> None:
+    world = World(rule())
+    world.store.commit(TENANT, None, [Put("list", "excluded", {"name": "excluded", "members": ["cus_1"]})])
+    world.deliver(event("evt_1"), event("evt_2", keys=("cus:cus_2",)))
+    assert [run.customer for run in world.runs()] == ["cus_2"]
+    assert world.trace("evt_1")["sentence"].endswith("On the list 'excluded', for which no rule runs.")
+
+
 @pytest.mark.parametrize("member", ["cus_1", "sub_1", "tok_1@acme.com", "cus:cus_1"])
 def test_a_member_of_a_suppression_list_gets_no_run(member: str) -> None:
     world = World(rule(never_for=("contract",)))
