@@ -279,9 +279,9 @@ def _read(office: Office, tenant: str, document: JSON | None) -> Rule | None:
 
 def _connection_freer(office: Office, tenant: str, change: Change) -> bool:
     """A new one lets nothing happen by itself; one that is slowed down lets less."""
-    if office.store.get(tenant, "connection", change.about) is None or connections.problems(
-        change.given, office.development
-    ):
+    is_new = office.store.get(tenant, "connection", change.about) is None
+    is_route = change.given.get("type") == "route"  # what it carries is told, and moves no money
+    if is_new or is_route or connections.problems(change.given, office.development):
         return False
     return any(
         name not in _FASTER or after is None or (before is not None and float(after) > float(before))

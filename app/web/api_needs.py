@@ -6,8 +6,10 @@ from dataclasses import fields
 from typing import Any
 
 from app import browse, cases, dead_letters, jobs, operate, reviews, tenant_settings
+from app.approvals import Change
 from app.dead_letters import Which
 from app.tenant_settings import TenantSettings
+from app.web import second
 from app.web.api_log import ID, PAGED
 from app.web.api_rules import note
 from app.web.openapi import (
@@ -159,6 +161,7 @@ SETTINGS = define(
         oldest_minutes=NUMBER,
         dead_letters=NUMBER,
         needs_you=NUMBER,
+        second_person={"type": "boolean", "description": "What lets more happen takes one; in production always."},
     ),
 )
 FILTERS = (
@@ -248,7 +251,10 @@ def get_settings(call: Call) -> Answer:
 
 
 def put_settings(call: Call) -> Answer:
-    return Answer(tenant_settings.save(call.services.store, call.tenant, call.body, call.actor, call.now).body())
+    given = dict(call.body)
+    why = str(given.pop("note", ""))
+    came = second.change(Change("settings", tenant_settings.ID, given), why)
+    return second.answered(came, came.done or tenant_settings.read(call.services.store, call.tenant).body())
 
 
 # ---- the declarations -----------------------------------------------------------------------------------------------
@@ -387,7 +393,10 @@ OPERATIONS = (
             oldest_minutes=NUMBER,
             dead_letters=NUMBER,
             needs_you=NUMBER,
+            second_person={"type": "boolean"},
+            note=text("Why; where a second person is asked for.", maxLength=2000),
         ),
+        also=(202,),
         checked=False,
         errors=(409, 422),
     ),

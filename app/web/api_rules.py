@@ -181,10 +181,8 @@ def asked_or_done(call: Call, verb: str, given: Mapping[str, Any], measured: Map
     wanted, emergency = Change(verb, call.path["id"], given), bool(call.body.get("emergency"))
     came = second.change(wanted, note(call), expected(call), emergency, measured)
     answer = shown(call, came.done or author.rule(call.services.store, call.tenant, call.path["id"]))
-    if came.proposal is None:
-        return answer
-    where = {"Location": f"/api/v1/proposals/{came.proposal['id']}"}
-    return Answer({**answer.body, "proposal": came.proposal}, 202, {**answer.headers, **where})
+    told = second.answered(came, answer.body)
+    return Answer(told.body, told.status, {**answer.headers, **told.headers})
 
 
 def seen(call: Call) -> author.Row | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from app import dry_run, live_actions
+from app import author, dry_run
+from app.approvals import Change
 from app.connections import shown
+from app.web import second
 from app.web.api_rules import note
 from app.web.api_work import CONNECTION, WHY, without_internals
 from app.web.openapi import Answer, Call, Operation, closed, define, record, text
@@ -43,9 +45,10 @@ def _told(call: Call, switch: dict[str, Any]) -> dict[str, Any]:
 
 
 def set_live(call: Call) -> Answer:
-    store, name = call.services.store, call.path["name"]
-    body = live_actions.switch(store, call.tenant, name, call.body["on"], call.actor, note(call), call.now)
-    return Answer(without_internals(shown(body)))
+    name = call.path["name"]
+    came = second.change(Change("live actions", name, {"on": call.body["on"]}), note(call))
+    row = shown(came.done) if came.done else author.connection(call.services.store, call.tenant, name)
+    return second.answered(came, without_internals(row))
 
 
 OPERATIONS = (
@@ -71,6 +74,7 @@ OPERATIONS = (
         "connections",
         set_live,
         (200, "The connection as it is then.", CONNECTION),
+        also=(202,),
         body=closed(("on", "note"), "", **ON, **WHY),
         errors=(404, 409),
     ),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 from app import author, browse, history, operate, routes
+from app.approvals import Change
 from app.connections import TLS, TYPES
+from app.web import second
 from app.web.api_log import RUN
 from app.web.api_rules import NOTE, note
 from app.web.openapi import (
@@ -23,9 +26,11 @@ from app.web.openapi import (
     record,
     text,
 )
+from rules.ports import Refused
 from rules.route import problems_of
 from rules.rule import RuleError
 
+MOST_LINES = 100_000  # of one request; events of Stripe take a kilobyte or more each
 LARGEST_LOAD = 32 * 1024 * 1024  # bytes of JSON lines in one request; larger files come through the command line
 WHY = {"note": text("Why; kept in the audit log.", maxLength=2000)}
 CONNECTION = define(
@@ -49,6 +54,7 @@ NEW_CONNECTION = closed(
     "Each type has its own fields: webhook and access url and headers; smtp host, port, tls, from and user; hubspot "
     "and salesforce base, client_id, client_secret, and version for Salesforce; route url, types and only_if.",
     name=text("Lower-case letters, digits and hyphens.", maxLength=40),
+    note=text("Why; where a second person is asked for.", maxLength=2000),
     type=text(enum=[*TYPES, "stripe"], default="webhook"),
     url=text("https; in development also http on this machine.", maxLength=2000),
     secret=text(
@@ -127,9 +133,11 @@ def list_connections(call: Call) -> Answer:
 def save_connection(call: Call) -> Answer:
     s = call.services
     known = any(row["name"] == call.body["name"] for row in author.connections(s.store, call.tenant))
-    given = routes.tokenised(call.body, s.vault, s.catalogue, call.tenant)
-    row = author.save_connection(s.store, s.secrets, call.tenant, given, call.actor, call.now, s.settings.development)
-    return Answer(without_internals(row), 200 if known else 201)
+    given = dict(routes.tokenised(call.body, s.vault, s.catalogue, call.tenant))
+    why = str(given.pop("note", ""))
+    came = second.change(Change("connection", str(given["name"]), given), why)
+    row = came.done or author.connection(s.store, call.tenant, str(given["name"]))
+    return second.answered(came, without_internals(row), 200 if known else 201)
 
 
 def replace_secret(call: Call) -> Answer:
@@ -172,7 +180,9 @@ def without_internals(row: author.Row) -> dict[str, Any]:
 def load_events(call: Call) -> Answer:
     s = call.services
     account = call.tenant.split("/")[0]
-    loaded = history.load(call.body.splitlines(), s.bus, s.vault, call.now, account)
+    if call.body.count(b"\n") > MOST_LINES:
+        raise Refused(f"The body has more than {MOST_LINES:,} lines. Load it through the command line.")
+    loaded = history.load(io.BytesIO(call.body), s.bus, s.vault, call.now, account)
     return Answer(asdict(loaded))
 
 
@@ -246,8 +256,9 @@ OPERATIONS = (
         "connections",
         save_connection,
         (201, "The connection; `secret` is in it when it was made here.", CONNECTION),
-        description="Answers 200 when it changed one that was there.",
-        also=(200,),
+        description="Answers 200 when it changed one that was there, and 202 with a proposal where that lets more "
+        "happen and takes a second person.",
+        also=(200, 202),
         body=NEW_CONNECTION,
         errors=(409, 422),
     ),

@@ -253,21 +253,15 @@ def _publish(verb: str) -> Callable[[str, str, int], object]:
     def run(id: str, why: str, number: int) -> object:
         took_limits = request.form.get("limits") == "proposed"  # kept just now, against the version that was read
         expect = None if took_limits else request.form.get("expect") or None
-        return second.change(Change(verb, id, {}), why, expect, _is_emergency(), _seen(id))
+        return second.change(Change(verb, id, {}), why, expect, second.is_emergency(), _seen(id))
 
     return run
-
-
-def _is_emergency() -> bool:
-    return request.form.get("emergency") == "on"
 
 
 def _seen(id: str) -> Row | None:
     """The effect that whoever publishes has been shown, to be kept with the version."""
     document = author.rule(services().store, tenant(), id)["document"]
-    if (
-        document and request.form.get("limits") == "proposed"
-    ):  # it was measured before it took them
+    if document and request.form.get("limits") == "proposed":  # it was measured before it took them
         document = {key: value for key, value in document.items() if key != "limits"}
     return backtests.effect(services().store, tenant(), document, now()) if document else None
 
@@ -279,11 +273,11 @@ def _simple(change: Callable[..., object]) -> Callable[[str, str, int], object]:
 def _resume(id: str, why: str, number: int) -> object:
     wanted = request.form.get("queued")
     queued: bulk.Queued = "start" if wanted == "start" else "drop" if wanted == "drop" else "keep"
-    return second.change(Change("resume", id, {"queued": queued}), why, None, _is_emergency())
+    return second.change(Change("resume", id, {"queued": queued}), why, None, second.is_emergency())
 
 
 def _rollback(id: str, why: str, number: int) -> object:
-    return second.change(Change("rollback", id, {"number": number}), why, None, _is_emergency())
+    return second.change(Change("rollback", id, {"number": number}), why, None, second.is_emergency())
 
 
 CONTROLS: Mapping[str, Callable[[str, str, int], object]] = {

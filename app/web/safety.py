@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request
 
-from app import dry_run, live_actions
+from app import dry_run
+from app.approvals import Change
+from app.web import second
 from app.web.pages import actor, go, is_dry, now, page, services, tenant
 from rules.ports import Conflict
 
@@ -75,9 +77,10 @@ def set_live(name: str) -> Response:
     on, why = request.form.get("on") == "1", request.form.get("reason", "").strip()[:LONGEST]
     if not why:
         return _ask_live(name, on, "Say why: a reviewer will ask.", 422)
-    live_actions.switch(services().store, tenant(), name, on, actor(), why, now())
-    said = "Live actions go over it from now on." if on else "No live action goes over it."
-    return go(f"/settings/connections/{name}", said, "good" if on else "warn")
+    came = second.change(Change("live actions", name, {"on": on}), why, emergency=second.is_emergency())
+    done = "Live actions go over it from now on." if on else "No live action goes over it."
+    said, tone = second.said(came, done)
+    return go(f"/settings/connections/{name}", said, tone if on else "warn")
 
 
 def _ask_live(name: str, on: bool, error: str | None = None, status: int = 200) -> Response:
@@ -91,5 +94,6 @@ def _ask_live(name: str, on: bool, error: str | None = None, status: int = 200) 
         action=f"/settings/connections/{name}/live",
         back=f"/settings/connections/{name}",
         fields={"on": "1" if on else "0"},
+        asks=second.asks("live actions", name, on=on),
         error=error,
     )

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flask import g
+from flask import g, request
 
 from app import api_tokens, approvals
 from app.approvals import Change, Office, Outcome
 from app.services import Services, office_of
 from app.web.access import require
+from app.web.openapi import Answer
 from app.web.pages import actor, now, services, tenant
 from app.web.roles import Rights
 
@@ -38,6 +39,20 @@ def person(ports: Services, name: str) -> str:
     return found if "@" in found else ""  # a member's name is an address
 
 
+def is_needed() -> bool:
+    """Whether a second person is asked for here."""
+    return approvals.needed(office(), tenant())
+
+
+def reason() -> str:
+    """Why, as the form says."""
+    return request.form.get("reason", "").strip()[: approvals.LONGEST]
+
+
+def is_emergency() -> bool:
+    return request.form.get("emergency") == "on"
+
+
 def asks(verb: str, about: str, **given: Any) -> bool:
     return approvals.asks(office(), tenant(), Change(verb, about, given))
 
@@ -55,6 +70,14 @@ def change(
     if emergency:
         require(("admin",))
     return approvals.change(office(), tenant(), wanted, actor(), why, now(), expect, emergency, measured)
+
+
+def answered(outcome: Outcome, row: Mapping[str, Any], status: int = 200) -> Answer:
+    """The API's answer: the row; 202 with the proposal beside it where somebody else has to approve."""
+    if outcome.proposal is None:
+        return Answer(row, status)
+    where = {"Location": f"/api/v1/proposals/{outcome.proposal['id']}"}
+    return Answer({**row, "proposal": outcome.proposal}, 202, where)
 
 
 def said(outcome: Outcome, done: str) -> tuple[str, str]:

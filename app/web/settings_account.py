@@ -8,9 +8,11 @@ from zoneinfo import available_timezones
 from flask import Blueprint, Response, request
 
 from app import author, tenant_settings
+from app.approvals import Change
 from app.numbers import whole
 from app.tenant_settings import DEFAULTS, SPEAKING
-from app.web.pages import actor, go, now, page, services, tenant
+from app.web import second
+from app.web.pages import go, page, services, tenant
 from rules.ports import Conflict
 from rules.rule import RuleError
 
@@ -27,16 +29,19 @@ def look() -> Response:
 @blueprint.post("/settings/account")
 def save() -> Response:
     given: Row = {name: request.form.get(name, "").strip() for name in DEFAULTS.body()}
-    numbers = [name for name, value in DEFAULTS.body().items() if isinstance(value, int)]
+    numbers = [
+        name for name, value in DEFAULTS.body().items() if isinstance(value, int) and not isinstance(value, bool)
+    ]
     given |= {name: number for name in numbers if (number := whole(given[name])) is not None}
+    given["second_person"] = request.form.get("second_person") == "on"
     expect = request.form.get("expect") or None
     try:
-        tenant_settings.save(services().store, tenant(), given, actor(), now(), expect)
+        came = second.change(Change("settings", tenant_settings.ID, given), second.reason(), expect)
     except RuleError as error:
         return _form({**given, "version": expect}, {one.path: one.message for one in error.problems}, 422)
     except Conflict as error:
         return _form({**given, "version": expect}, {"expect": str(error)}, 409)
-    return go("/settings#account", "The settings are saved.")
+    return go("/settings#account", *second.said(came, "The settings are saved."))
 
 
 def _form(given: Row, wrong: Row, status: int = 200) -> Response:
@@ -48,5 +53,7 @@ def _form(given: Row, wrong: Row, status: int = 200) -> Response:
         given=given,
         wrong=wrong,
         speaking=speaking,
+        second=second.is_needed(),
+        production=services().settings.environment == "production",
         zones=sorted(zone for zone in available_timezones() if "/" in zone),
     )
