@@ -84,8 +84,9 @@ def _keep(
     if known is not None:
         first = {name: known.body[name] for name in ("received_at",)} if known.body["state"] == WAITING else {}
         body = {**body, **first, "deliveries": known.body["deliveries"] + 1}
-    body["pieces"] = keeper.vault.tokenise(tenant, subject_of(id), sealed_pieces(raw))
-    keeper.vault.flush()
+    if not any(keeper.vault.is_barred(tenant, customer) for customer in body["customers"]):
+        body["pieces"] = keeper.vault.tokenise(tenant, subject_of(id), sealed_pieces(raw))
+        keeper.vault.flush()
     if keeper.tell is not None:
         keeper.tell(tenant, told(body))
     store.commit(tenant, None, [Put(KIND, id, body, known.version if known else ABSENT)])

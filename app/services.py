@@ -172,8 +172,9 @@ def _topics(settings: Settings) -> Callable[[str], Bus] | None:
     @cache
     def topic(name: str) -> Bus:
         from app.adapters.pubsub import PubSubBus
+        from app.adapters.pubsub_envelope import plain
 
-        return PubSubBus(publisher(), name)
+        return PubSubBus(publisher(), name, data=plain)
 
     return topic
 
@@ -222,7 +223,18 @@ def office_of(services: Services) -> Office:
 
 def job_types(services: Services, wait: Callable[[float], object] = time.sleep) -> Mapping[str, jobs.Run]:
     """How each type of job takes a step. wait: sleeps so many seconds, where a job has to."""
-    from app import backtest_job, bulk, dead_letters, declared, history, quarantine_job, rotating, sample
+    from app import (
+        backtest_job,
+        bulk,
+        dead_letters,
+        declared,
+        erasing,
+        history,
+        quarantine_job,
+        retention,
+        rotating,
+        sample,
+    )
     from app.adapters.stripe_events import StripeEvents
 
     s, settings = services, services.settings
@@ -242,6 +254,8 @@ def job_types(services: Services, wait: Callable[[float], object] = time.sleep) 
         bulk.JOB: bulk.job(s.store),
         dead_letters.JOB: dead_letters.job(s.store, s.inbox),
         quarantine_job.JOB: quarantine_job.job(keeper_of(s), s.bus),
+        erasing.JOB: erasing.job(s.store, s.vault),
+        retention.JOB: retention.job(s.store, s.vault),
         **({rotating.JOB: rotating.job(s.rotation)} if s.rotation else {}),
     }
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from app import first_look, history, jobs, logs, sample, tenants
+from app import first_look, history, jobs, logs, retention, sample, tenants
 from app.alerts import announce
 from app.audit_seal import seal_due
 from app.handle import handle
@@ -97,6 +97,7 @@ class Work:
             sample.begin(self.services.store, now)
         for tenant in tenants.every(self.services.store):
             first_look.schedule(self.services.store, tenant, now)
+            retention.schedule(self.services.store, tenant, now)
         if settings.stripe_api_key and not settings.stand_in:
             history.schedule(self.services.store, key_tenant(settings.stripe_api_key), now, started)
 
