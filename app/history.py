@@ -7,14 +7,16 @@ and no rule acts on it; what fills a gap is a webhook that came late, and rules 
 from __future__ import annotations
 
 import gzip
+import io
 import lzma
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol, cast
 
 from app import jobs
 from app.jobs import JobFailed, Step, TryLater
@@ -29,6 +31,8 @@ OVERLAP = 3600  # seconds a gap's search reaches back behind the last one's end:
 PAGES = 10  # of 100 events each that one step takes at most
 TOGETHER = 16  # events published at once, so that they share commits
 LISTED = 100  # refused lines that a report quotes
+PIECE = 64 * 1024  # bytes of a compressed file that are read at once
+XZ_MEMORY = 100 * 1024 * 1024  # bytes; `xz -9`, the most that anybody needs, takes 65 MB
 
 
 class Lister(Protocol):
@@ -141,12 +145,49 @@ class Loaded:
 
 def lines_of(path: Path) -> Iterator[bytes]:
     """The lines of a JSONL file, plain, .gz or .xz. Raises Refused when it cannot be read, or is cut off."""
-    openers: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
     try:
-        with openers.get(path.suffix, open)(path, "rb") as file:
-            yield from file
-    except (OSError, EOFError, lzma.LZMAError) as error:
+        with path.open("rb") as plain, _opened(path, plain) as file:
+            while line := file.readline(LIMIT + 1):
+                yield line
+                while len(line) > LIMIT and not line.endswith(b"\n"):  # one line without an end: say it once
+                    line = file.readline(LIMIT + 1)
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise Refused(f"{path} cannot be read: {error}") from error
+
+
+def _opened(path: Path, file: IO[bytes]) -> IO[bytes]:
+    """The file's own bytes: of a compressed one a piece at a time, within bounded memory."""
+    if path.suffix == ".gz":
+        return cast(IO[bytes], gzip.GzipFile(fileobj=file))
+    return cast(IO[bytes], io.BufferedReader(_Xz(file))) if path.suffix == ".xz" else file
+
+
+class _Xz(io.RawIOBase):
+    """The bytes of an .xz file. `lzma.open` would let the file say how much memory is taken: up to 4 GB."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__()
+        self._file, self._one = file, self._fresh()
+
+    def _fresh(self) -> lzma.LZMADecompressor:
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while True:
+            given = self._file.read(PIECE) if self._one.needs_input or self._one.eof else b""
+            if self._one.eof:  # several may follow one another, with zeros between them
+                read, given = given, (self._one.unused_data + given).lstrip(b"\0")
+                if not given and not read:
+                    return 0
+                self._one = self._fresh()
+            elif not given and self._one.needs_input:
+                raise EOFError("it ends in the middle")
+            if found := self._one.decompress(given, len(buffer)):
+                buffer[: len(found)] = found
+                return len(found)
 
 
 def load(

@@ -14,7 +14,7 @@ from urllib.parse import urlencode, urlsplit
 from flask import Flask, Response, abort, current_app, g, redirect, request
 
 from app.services import Services
-from app.web import headers, identity, pages, roles
+from app.web import headers, identity, limits, pages, roles
 from app.web.identity import Caller
 from app.web.roles import Rights
 from rules.ports import Refused, Secrets
@@ -34,10 +34,8 @@ def install(flask: Flask, services: Services) -> None:
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=production,
         PERMANENT_SESSION_LIFETIME=timedelta(hours=12),
-        MAX_CONTENT_LENGTH=8 * 1024 * 1024,
-        MAX_FORM_MEMORY_SIZE=2 * 1024 * 1024,
-        MAX_FORM_PARTS=5000,
     )
+    limits.install(flask)
     flask.extensions["rights"] = dict(roles.RULES)
     flask.before_request(lambda: guard(services))
     flask.context_processor(_frame)
@@ -49,6 +47,8 @@ def guard(services: Services) -> Response | None:
     if request.method not in SAFE and not same_origin():
         abort(403, "This form was sent from another site, so nothing was done. Open the page here and send it again.")
     wanted = roles.needed(table(), request.method, request.endpoint, request.view_args or {})
+    if wanted == ("open",):
+        limits.for_strangers()
     if wanted == ("machine",) or request.endpoint == "static" or request.path == "/favicon.ico":
         _set(None)
         return None

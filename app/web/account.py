@@ -67,7 +67,7 @@ def _look(wrong: Row, status: int = 200) -> Response:
         "account.html",
         status=status,
         me=me.shown() if me else None,
-        caller=caller,
+        asker=caller,  # `caller` is a word of Jinja
         rights=[roles.SAYS[right] for right in roles.RIGHTS if right in caller.rights],
         sessions=[{**session.shown(), "own": session.id == caller.session} for session in lasting],
         tokens=[one.shown(now()) for one in api_tokens.every(store) if one.made_by == caller.actor] if me else [],

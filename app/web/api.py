@@ -182,7 +182,7 @@ def read_body(operation: Operation) -> Any:
     if request.mimetype not in (JSON_TYPE, ""):
         raise Problem(415, "Send JSON", f"Send `Content-Type: {JSON_TYPE}`, not {request.mimetype!r}.")
     body = parse(raw)
-    problems = problems_of(operation, body) if operation.checked else []
+    problems = problems_of(operation, body) if operation.checked or not isinstance(body, dict) else []
     if problems:
         raise Problem(400, "The body cannot be accepted", summary(problems), problems)
     return body
