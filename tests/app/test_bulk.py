@@ -97,7 +97,7 @@ def test_the_worker_knows_the_job() -> None:
 
 # ---- a customer who is left alone -----------------------------------------------------------------------------------
 def test_an_excluded_customer_is_on_the_list_and_its_open_runs_are_cancelled() -> None:
-    world = world_with(LADDER | {"never_for": {"lists": ["excluded"]}})
+    world = world_with(LADDER)
     now = world.clock.now()
     came = bulk.exclude(world.durable, TENANT, "cus_2", "", ACTOR, "contract", now)
     assert came == {
