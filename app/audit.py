@@ -8,6 +8,7 @@ No two writers meet at one document: an entry is a document of its own.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import secrets
 from collections.abc import Mapping
 from datetime import datetime
@@ -21,6 +22,8 @@ from rules.ports import Put
 KIND = "audit"
 TOLD = ("at", "actor", "verb", "about", "from", "to", "why")  # what an entry says; the rest is its proof
 _NAMED = 12  # hex digits of the digest in an id
+_ROUND = 1_000_000
+_TURNS = itertools.count()  # of this process
 
 
 def entry(
@@ -28,7 +31,8 @@ def entry(
 ) -> Put:
     """The write. about: the id of a rule, run, action, connection or list. The id sorts by time."""
     told = {"at": iso(now), "actor": actor, "verb": verb, "about": about, "from": before, "to": after, "why": why}
-    body = {**told, "nonce": secrets.token_hex(8)}  # the same said twice is two entries
+    # the same said twice is two entries, and those of one moment are listed in the order in which they were said
+    body = {**told, "nonce": secrets.token_hex(8), "turn": next(_TURNS) % _ROUND}
     body["hash"] = entry_hash(body)
     return Put(KIND, entry_id(body), body)
 
@@ -39,13 +43,13 @@ def entry_hash(body: Mapping[str, Any]) -> str:
 
 
 def entry_id(body: Mapping[str, Any]) -> str:
-    return f"{body['at']}-{body['hash'][:_NAMED]}"
+    return f"{body['at']}-{body['turn']:06}-{body['hash'][:_NAMED]}"
 
 
 def is_whole(id: str, body: Mapping[str, Any]) -> bool:
     """Whether an entry says what it said when it was written, as far as it can tell by itself. Those of the first
     versions carry no hash: the chain alone holds them."""
-    return "hash" not in body or (body["hash"] == entry_hash(body) and id == entry_id(body))
+    return "hash" not in body or (body["hash"] == entry_hash(body) and "turn" in body and id == entry_id(body))
 
 
 def digest(value: Any) -> str:
