@@ -3,7 +3,7 @@
 Change what `act` does. It drops what it does not want, whatever the filter let through, and acts once for each event."""
 # ruff: noqa: E401, E501, I001, T201
 
-import json, os, sqlite3, sys
+import json, os, sqlite3, sys, time
 from google.api_core.exceptions import DeadlineExceeded
 from google.cloud import pubsub_v1
 
@@ -25,23 +25,27 @@ def take(message: pubsub_v1.types.PubsubMessage, wanted: tuple[str, ...]) -> Non
         return
     with DB:  # the id and what `act` writes belong into one transaction: both are there, or neither
         if DB.execute("INSERT OR IGNORE INTO seen VALUES (?)", (id,)).rowcount:
-            envelope = json.loads(message.data)  # the record of deploy/envelope.avsc; its data is Stripe's event as text
+            envelope = json.loads(
+                message.data
+            )  # the record of deploy/envelope.avsc; its data is Stripe's event as text
             act(type, json.loads(envelope["data"]))
 
 
 def main(subscription: str, *wanted: str) -> None:
+    last = time.monotonic()
     with pubsub_v1.SubscriberClient() as subscriber:
-        while True:
+        while time.monotonic() - last < WAIT:
             try:
                 got = subscriber.pull(
                     subscription=subscription, max_messages=100, timeout=WAIT, retry=None
                 ).received_messages
             except DeadlineExceeded:
-                return
+                continue
             for one in got:
                 take(one.message, wanted)
             if got:
                 subscriber.acknowledge(subscription=subscription, ack_ids=[one.ack_id for one in got])
+                last = time.monotonic()
 
 
 if __name__ == "__main__":

@@ -150,6 +150,6 @@ def test_every_group_gets_an_event_and_the_example_reader_drops_what_it_does_not
             bus.publish(event(f"evt_{number}", type=type))
     script = [sys.executable, ROOT / "docs" / "subscriber.py", pubsub_topics.group_name(names, EXAMPLE[1]), "invoice."]
     environ = {**os.environ, "DB": str(tmp_path / "seen.db"), "WAIT": "2"}
-    done = subprocess.run(script, env=environ, capture_output=True, text=True, check=False)
+    done = subprocess.run(script, env=environ, capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.splitlines()) == ["invoice.paid in_1", "invoice.voided in_1"]
