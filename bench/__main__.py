@@ -10,11 +10,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import explain, m1, m2, m3, m4, m5, m6, m9
+from bench import explain, m1, m2, m3, m4, m5, m6, m8, m9
 from bench.harness import Failed, Missing
 from bench.report import Report
 
-NAMES = ("M1", "M1b", "M2", "M3", "M4", "M5", "M6", "M9", "explain")
+NAMES = ("M1", "M1b", "M2", "M3", "M4", "M5", "M6", "M8", "M9", "explain")
 
 
 def main() -> int:
@@ -59,6 +59,7 @@ def plan(report: Report, given: argparse.Namespace) -> dict[str, Callable[[], No
         "M4": lambda: m4.measure(report, rounds, m4.COUNT // 10 if quick else m4.COUNT),
         "M5": lambda: m5.measure(report, rounds, m5.ASLEEP // 50 if quick else given.asleep or m5.ASLEEP),
         "M6": lambda: m6.measure(report, kills),
+        "M8": lambda: m8.measure(report, quick),
         "M9": lambda: m9.measure(report, max(rounds, 3), fresh=not quick),
         "explain": lambda: explain.measure(report, rounds),
     }

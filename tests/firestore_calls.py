@@ -17,12 +17,18 @@ from google.cloud.firestore_v1.types import StructuredQuery
 
 @dataclass
 class Calls:
-    """reads: documents returned, and one for a query that returns none, as they are billed. writes: of commits.
+    """reads: documents returned, and one for a query that returns none, as they are billed. writes, deletes: of
+    commits. written, read: the name
+    of each document that was written or deleted, or asked for by name, in order. stored: bytes of what was put.
     faults: what the next calls of a method come to, `("Commit", "UNAVAILABLE", "before" or "after" it happened)`."""
 
     queries: list[StructuredQuery] = field(default_factory=list)
     reads: int = 0
     writes: int = 0
+    deletes: int = 0
+    stored: int = 0
+    written: list[str] = field(default_factory=list)
+    read: list[str] = field(default_factory=list)
     faults: list[tuple[str, str, str]] = field(default_factory=list)
 
     def fault(self, method: str, when: str) -> None:
@@ -37,11 +43,24 @@ class Calls:
     @contextmanager
     def counted(self) -> Iterator[Calls]:
         """What is asked inside, by itself."""
-        before = Calls(list(self.queries), self.reads, self.writes)
+        asked, names, read = len(self.queries), len(self.written), len(self.read)
+        reads, writes, deletes, stored = self.reads, self.writes, self.deletes, self.stored
         inside = Calls()
         yield inside
-        inside.reads, inside.writes = self.reads - before.reads, self.writes - before.writes
-        inside.queries = self.queries[len(before.queries) :]
+        inside.reads, inside.writes, inside.deletes = self.reads - reads, self.writes - writes, self.deletes - deletes
+        inside.queries, inside.written = self.queries[asked:], self.written[names:]
+        inside.read = self.read[read:]
+        inside.stored = self.stored - stored
+
+    def commit(self, request: Any) -> None:
+        """Count what a commit is about to write."""
+        for write in request.writes:
+            gone = write._pb.WhichOneof("operation") == "delete"
+            self.deletes += gone
+            self.writes += not gone
+            self.stored += 0 if gone else write.update._pb.ByteSize()
+            name = write.delete if gone else write.update.name
+            self.written.append(name.partition("/documents/")[2])
 
 
 class Fault(grpc.RpcError, grpc.Call):  # type: ignore[misc]
@@ -86,7 +105,7 @@ class _Recorder(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientIntercep
     def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
         method = details.method.rsplit("/", 1)[-1]
         if method == "Commit":
-            self._calls.writes += len(request.writes)
+            self._calls.commit(request)
         self._calls.fault(method, "before")
         answer = continuation(details, request)
         answer.result()  # it has happened
@@ -99,16 +118,20 @@ class _Recorder(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientIntercep
             self._calls.queries.append(StructuredQuery(request.structured_query))
         elif method == "RunAggregationQuery":
             self._calls.queries.append(StructuredQuery(request.structured_aggregation_query.structured_query))
+        elif method == "BatchGetDocuments":
+            self._calls.read += [name.partition("/documents/")[2] for name in request.documents]
         self._calls.fault(method, "before")
         return self._answers(method, continuation(details, request))
 
     def _answers(self, method: str, stream: Any) -> Iterator[Any]:
+        """Counted as they come: a client that has what it asked for reads no further."""
         found = 0
         for answer in stream:
             if method == "BatchGetDocuments" or answer._pb.HasField("document" if method == "RunQuery" else "result"):
                 found += 1
+                self._calls.reads += 1
             yield answer
-        self._calls.reads += max(found, 1) if method != "BatchGetDocuments" else found
+        self._calls.reads += 0 if found else 1
 
 
 def recording_client(project: str, host: str) -> tuple[Any, Calls]:
