@@ -22,6 +22,7 @@ from rules.run import Command
 APART = timedelta(minutes=15)
 CALM = timedelta(minutes=5)  # after the last message: what comes and goes each minute is not told each minute
 STEP = "alert"
+OWN = ("dead", "failing", "quarantine", "emergency")  # groups of what needs a person that have a line of their own
 ID = "current"
 JSON = Mapping[str, Any]
 
@@ -102,9 +103,12 @@ def findings(
     needs = browse.needs_you(store, inbox, tenant, now)
     counts = {group["kind"]: group["count"] for group in needs["groups"]}
     failing = [row["name"] for group in needs["groups"] if group["kind"] == "failing" for row in group["items"]]
-    waiting = sum(count for kind, count in counts.items() if kind not in ("dead", "failing", "quarantine"))
+    waiting = sum(count for kind, count in counts.items() if kind not in OWN)
     if waiting >= settings.needs_you:
         yield Finding("waiting", waiting, f"{_many(waiting, 'thing')} for a person to decide.")
+    if counts.get("emergency"):  # one alone did what takes two: whoever reads this is to look
+        gone = _many(counts["emergency"], "emergency change") + " went past the second person"
+        yield Finding("emergency", counts["emergency"], f"{gone}: look, and acknowledge or undo it.")
     if counts.get("dead", 0) >= settings.dead_letters:
         yield Finding("dead", counts["dead"], f"{_many(counts['dead'], 'dead letter')}: what gave up and waits.")
     if counts.get("quarantine"):

@@ -16,7 +16,7 @@ from rules.event import instant, iso
 from rules.ports import ABSENT, Put, Store
 from rules.rule import Problem, RuleError
 
-ABOUT = ("run", "command", "event", "connection", "rule", "review", "quarantine")
+ABOUT = ("run", "command", "event", "connection", "rule", "review", "proposal", "quarantine")
 LONGEST = {"owner": 100, "note": 2000}
 MOST = 500
 JSON = Mapping[str, Any]

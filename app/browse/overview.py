@@ -138,6 +138,8 @@ def needs_you(
         _failing(store, tenant),
         _live(store, tenant),
         _reviews(store, tenant),
+        _proposals(store, tenant, "emergency", "Emergencies to acknowledge"),
+        _proposals(store, tenant, "open", "Changes to approve"),
     ]
     told = [_with_cases(store, tenant, group, now) for group in _without_doubles(groups)]
     if owner is not None or overdue:
@@ -147,6 +149,8 @@ def needs_you(
 
 
 _ABOUT = {
+    "approval": "proposal",
+    "emergency": "proposal",
     "parked": "run",
     "needs_person": "run",
     "person": "command",
@@ -187,7 +191,8 @@ def waiting(store: Store, inbox: Inbox, tenant: str) -> int:
     failing = sum(1 for row in connections(store, tenant) if row.get("state") == "failing")
     doubles = _doubles(store, tenant) if actions and runs["needs_person"] else 0
     asking = len(live_actions.asking(store, tenant)) + reviews.count(store, tenant) + quarantine.count(store, tenant)
-    return sum(runs.values()) + actions + received + failing + asking - doubles
+    asked = sum(store.count(tenant, "proposal", [("state", "==", state)]) for state in ("open", "emergency"))
+    return asked + sum(runs.values()) + actions + received + failing + asking - doubles
 
 
 def _doubles(store: Store, tenant: str) -> int:
@@ -243,6 +248,16 @@ def _quarantined(store: Store, tenant: str) -> Row:
     items = quarantine.entries(store, tenant, limit=LISTED)["items"]
     count = len(items) if len(items) < LISTED else quarantine.count(store, tenant)
     return _group("quarantine", "Payloads that do not conform", count, items)
+
+
+def _proposals(store: Store, tenant: str, state: str, title: str) -> Row:
+    where: list[Where] = [("state", "==", state)]
+    items = [
+        {name: found.body[name] for name in ("id", "title", "about", "asked_by", "note", "created_at")}
+        for found in _newest(store, tenant, "proposal", state)
+    ]
+    kind = "emergency" if state == "emergency" else "approval"
+    return _group(kind, title, _total(store, tenant, "proposal", where, len(items)), items)
 
 
 def _failing(store: Store, tenant: str) -> Row:

@@ -13,7 +13,7 @@ from flask import Flask, Response, current_app, flash, g, jsonify, make_response
 from flask_htmx import HTMX
 from werkzeug.exceptions import HTTPException
 
-from app import browse, operate
+from app import approvals, browse, operate
 from app.services import Services
 from app.web import offered
 from rules.kinds import SYSTEM
@@ -195,8 +195,17 @@ def _frame() -> dict[str, Any]:
         "asset": asset,
         "needs_you_count": needs_you_count,
         "is_dry": lambda: not g.get("calm") and is_dry(),
+        "emergencies": emergencies,
         "stopped": lambda: not g.get("calm") and operate.switches(services().store, tenant())["all"],
     }
+
+
+def emergencies() -> list[dict[str, Any]]:
+    """What one alone did and no second person has acknowledged yet: told on every page."""
+    if g.get("calm"):
+        return []
+    found = approvals.proposals(services().store, tenant(), "emergency", limit=3)
+    return cast("list[dict[str, Any]]", found["items"])
 
 
 def needs_you_count() -> int:
