@@ -71,6 +71,7 @@ def on_google(settings: Settings, clock: Clock, process: str) -> Backend:
     from app.adapters.keys import LiveKeys
     from app.adapters.pubsub import PubSubBus, PubSubInbox
     from app.adapters.pubsub_dead import Tenants
+    from app.adapters.pubsub_quarantine import teller
     from app.adapters.pubsub_stream import StreamInbox
 
     client = _client(settings)
@@ -89,6 +90,7 @@ def on_google(settings: Settings, clock: Clock, process: str) -> Backend:
     return Backend(
         store=store,
         bus=PubSubBus(publisher, names.topic),
+        tell=teller(publisher, names.quarantine_topic),
         inbox=inbox,
         vault=FirestoreVault(client, keys, _looked(store, clock)),
         secrets=secrets,

@@ -126,7 +126,7 @@ def _by_client(place: provision.Place, apply: bool) -> Iterator[str]:
 
 def topics(project: str, apply: bool, groups: tuple[Group, ...] = ()) -> Iterator[str]:
     """What is made, or would be."""
-    from app.adapters import pubsub_topics
+    from app.adapters import pubsub_schema, pubsub_topics
 
     publisher, subscriber = pubsub_topics.clients()
     names = pubsub_topics.names(project)
@@ -138,7 +138,9 @@ def topics(project: str, apply: bool, groups: tuple[Group, ...] = ()) -> Iterato
             yield f"{'making' if apply else 'missing'}: {name}"
             continue
         fixed = [setting for setting in found if setting in pubsub_topics.FIXED]
-        if apply:
+        if apply and name in (names.topic, names.schema):
+            pubsub_schema.correct(publisher, names, name)
+        elif apply:
             pubsub_topics.correct(subscriber, names, name, found, groups)
         yield f"{'setting' if apply else 'differs'}: {name}: {', '.join(found)}" + (
             f" ({', '.join(fixed)} cannot be changed: delete it and run this again)" if fixed else ""

@@ -213,6 +213,10 @@ def _roles(place: Place) -> Iterator[Step]:
     topic = "pubsub topics {} signalbox-events"
     yield _bound(place, "web may publish", topic, place.account("web"), "roles/pubsub.publisher")
     yield _bound(place, "worker may publish again", topic, place.account("worker"), "roles/pubsub.publisher")
+    for name in ("web", "worker"):  # the worker quarantines what it fetches for a gap
+        what = "pubsub topics {} signalbox-quarantine"
+        said = f"{name} may tell of a quarantined payload"
+        yield _bound(place, said, what, place.account(name), "roles/pubsub.publisher")
     for subscription in ("signalbox-worker", "signalbox-dead-events"):
         what = f"pubsub subscriptions {{}} {subscription}"
         yield _bound(place, f"worker may pull {subscription}", what, place.account("worker"), "roles/pubsub.subscriber")

@@ -21,6 +21,7 @@ import orjson
 from app.adapters.delivery import given_up, settle
 from app.adapters.pubsub_calls import PATIENCE, Subscription, Taken, send
 from app.adapters.pubsub_dead import DeadEvents, Tenants, data_of
+from app.adapters.pubsub_envelope import decoded, encoded, is_enveloped
 from rules.event import Event, span_id
 from rules.ports import DeadDelivery, Delivery, Disposition, Refused, Store, Unavailable
 
@@ -47,7 +48,11 @@ def attributes_of(event: Event) -> dict[str, str]:
 
 
 def event_of(attributes: dict[str, str], data: bytes) -> Event:
-    """The inverse of `attributes_of`; raises KeyError or ValueError on what it did not write."""
+    """The event of a message; of one without the envelope, as releases before the topic's schema wrote it, by its
+    attributes. Raises KeyError, ValueError or TypeError on what no release wrote."""
+    parsed = orjson.loads(data)
+    if is_enveloped(parsed):
+        return Event.from_cloudevent(decoded(parsed))
     body: dict[str, Any] = {name: attributes[f"ce-{name}"] for name in _PLAIN}
     for name in _PLAIN_TOO:
         if f"ce-{name}" in attributes:
@@ -55,7 +60,7 @@ def event_of(attributes: dict[str, str], data: bytes) -> Event:
     for name in _LISTED:
         if f"ce-{name}" in attributes:
             body[name] = orjson.loads(_joined(f"ce-{name}", attributes))
-    return Event.from_cloudevent({**body, "data": orjson.loads(data)})
+    return Event.from_cloudevent({**body, "data": parsed})
 
 
 def _pieces(name: str, text: str) -> Iterator[tuple[str, str]]:
@@ -74,27 +79,35 @@ def _joined(name: str, attributes: dict[str, str]) -> str:
 # ---- the bus --------------------------------------------------------------------------------------------------------
 class PubSubBus:
     """Bus on a topic. publisher: google.cloud.pubsub_v1.PublisherClient with message ordering on; it gathers what
-    concurrent callers publish into one request. topic: its full name."""
+    concurrent callers publish into one request. topic: its full name. data: of a message; our own topic takes only
+    the envelope, by its schema."""
 
-    def __init__(self, publisher: Any, topic: str, patience: float = PATIENCE) -> None:
+    def __init__(
+        self, publisher: Any, topic: str, patience: float = PATIENCE, data: Callable[[Event], bytes] = encoded
+    ) -> None:
         self._publisher = publisher
         self._topic = topic
         self._patience = patience
+        self._data = data
 
     def publish(self, event: Event) -> None:
-        key, data = event.partition[:PIECE], orjson.dumps(event.data)
-        send(self._publisher, self._topic, data, key, attributes_of(event), self._patience)
+        key = event.partition[:PIECE]
+        send(self._publisher, self._topic, self._data(event), key, attributes_of(event), self._patience)
 
 
 # ---- the inbox ------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The full names of what an inbox reads and writes. dead_topic, dead_subscription: where what was given up lies."""
+    """The full names of what an inbox reads and writes. dead_topic, dead_subscription: where what was given up lies.
+    schema: what the topic holds its messages to. quarantine_...: where it is told what did not conform."""
 
     topic: str
     subscription: str
     dead_topic: str
     dead_subscription: str
+    schema: str = ""
+    quarantine_topic: str = ""
+    quarantine_subscription: str = ""
 
 
 class PubSubInbox:
@@ -165,7 +178,8 @@ class PubSubInbox:
         count = 0
         for document in self._dead.found(ids):  # published before it is removed: a crash repeats it and loses nothing
             body = document.body
-            send(self._publisher, self._names.topic, data_of(document), body["key"][:PIECE], body["attributes"])
+            data = _enveloped(body["attributes"], data_of(document))
+            send(self._publisher, self._names.topic, data, body["key"][:PIECE], body["attributes"])
             count += self._dead.remove(document)
         return count
 
@@ -202,6 +216,14 @@ class PubSubInbox:
         """To the dead letter topic, in no order: a dead letter holds up nobody."""
         attributes = {**taken.message.attributes, "reason": reason[: PIECE // 4], "attempts": str(taken.attempt)}
         send(self._publisher, self._names.dead_topic, taken.message.data, "", attributes)
+
+
+def _enveloped(attributes: dict[str, str], data: bytes) -> bytes:
+    """What died before the topic had a schema is put into an envelope; what is no event stays as it is."""
+    try:
+        return encoded(event_of(dict(attributes), data))
+    except (KeyError, ValueError, TypeError):
+        return data
 
 
 def _delivery(taken: Taken) -> Delivery | None:

@@ -13,6 +13,7 @@ from google.cloud import pubsub_v1
 from google.cloud.pubsub_v1.types import BatchSettings, PublisherOptions
 from google.protobuf import duration_pb2, field_mask_pb2
 
+from app.adapters import pubsub_schema
 from app.adapters.delivery import MAX_ATTEMPTS
 from app.adapters.pubsub import Names
 from app.fanout import Group, filter_of
@@ -43,7 +44,17 @@ def names(project: str, prefix: str = PREFIX) -> Names:
         subscription=f"projects/{project}/subscriptions/{prefix}-worker",
         dead_topic=f"projects/{project}/topics/{prefix}-dead-events",
         dead_subscription=f"projects/{project}/subscriptions/{prefix}-dead-events",
+        schema=f"projects/{project}/schemas/{prefix}-event",
+        quarantine_topic=f"projects/{project}/topics/{prefix}-quarantine",
+        quarantine_subscription=f"projects/{project}/subscriptions/{prefix}-quarantine",
     )
+
+
+def topics(names: Names) -> dict[str, dict[str, Any]]:
+    """The settings of each topic, by its full name, as the API takes them."""
+    held = {pubsub_schema.SETTING: pubsub_schema.settings(names)} if names.schema else {}
+    rest = (names.dead_topic, names.quarantine_topic)
+    return {names.topic: held, **{name: {} for name in rest if name}}
 
 
 def group_name(names: Names, group: Group) -> str:
@@ -66,11 +77,18 @@ def subscriptions(names: Names, groups: Sequence[Group] = ()) -> dict[str, dict[
             "retry_policy": _RETRY,
             "dead_letter_policy": {"dead_letter_topic": names.dead_topic, "max_delivery_attempts": ATTEMPTS},
         },
-        names.dead_subscription: {
-            "topic": names.dead_topic,
-            "ack_deadline_seconds": DEADLINE,
-            "message_retention_duration": kept,
-            "expiration_policy": forever,
+        **{
+            name: {
+                "topic": topic,
+                "ack_deadline_seconds": DEADLINE,
+                "message_retention_duration": kept,
+                "expiration_policy": forever,
+            }
+            for name, topic in (
+                (names.dead_subscription, names.dead_topic),
+                (names.quarantine_subscription, names.quarantine_topic),
+            )
+            if name
         },
         **{
             group_name(names, group): {
@@ -91,8 +109,11 @@ def create(publisher: Any, subscriber: Any, names: Names, groups: Sequence[Group
     """Make what is missing; what was made. Raises Unavailable."""
     made = []
     try:
-        for topic in (names.topic, names.dead_topic):
-            made += _made(topic, lambda topic=topic: publisher.create_topic(request={"name": topic}))
+        if names.schema:
+            made += pubsub_schema.create(names)
+        for topic, settings in topics(names).items():
+            request = {"name": topic, **settings}
+            made += _made(topic, lambda request=request: publisher.create_topic(request=request))
         for name, settings in subscriptions(names, groups).items():
             request = {"name": name, **settings}
             made += _made(name, lambda request=request: subscriber.create_subscription(request=request))
@@ -113,9 +134,14 @@ def differences(publisher: Any, subscriber: Any, names: Names, groups: Sequence[
     """What is missing or set otherwise, by full name: `["missing"]` or the settings that differ. Raises Unavailable."""
     found: dict[str, list[str]] = {}
     try:
-        for topic in (names.topic, names.dead_topic):
-            if not _exists(lambda topic=topic: publisher.get_topic(request={"topic": topic})):
+        if names.schema and (lacking := pubsub_schema.difference(names)):
+            found[names.schema] = [lacking]
+        for topic, settings in topics(names).items():
+            there = _exists(lambda topic=topic: publisher.get_topic(request={"topic": topic}))
+            if there is None:
                 found[topic] = ["missing"]
+            elif settings and not pubsub_schema.is_attached(there, names):
+                found[topic] = [pubsub_schema.SETTING]
         for name, settings in subscriptions(names, groups).items():
             there = _exists(lambda name=name: subscriber.get_subscription(request={"subscription": name}))
             if there is None:

@@ -159,7 +159,8 @@ def test_the_topics_that_get_roles_are_those_that_are_made() -> None:
     from app.adapters import pubsub_topics
 
     names = pubsub_topics.names(PLACE.project)
-    known = {full.rsplit("/", 1)[-1] for full in (names.topic, names.subscription, *vars_of(names))}
+    full_names = (names.topic, names.subscription, names.quarantine_topic, *vars_of(names))
+    known = {full.rsplit("/", 1)[-1] for full in full_names}
     used = re.findall(
         r"pubsub (?:topics|subscriptions) \S+ (\S+)", "\n".join(s.make.text for s in provision.steps(PLACE))
     )
@@ -193,9 +194,9 @@ def project(pubsub_emulator: None) -> str:
 @pytest.mark.emulator
 def test_topics_and_subscriptions_are_planned_made_and_then_as_wanted(project: str) -> None:
     planned = list(cli_google.topics(project, apply=False))
-    assert len(planned) == 4
+    assert len(planned) == 7
     assert all(line.startswith("missing: ") for line in planned)
-    assert len(list(cli_google.topics(project, apply=False))) == 4
+    assert len(list(cli_google.topics(project, apply=False))) == 7
     assert all(line.startswith("making: ") for line in cli_google.topics(project, apply=True))
     assert list(cli_google.topics(project, apply=False)) == []
 

@@ -29,17 +29,20 @@ TYPE_DAMAGE, WRONG_NULLS = 0.98, 0.66  # what the rules of the registry caught w
 
 @cache
 def catalog() -> list[Envelope]:
-    return [json.loads(line) for line in gzip.open(SHARED / "data" / "catalog.jsonl.gz")]
+    with gzip.open(SHARED / "data" / "catalog.jsonl.gz") as lines:
+        return [json.loads(line) for line in lines]
 
 
 @cache
 def recorded() -> list[Envelope]:
-    return [json.loads(line) for line in gzip.open(SHARED / "data" / "recorded.jsonl.gz")]
+    with gzip.open(SHARED / "data" / "recorded.jsonl.gz") as lines:
+        return [json.loads(line) for line in lines]
 
 
 @cache
 def story() -> list[Envelope]:
-    return [json.loads(line) for line in lzma.open(SHARED / "data" / "story.jsonl.xz")]
+    with lzma.open(SHARED / "data" / "story.jsonl.xz") as lines:
+        return [json.loads(line) for line in lines]
 
 
 # ---- what it takes --------------------------------------------------------------------------------------------------
@@ -90,7 +93,9 @@ def test_a_type_that_no_registry_has_passes_and_is_known_to_be_unknown() -> None
 
 
 def test_a_type_that_its_own_version_does_not_have_yet_is_checked_by_the_newest() -> None:
-    event = envelope(type="invoice_payment.paid", object={"object": "invoice_payment", "id": 7}, api_version=VERSIONS[0])
+    event = envelope(
+        type="invoice_payment.paid", object={"object": "invoice_payment", "id": 7}, api_version=VERSIONS[0]
+    )
     assert not registry.of(VERSIONS[0]).knows("invoice_payment.paid")
     assert [fault.path for fault in shared().faults(event)] == ["data.object.id"]
 
