@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app import author
+from app import approvals, author
+from app.approvals import Change
 from app.cli import ACTOR, CommandError, command, complain, read_json, say, show, table, tenant_of
 from app.declared import paths_of
+from app.services import office_of
 from rules.lint import Finding
 from rules.model import RuleError
 from rules.rule import parse
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 RULE = {"flag": False, "metavar": "RULE", "help": "the rule's id"}
 NOTE = {"default": "", "help": "why; kept in the audit log"}
+EMERGENCY = {"action": "store_true", "help": "now, without a second person; loud, and to be acknowledged by one"}
 
 
 def register(subparsers: Any) -> None:
@@ -87,6 +90,7 @@ def register(subparsers: Any) -> None:
         rule=RULE,
         note=NOTE,
         watch={"action": "store_true", "help": "only watch: decide and send nothing"},
+        emergency=EMERGENCY,
     )
     for name, words in (
         ("pause", "start no runs until resumed"),
@@ -107,6 +111,7 @@ def register(subparsers: Any) -> None:
         rule=RULE,
         note=NOTE,
         number={"flag": False, "type": int, "metavar": "VERSION"},
+        emergency=EMERGENCY,
     )
 
 
@@ -272,12 +277,15 @@ def _import(given: argparse.Namespace, services: Services, tenant: str, path: st
     try:
         row = author.save_draft(store, services.vault, catalogue, actions, tenant, document, ACTOR, now)
         if given.publish and row["draft"]:
-            row = author.publish(store, catalogue, actions, tenant, row["id"], ACTOR, given.note, now)
+            row = _in_force(given, services, Change("publish", row["id"], {}))
     except RuleError as error:
         for problem in error.problems:
             complain(f"{path}: {problem.path or 'document'}: {problem.message}")
         return False
-    draft = f", draft with {_draft(row)}" if row["problems"] else ", draft saved" if row["draft"] else ""
+    asked = ", asked for approval" if row.get("proposal") else ""
+    draft = (
+        asked or f", draft with {_draft(row)}" if asked or row["problems"] else ", draft saved" if row["draft"] else ""
+    )
     say(f"{row['id']}: {row['state']}, version {row['number'] or '-'}{draft}")
     return True
 
@@ -293,46 +301,33 @@ def documents(path: str) -> list[Mapping[str, Any]]:
 
 
 def publish_rule(given: argparse.Namespace, services: Services) -> None:
-    row = author.publish(
-        services.store,
-        services.catalogue,
-        services.connectors,
-        tenant_of(given, services),
-        given.rule,
-        ACTOR,
-        given.note,
-        services.clock.now(),
-        "watch" if given.watch else "live",
-    )
-    _say(given, row)
+    _say(given, _in_force(given, services, Change("watch" if given.watch else "publish", given.rule, {})))
 
 
 def change_rule(given: argparse.Namespace, services: Services) -> None:
-    tenant = tenant_of(given, services)
     if given.verb == "resume":
-        from app import bulk
-
-        now = services.clock.now()
-        _say(given, bulk.resume_rule(services.store, tenant, given.rule, ACTOR, given.note, now, given.queued))
+        _say(given, _in_force(given, services, Change("resume", given.rule, {"queued": given.queued})))
         return
+    tenant = tenant_of(given, services)
     change = {"pause": author.pause, "archive": author.archive}[given.verb]
     _say(given, change(services.store, tenant, given.rule, ACTOR, given.note, services.clock.now()))
 
 
 def rollback_rule(given: argparse.Namespace, services: Services) -> None:
-    row = author.rollback(
-        services.store,
-        services.catalogue,
-        services.connectors,
-        tenant_of(given, services),
-        given.rule,
-        given.number,
-        ACTOR,
-        given.note,
-        services.clock.now(),
-    )
-    _say(given, row)
+    _say(given, _in_force(given, services, Change("rollback", given.rule, {"number": given.number})))
+
+
+def _in_force(given: argparse.Namespace, services: Services, wanted: Change) -> Mapping[str, Any]:
+    """The rule after the change; where it takes a second person, as it is, with what was asked for."""
+    tenant, now = tenant_of(given, services), services.clock.now()
+    emergency = getattr(given, "emergency", False)
+    came = approvals.change(office_of(services), tenant, wanted, ACTOR, given.note, now, emergency=emergency)
+    if came.done is not None:
+        return came.done
+    return {**author.rule(services.store, tenant, wanted.about), "proposal": came.proposal}
 
 
 def _say(given: argparse.Namespace, row: Mapping[str, Any]) -> None:
-    show(given, row, lambda: iter([f"{row['id']}: {row['state']}, version {row['number'] or '-'}"]))
+    asked = row.get("proposal")
+    more = [f"asked for: {asked['title']} ({asked['id']}); somebody else has to approve it"] if asked else []
+    show(given, row, lambda: iter([f"{row['id']}: {row['state']}, version {row['number'] or '-'}", *more]))
