@@ -111,7 +111,7 @@ class Desk:
             found = self.store.get(line[0], "connection", line[1])
             return found.body if found else None
 
-        return self.lanes.refreshed(line, self.now, read)
+        return self.lanes.refreshed(line, self.now, read, self.store.share())
 
     # ---- may it be done ---------------------------------------------------------------------------------------------
     def prepare(self, document: Document) -> Ready | None:

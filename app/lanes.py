@@ -1,13 +1,13 @@
 """Lanes: how much may go to one connection, by what its document says and by how it has answered lately.
 
-A lane belongs to this process and knows nothing that must survive it: its settings are read again every second, and a
-breaker that is open is written into the connection itself (app.breaker).
+A lane belongs to this process, has its share where several workers run, and knows nothing that must survive it: its
+settings are read again every second, and a breaker that is open is written into the connection itself (app.breaker).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -30,6 +30,12 @@ class Settings:
     rate: float | None = None
     at_once: int = EACH
     in_order: bool = False
+
+    def shared(self, share: float) -> Settings:
+        """What is left of it for one of several workers: together they keep the rate; and of what may be in flight,
+        where there are more of them than that, one each."""
+        rate = self.rate * share if self.rate else None
+        return replace(self, rate=rate, at_once=max(1, int(self.at_once * share)))
 
 
 def settings_of(connection: Mapping[str, Any] | None) -> Settings:
@@ -122,9 +128,12 @@ class Lanes:
     def lane(self, line: Line) -> Lane:
         return self.by_line.setdefault(line, Lane())
 
-    def refreshed(self, line: Line, now: datetime, read: Callable[[], Mapping[str, Any] | None]) -> Lane:
-        """The lane with the settings as they were at most a second ago."""
+    def refreshed(
+        self, line: Line, now: datetime, read: Callable[[], Mapping[str, Any] | None], share: float = 1.0
+    ) -> Lane:
+        """The lane with the settings as they were at most a second ago. share: the part of what is due that this
+        process takes, and so of the rate."""
         lane = self.lane(line)
         if lane.read is None or not timedelta(0) <= now - lane.read < FRESH:
-            lane.settings, lane.read = settings_of(read()), now
+            lane.settings, lane.read = settings_of(read()).shared(share), now
         return lane

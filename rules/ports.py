@@ -115,6 +115,10 @@ class Store(Protocol):
         have the new version. Finishing = commit with that version and a new `due_at` (None: not due again)."""
         ...
 
+    def share(self) -> float:
+        """The part of what is due that this claimer takes: 1 where it is alone, a half where two live."""
+        ...
+
     def batch(self) -> AbstractContextManager[None]:
         """Commits made inside may become durable together, at the end; each is still all or nothing by itself.
         Reads inside see them. Nothing may be acknowledged or performed before the end. Not re-entrant."""

@@ -141,6 +141,9 @@ class FirestoreStore:
             raise ValueError(f"{kind!r} is not claimable")
         return self._claims.claim(kind, now, lease, limit)
 
+    def share(self) -> float:
+        return self._claims.share()
+
     def close(self) -> None:
         """Leave what is due to the other workers at once; they would wait for a sign of life first."""
         self._claims.leave()

@@ -56,6 +56,10 @@ class Workers:
                 self._beat = now
             return self._mine
 
+    @property
+    def share(self) -> float:
+        return 1.0 if self._mine is None else len(self._mine) / SHARDS
+
     def leave(self, limits: dict[str, Any]) -> None:
         """The others take over at their next look; where this cannot be said now, once no sign of life comes."""
         if self._beat is not None:
@@ -104,6 +108,10 @@ class Claims:
         """Documents of these kinds were made due here."""
         for kind in kinds:
             self._quiet.pop(kind, None)
+
+    def share(self) -> float:
+        """As of the last claim; it asks nothing."""
+        return self._workers.share if self._workers else 1.0
 
     def leave(self) -> None:
         if self._workers:

@@ -139,6 +139,9 @@ class MemoryStore:
             for write, stored in zip(both, prepared, strict=True):
                 self._apply((tenant, write.kind, write.id), stored)
 
+    def share(self) -> float:
+        return 1.0
+
     def claim(self, kind: str, now: datetime, lease: timedelta, limit: int) -> list[Document]:
         if kind not in CLAIMABLE:
             raise ValueError(f"{kind!r} is not claimable")

@@ -45,6 +45,9 @@ class ReadOnlyStore:
     def claim(self, kind: str, now: datetime, lease: timedelta, limit: int) -> NoReturn:
         raise Refused(SAYS)
 
+    def share(self) -> float:
+        return self._store.share()
+
     def batch(self) -> AbstractContextManager[None]:
         return nullcontext()
 

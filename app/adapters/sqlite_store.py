@@ -168,6 +168,9 @@ class SqliteStore:
             self._begin()
             return self._lease(table, iso(now), iso(now + lease), limit)
 
+    def share(self) -> float:
+        return 1.0  # one worker has the folder (adapters.lock)
+
     def release(self, kind: str, now: datetime, lease: timedelta) -> int:
         """Make due again what a worker that is gone had claimed; how many. Only for the one worker of a data folder,
         before it claims: what was claimed is known by a `due_at` that its own document does not have."""

@@ -10,6 +10,7 @@ from flask import Blueprint, Response, request
 from app import author, browse, bulk
 from app.web import access, roles
 from app.web.pages import actor, go, now, page, services, tenant
+from rules.model import EXCLUDED
 from rules.run import RunState
 from rules.steps import NotPossible
 
@@ -114,7 +115,7 @@ def exclude(id: str) -> Response:
 
 def chosen_list() -> str:
     known = [str(row["name"]) for row in author.lists(services().store, tenant())]
-    return request.form["list"] if request.form.get("list") in known else bulk.EXCLUDED
+    return request.form["list"] if request.form.get("list") in known else EXCLUDED
 
 
 def _excluding(id: str, error: str | None = None, status: int = 200) -> Response:
@@ -124,7 +125,7 @@ def _excluding(id: str, error: str | None = None, status: int = 200) -> Response
         "exclude.html",
         status=status,
         customer=id,
-        lists=sorted({bulk.EXCLUDED, *names}),
+        lists=sorted({EXCLUDED, *names}),
         open=sum(1 for run in open_runs if run["open"]),
         reason=request.form.get("reason", ""),
         error=error,

@@ -17,6 +17,7 @@ from app.breaker import OPEN_AFTER
 from app.crew import EACH, SLOW_LINE, THREADS, Crew
 from app.desk import Desk
 from app.handle import handle
+from app.lanes import Lanes, Settings
 from rules.ports import Body, Delivery, Field, Outcome, Put, Unavailable
 from tests.builders import DAY, NOON, TENANT
 from tests.stories.world import ACTOR, World, failed, twice_in_a_week
@@ -249,6 +250,13 @@ def test_a_connection_gets_no_more_a_second_than_its_rate_and_nearly_that(rate: 
         within = sum(1 for at in begun if first <= at < first + timedelta(seconds=1))
         assert within <= rate + burst + 1
     assert rate * seconds * 0.7 - 1 <= len(begun) <= rate * seconds + burst + 1
+
+
+def test_of_several_workers_each_has_its_share_of_a_rate() -> None:
+    said = Settings(rate=10.0, at_once=6)
+    quarter = Lanes().refreshed((TENANT, "crm"), SECOND, lambda: {"rate": 10, "at_once": 6}, 0.25).settings
+    assert (quarter.rate, quarter.at_once) == (2.5, 1)
+    assert Lanes().refreshed((TENANT, "crm"), SECOND, lambda: {"rate": 10, "at_once": 6}).settings == said
 
 
 def test_two_receivers_that_hang_leave_threads_for_everybody_else() -> None:

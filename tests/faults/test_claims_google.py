@@ -97,6 +97,7 @@ def test_workers_that_live_share_the_shards_out_among_them(started: Started) -> 
     for number, share in enumerate(shares):
         assert {shard_of(id) % len(workers) for id in share} == {number}
     assert [worker.lost for worker in workers] == [0, 0, 0, 0]
+    assert [worker.store.share() for worker in workers] == [0.25] * 4  # of the rate of each connection, too
 
 
 def test_a_worker_that_is_alone_asks_for_all_at_once_and_of_every_tenant(started: Started) -> None:
@@ -325,10 +326,9 @@ def race(project: str, count: int, runs: int) -> tuple[Counter[str], float, int]
 
 
 def test_two_worker_processes_do_every_run_once(firestore_emulator: None) -> None:
-    done, _, lost = race(f"test-{uuid.uuid4().hex[:12]}", 2, 100)
+    done, _, _ = race(f"test-{uuid.uuid4().hex[:12]}", 2, 100)
     assert len(done) == 100
     assert set(done.values()) == {1}
-    assert lost <= 4, lost  # only while one had not heard of the other yet
 
 
 @pytest.mark.nightly
