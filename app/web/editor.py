@@ -12,17 +12,19 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, current_app, request
 
-from app import author, author_examples, declared, preview, scores, step_previews
+from app import author, author_examples, declared, preview, scores, step_previews, tenant_settings
 from app.services import lab_of
 from app.starters import starter
 from app.web import form_presses, form_read, form_words, forms, proposed, unfinished
 from app.web.backtests import begin_with
+from app.web.form_extras import DAYS
 from app.web.form_spots import beside, slot, spots
 from app.web.form_words import Said
 from app.web.forms import Form
 from app.web.pages import actor, go, now, page, services, tenant
 from app.web.picker import Picker, Seen, example, newest
 from app.web.rules import sentences
+from rules.channels import known_channels
 from rules.example import ENDS
 from rules.examples import ExampleResult
 from rules.ports import ABSENT, Conflict
@@ -133,6 +135,8 @@ def press(id: str) -> Response:
         return _show(desk)
     if button == "add:step":
         button = f"add:step-{request.form.get('new_step', '')}"
+    if button.endswith((".then", ".else")):  # which action is chosen beside the button
+        button += f"={request.form.get(button.removeprefix('into:') + '.new', '')}"
     return _show(_with_form(desk, _connected(form_presses.press(desk.form, button))), pressed=button)
 
 
@@ -160,7 +164,7 @@ def _tried(desk: Desk, button: str, rest: str) -> Response:
 
 def _connected(form: Form) -> Form:
     """A new step goes over the one connection there is of its type."""
-    for step in form["steps"]:
+    for step in form_presses.every_step(form["steps"]):
         if step["was"] is None and step.get("do"):
             said = {key: text for key, text in step["with"].items() if text}
             step["with"] = {**_only_connections(step["do"]), **said}
@@ -305,7 +309,12 @@ def _show(
         lines=_lines(desk),
         texts=step_previews.texts(desk.document, services().connectors, desk.picker.sample),
         examples=_examples(desk),
+        step_names=_step_names(desk.document.get("steps")),
         stands=[*_step_names(desk.document.get("steps")), *ENDS],
+        channels=known_channels(services().connectors),
+        week=DAYS,
+        account_zone=tenant_settings.read(services().store, tenant()).zone,
+        account_pauses=(),
         actions=services().connectors,
         connections=[] if desk.as_json else author.connections(services().store, tenant()),
         lists=[] if desk.as_json else author.lists(services().store, tenant()),

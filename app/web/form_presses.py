@@ -10,10 +10,12 @@ from __future__ import annotations
 import copy
 import json
 import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from app.numbers import whole
 from app.web.form_examples import BLANK
+from app.web.form_steps import BRANCHES
 from app.web.form_values import BARE
 from app.web.forms import Form
 from rules.operators import OPERATORS
@@ -25,13 +27,19 @@ BLANK_ROW = {
     "value": "",
     "second": "",
     "unit": "",
+    "not": "",
     "kind": "text",
     "of": "",
 }
-NEW_STEPS = {
-    "wait": {"kind": "wait", "name": "wait", "n": "48", "unit": "hours"},
+NEW_STEPS: Mapping[str, Form] = {
+    "wait": {"kind": "wait", "name": "wait", "ends": "for", "n": "48", "unit": "hours", "until": "", "events": [],
+             "in_hours": ""},
     "stop": {"kind": "stop", "name": "stop", "reason": ""},
-}
+    "if": {"kind": "if", "name": "if", "if": [[BLANK_ROW]], "then": [], "else": []},
+    "approve": {"kind": "approve", "name": "approve", "role": "approver", "n": "2", "unit": "days",
+                "on_timeout": "stop", "if": []},
+}  # fmt: skip
+PLACE = re.compile(r"steps-\d{1,3}(?:\.(?:then|else)-\d{1,3})*")  # of a step, `steps-3.then-0`
 
 
 def press(form: Form, button: str) -> Form:
@@ -40,6 +48,8 @@ def press(form: Form, button: str) -> Form:
     form = copy.deepcopy(form)
     if verb == "add":
         _add(form, place)
+    elif verb == "into":
+        _into_list(form, *place.partition("=")[::2])
     elif verb == "remove":
         _remove(form, place)
     elif verb in ("up", "down"):
@@ -51,11 +61,10 @@ def press(form: Form, button: str) -> Form:
 
 def _put(form: Form, place: str, path: str) -> None:
     """A field of the event at the end of a text: `steps-0.with.text` and the path."""
-    step, _, param = place.partition(".with.")
-    number = step.removeprefix("steps-")
-    index = whole(number)
-    if param and path and index is not None and index < len(form["steps"]):
-        given = form["steps"][index].setdefault("with", {})
+    where, _, param = place.partition(".with.")
+    step = step_at(form, where)
+    if step is not None and param and path:
+        given = step.setdefault("with", {})
         text = str(given.get(param) or "")
         given[param] = f"{text}{' ' if text and not text[-1].isspace() else ''}{{{{ {path} }}}}"
 
@@ -71,12 +80,38 @@ def _add(form: Form, what: str) -> None:
     elif kind == "start":
         form["when"]["start_again_after"].append("")
     elif kind == "stop" and form["stop_when"] is not None:
-        last = form["stop_when"][-1]["same"] if form["stop_when"] else form["when"]["same"] or "customer"
-        form["stop_when"].append({"event": "", "same": last})
+        form["stop_when"].append(_new_stop(form, form["stop_when"]))
+    elif kind == "undo" and form["undo"] is not None:
+        form["undo"]["on"].append("")
+        form["undo"]["same"] = form["undo"]["same"] or form["when"]["same"] or "customer"
+    elif kind == "cap" and form["caps"] is not None:
+        form["caps"].append({"tag": "email", "at_most": "1", "n": "1", "unit": "days"})
     elif kind == "example":
         form["examples"].append(_new_example(form))
     elif kind == "step":
         form["steps"].append(_new_step(form, name))
+
+
+def _new_stop(form: Form, rows: list[Form]) -> Form:
+    return {"event": "", "same": rows[-1]["same"] if rows else form["when"]["same"] or "customer"}
+
+
+def _into_list(form: Form, place: str, what: str) -> None:
+    """Into a part of a step: `steps-3.then` a step of the kind `what`, `steps-3.if` a condition, `steps-3.if-0` one
+    that is or-ed, `steps-3.events` an event."""
+    where, _, part = place.rpartition(".")
+    step, (name, _, number) = step_at(form, where), part.partition("-")
+    found = step.get(name) if step is not None else None
+    if not isinstance(found, list) or step is None:
+        return
+    if name in BRANCHES:
+        found.append(_new_step(form, what))
+    elif name == "events":
+        found.append(_new_stop(form, found))
+    elif name == "if" and not number:
+        found.append([copy.deepcopy(BLANK_ROW)])
+    elif name == "if" and (at := whole(number)) is not None and at < len(found):
+        found[at].append(copy.deepcopy(BLANK_ROW))
 
 
 def _new_example(form: Form) -> Form:
@@ -85,11 +120,26 @@ def _new_example(form: Form) -> Form:
 
 
 def _new_step(form: Form, what: str) -> Form:
-    step: Form = {"was": None, **NEW_STEPS.get(what, {"kind": "do", "name": _step_name(what), "do": what, "with": {}})}
+    blank: Form = NEW_STEPS.get(what) or {"kind": "do", "name": _step_name(what), "do": what, "with": {}}
+    step: Form = {"was": None, **copy.deepcopy(blank)}
     if step["kind"] == "do":
         step["on_failure"] = "person"
-    step["name"] = _free_name(step["name"], {one["name"] for one in form["steps"]})
+    step["name"] = _free_name(step["name"], {one["name"] for one in every_step(form["steps"])})
     return step
+
+
+def every_step(steps: list[Form]) -> Iterator[Form]:
+    """The steps, and those in their branches."""
+    for step in steps:
+        yield step
+        for branch in BRANCHES:
+            yield from every_step(step.get(branch) or [])
+
+
+def step_at(form: Form, place: str) -> Form | None:
+    """The step at `steps-3.then-0`, if there is one."""
+    found = _listed(form, place) if PLACE.fullmatch(place) else None
+    return found[0][found[1]] if found else None
 
 
 def _step_name(action: str) -> str:
@@ -104,16 +154,23 @@ def _free_name(name: str, taken: set[str]) -> str:
 
 
 def _remove(form: Form, place: str) -> None:
-    group = re.fullmatch(r"only_if-(\d+)-(\d+)", place)
+    group = re.fullmatch(r"(only_if|(.+)\.if)-(\d{1,3})-(\d{1,3})", place)
     if group:
-        groups, at, row = form["only_if"], int(group[1]), int(group[2])
-        if at < len(groups) and row < len(groups[at]):
-            del groups[at][row]
-            form["only_if"] = [rows for rows in groups if rows]
+        holder = form if group[1] == "only_if" else step_at(form, group[2])
+        key = "only_if" if group[1] == "only_if" else "if"
+        if holder is not None and isinstance(holder.get(key), list):
+            _remove_row(holder, key, int(group[3]), int(group[4]))
         return
     found = _listed(form, place)
     if found:
         del found[0][found[1]]
+
+
+def _remove_row(holder: Form, key: str, at: int, row: int) -> None:
+    groups = holder[key]
+    if at < len(groups) and row < len(groups[at]):
+        del groups[at][row]
+        holder[key] = [rows for rows in groups if rows]
 
 
 def _move(form: Form, place: str, by: int) -> None:
@@ -124,17 +181,25 @@ def _move(form: Form, place: str, by: int) -> None:
 
 
 def _listed(form: Form, place: str) -> tuple[list[Any], int] | None:
-    """(the list, the index) that a place such as `steps-2` names, if there is one."""
-    name, _, index = place.rpartition("-")
-    lists = {
+    """(the list, the index) that a place such as `steps-2` or `steps-2.then-0` names, if there is one."""
+    start, _, index = place.rpartition("-")
+    outer, _, name = start.rpartition(".")
+    holder = step_at(form, outer) if outer and PLACE.fullmatch(outer) else None
+    items: Any = holder.get(name) if holder is not None and name in (*BRANCHES, "events") else _lists(form).get(start)
+    at = whole(index)
+    return (items, at) if isinstance(items, list) and at is not None and at < len(items) else None
+
+
+def _lists(form: Form) -> dict[str, list[Any]]:
+    return {
         "steps": form["steps"],
         "stop_when": form["stop_when"] or [],
+        "undo.on": (form["undo"] or {}).get("on", []),
+        "caps": form["caps"] or [],
         "examples": form["examples"],
         "event": form["when"]["event"],
         "start": form["when"]["start_again_after"],
     }
-    items, at = lists.get(name), whole(index)
-    return (items, at) if items is not None and at is not None and at < len(items) else None
 
 
 # ---- taking a suggestion --------------------------------------------------------------------------------------------

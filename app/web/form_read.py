@@ -10,7 +10,9 @@ from typing import Any
 
 import orjson
 
-from app.web.forms import Form
+from app.web.form_conditions import Form
+from app.web.form_extras import NO_HOURS
+from app.web.form_steps import BRANCHES, DEEPEST
 
 PICKED = " · "  # between the plain words and the name in a picker
 One = Callable[..., str]
@@ -30,12 +32,16 @@ def read(fields: Fields) -> Form:
         "name": one("name"),
         "why": one("why"),
         "when": _read_when(fields, one),
-        "only_if": _read_groups(fields, one),
+        "tags": None if fields.get("tags.kept") else one("tags"),
+        "only_if": _read_groups("only_if", fields, one),
         "never_for": [value for value in fields.get("never_for", ()) if value],
         "again": {"mode": one("again.mode", "after"), "n": one("again.n", "30"), "unit": one("again.unit", "days")},
-        "steps": [_read_step(f"steps-{place}", fields, one) for place in _places(fields, r"steps-(\d+)\.was")],
-        "stop_when": None if fields.get("stop_when.kept") else _read_stops(fields, one),
+        "steps": _read_steps("steps", fields, one),
+        "stop_when": None if fields.get("stop_when.kept") else _read_stops("stop_when", fields, one),
+        "undo": None if fields.get("undo.kept") else _read_undo(fields, one),
         "limits": _read_limits(fields, one),
+        "caps": None if fields.get("caps.kept") else _read_caps(fields, one),
+        "hours": None if fields.get("hours.kept") else _read_hours(fields, one),
         "examples": [_read_example(f"examples-{at}", fields, one) for at in _places(fields, r"examples-(\d+)\.was")],
     }
 
@@ -59,10 +65,10 @@ def _read_when(fields: Fields, one: One) -> Form:
     }
 
 
-def _read_groups(fields: Fields, one: One) -> list[list[Form]]:
+def _read_groups(start: str, fields: Fields, one: One) -> list[list[Form]]:
     groups: dict[int, list[Form]] = {}
-    for group, place in _pairs(fields, r"only_if-(\d+)-(\d+)\.was"):
-        groups.setdefault(group, []).append(_read_row(f"only_if-{group}-{place}", fields, one))
+    for group, place in _pairs(fields, rf"{re.escape(start)}-(\d+)-(\d+)\.was"):
+        groups.setdefault(group, []).append(_read_row(f"{start}-{group}-{place}", fields, one))
     return list(groups.values())
 
 
@@ -77,26 +83,71 @@ def _read_row(start: str, fields: Fields, one: One) -> Form:
         "value": ", ".join(values),  # several: ticked boxes of a choice
         "second": one(f"{start}.second"),
         "unit": one(f"{start}.unit"),
+        "not": one(f"{start}.not"),
     }
     return {"was": was, **row, "kind": one(f"{start}.kind", "text"), "of": one(f"{start}.of")}
 
 
-def _read_step(start: str, fields: Fields, one: One) -> Form:
+def _read_steps(start: str, fields: Fields, one: One, depth: int = 0) -> list[Form]:
+    places = _places(fields, rf"{re.escape(start)}-(\d+)\.was") if depth <= DEEPEST else []
+    return [_read_step(f"{start}-{place}", fields, one, depth) for place in places]
+
+
+def _read_step(start: str, fields: Fields, one: One, depth: int) -> Form:
     kind, name = one(f"{start}.kind", "kept"), one(f"{start}.name")
     step: Form = {"was": _json(one(f"{start}.was")), "kind": kind, "name": name}
     if kind == "do":
         params = {key[len(start) + 6 :]: one(key) for key in fields if key.startswith(f"{start}.with.")}
         step.update({"do": one(f"{start}.do"), "with": params, "on_failure": one(f"{start}.on_failure", "person")})
     elif kind == "wait":
-        step.update({"n": one(f"{start}.n"), "unit": one(f"{start}.unit", "days")})
+        step.update(_read_wait(start, fields, one))
     elif kind == "stop":
         step["reason"] = one(f"{start}.reason")
+    elif kind == "approve":
+        asks = {"role": one(f"{start}.role"), "n": one(f"{start}.n"), "unit": one(f"{start}.unit", "days")}
+        groups = _read_groups(f"{start}.if", fields, one)
+        step.update({**asks, "on_timeout": one(f"{start}.on_timeout", "stop"), "if": groups})
+    elif kind == "if":
+        step["if"] = _read_groups(f"{start}.if", fields, one)
+        step.update({branch: _read_steps(f"{start}.{branch}", fields, one, depth + 1) for branch in BRANCHES})
     return step
 
 
-def _read_stops(fields: Fields, one: One) -> list[Form]:
-    places = _places(fields, r"stop_when-(\d+)\.event")
-    return [{"event": picked(one(f"stop_when-{at}.event")), "same": one(f"stop_when-{at}.same")} for at in places]
+def _read_wait(start: str, fields: Fields, one: One) -> Form:
+    return {
+        "ends": one(f"{start}.ends", "for"),
+        "n": one(f"{start}.n"),
+        "unit": one(f"{start}.unit", "days"),
+        "until": picked(one(f"{start}.until")),
+        "events": _read_stops(f"{start}.events", fields, one),
+        "in_hours": one(f"{start}.in_hours"),
+    }
+
+
+def _read_stops(start: str, fields: Fields, one: One) -> list[Form]:
+    places = _places(fields, rf"{re.escape(start)}-(\d+)\.event")
+    return [{"event": picked(one(f"{start}-{at}.event")), "same": one(f"{start}-{at}.same")} for at in places]
+
+
+def _read_undo(fields: Fields, one: One) -> Form:
+    events = [picked(one(f"undo.on-{at}")) for at in _places(fields, r"undo\.on-(\d+)")]
+    return {"on": events, "same": one("undo.same"), "n": one("undo.n", "60"), "unit": one("undo.unit", "days")}
+
+
+def _read_caps(fields: Fields, one: One) -> list[Form]:
+    return [
+        {name: one(f"caps-{at}.{name}") for name in ("tag", "at_most", "n")} | {"unit": one(f"caps-{at}.unit", "days")}
+        for at in _places(fields, r"caps-(\d+)\.tag")
+    ]
+
+
+def _read_hours(fields: Fields, one: One) -> Form:
+    """Where the form has no such part, or nothing was said of it, it is at its defaults."""
+    texts = {name: one(f"hours.{name}", str(NO_HOURS[name])) for name in ("use", "from", "to", "zone")}
+    lists = {name: list(fields.get(f"hours.{name}", ())) for name in ("days", "applies_to")}
+    if "hours.from" not in fields:
+        return dict(NO_HOURS)
+    return {**texts, **lists, "not_on": one("hours.not_on")}
 
 
 def _read_limits(fields: Fields, one: One) -> Form:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
+from app.web.form_steps import BRANCHES
 from app.web.form_words import Said
 from app.web.forms import Form
 from rules.rule import Problem
@@ -19,8 +20,9 @@ def slot(name: str) -> str:
 
 STEP_FIELDS: Mapping[Any, Mapping[str, str]] = {
     "do": {"do": "do", "with": "do", "on_failure": "on_failure"},
-    "wait": {"wait": "n"},
+    "wait": {"wait": "n", "wait.until": "until", "wait.for_event": "ends"},
     "stop": {"stop": "reason"},
+    "approve": {"approve": "role", "approve.role": "role", "approve.at_most": "n", "approve.on_timeout": "on_timeout"},
 }
 
 
@@ -35,9 +37,9 @@ def spots(form: Form, document: Mapping[str, Any]) -> dict[str, str]:
         "steps": "new_step",
     }
     found |= {"again": "again-mode", "again.after": "again-n", "limits": "limits-runs"}
-    found |= _when(form["when"]) | _conditions(form["only_if"], document.get("only_if"))
-    found |= _examples(form["examples"])
-    found |= _steps(form["steps"]) | _stops(form["stop_when"] or [], document.get("stop_when")) | _limits(form)
+    found |= _when(form["when"]) | _conditions(form["only_if"], document.get("only_if"), "only_if", "only_if")
+    found |= _examples(form["examples"]) | _extras(form) | _steps(form["steps"], document.get("steps"))
+    found |= _stops(form["stop_when"] or [], document.get("stop_when"), "stop_when", "stop_when") | _limits(form)
     return {path: slot(name) for path, name in found.items()}
 
 
@@ -72,30 +74,52 @@ def _filled(path: str, name: str, texts: list[str]) -> dict[str, str]:
     return {**first, **{f"{path}[{at}]": f"{name}-{place}" for at, place in enumerate(places)}}
 
 
-def _conditions(groups: list[list[Form]], condition: Any) -> dict[str, str]:
+def _conditions(groups: list[list[Form]], condition: Any, place: str, name: str) -> dict[str, str]:
+    """place: of the condition in the document, `steps[2].if`; name: of its fields, `steps-2.if`."""
     listed = isinstance(condition, Mapping) and set(condition) == {"all"}
-    found: dict[str, str] = {}
+    found: dict[str, str] = {place: f"{name}-0-0.field"} if groups else {}
     for at, group in enumerate(groups):
-        start = f"only_if.all[{at}]" if listed else "only_if"
+        start = f"{place}.all[{at}]" if listed else place
         inner = condition["all"][at] if listed and at < len(condition["all"]) else condition
         either = isinstance(inner, Mapping) and "any" in inner and not group[0].get("kept")
-        for place, row in enumerate(group):
-            path, name = f"{start}.any[{place}]" if either else start, f"only_if-{at}-{place}"
-            found[path] = f"{name}.field"
-            keys = () if row.get("kept") else ("field", "is", "value")
-            found |= {f"{path}.{key}": f"{name}.{key}" for key in keys}
-            if row.get("is") == "between":
-                found[f"{path}.value[1]"] = f"{name}.second"
+        for row_at, row in enumerate(group):
+            path, field = f"{start}.any[{row_at}]" if either else start, f"{name}-{at}-{row_at}"
+            found |= _row(row, path + (".not" if row.get("not") else ""), path, field)
     return found
 
 
-def _steps(steps: list[Form]) -> dict[str, str]:
+def _row(row: Form, path: str, outer: str, name: str) -> dict[str, str]:
+    found = {outer: f"{name}.field", path: f"{name}.field"}
+    found |= {f"{path}.{key}": f"{name}.{key}" for key in (() if row.get("kept") else ("field", "is", "value"))}
+    if row.get("is") == "between":
+        found[f"{path}.value[1]"] = f"{name}.second"
+    return found
+
+
+def _steps(steps: list[Form], documents: Any, start: str = "steps", prefix: str = "steps") -> dict[str, str]:
     found: dict[str, str] = {}
     for at, step in enumerate(steps):
-        path, name = f"steps[{at}]", f"steps-{at}"
+        path, name = f"{start}[{at}]", f"{prefix}-{at}"
+        document = documents[at] if isinstance(documents, list) and at < len(documents) else {}
         found |= {path: f"{name}.name", f"{path}.name": f"{name}.name"}
         found |= {f"{path}.{part}": f"{name}.{field}" for part, field in STEP_FIELDS.get(step.get("kind"), {}).items()}
         found |= {f"{path}.with.{param}": f"{name}.with.{param}" for param in step.get("with", ())}
+        if isinstance(document, Mapping):
+            found |= _inside(step, document, path, name)
+    return found
+
+
+def _inside(step: Form, document: Mapping[str, Any], path: str, name: str) -> dict[str, str]:
+    """What stands in a step: a condition, the events of a wait, steps."""
+    found = {f"{path}.if": f"{name}.name"} if "if" in step else {}
+    found |= _conditions(step.get("if", []), document.get("if"), f"{path}.if", f"{name}.if")
+    if step.get("events"):
+        wait = document.get("wait")
+        events = wait.get("for_event") if isinstance(wait, Mapping) else None
+        found |= _stops(step["events"], events, f"{path}.wait.for_event", f"{name}.events")
+    for branch in BRANCHES:
+        found |= {f"{path}.{branch}": f"{name}.{branch}.new"} if isinstance(step.get(branch), list) else {}
+        found |= _steps(step.get(branch, []), document.get(branch), f"{path}.{branch}", f"{name}.{branch}")
     return found
 
 
@@ -109,15 +133,28 @@ def _examples(rows: list[Form]) -> dict[str, str]:
     return found
 
 
-def _stops(rows: list[Form], stops: Any) -> dict[str, str]:
-    found, row = {"stop_when": "stop_when-0.event"}, 0
+def _stops(rows: list[Form], stops: Any, place: str, name: str) -> dict[str, str]:
+    found, row = {place: f"{name}-0.event"}, 0
     for at, stop in enumerate(stops if isinstance(stops, list) else []):
         events = stop.get("event") if isinstance(stop, Mapping) else None
-        found[f"stop_when[{at}].same"] = f"stop_when-{row}.same"
-        for place in range(len(events) if isinstance(events, list) else 0):
-            found[f"stop_when[{at}].event[{place}]"] = f"stop_when-{row}.event"
+        found[f"{place}[{at}].same"] = f"{name}-{row}.same"
+        for event_at in range(len(events) if isinstance(events, list) else 0):
+            found[f"{place}[{at}].event[{event_at}]"] = f"{name}-{row}.event"
             row += 1
     return found if rows else {}
+
+
+def _extras(form: Form) -> dict[str, str]:
+    found = {"tags": "tags"} if form["tags"] is not None else {}
+    for at, _ in enumerate(form["caps"] or ()):
+        keys = {"tag": "tag", "at_most": "at_most", "per": "n"}
+        found |= {f"caps[{at}]": f"caps-{at}.tag"} | {f"caps[{at}].{key}": f"caps-{at}.{f}" for key, f in keys.items()}
+    if form["undo"] and form["undo"]["on"]:
+        found |= {"undo": "undo.on-0", "undo.same": "undo.same", "undo.within": "undo.n"}
+        found |= _filled("undo.on", "undo.on", form["undo"]["on"])
+    if form["hours"]:
+        found |= {"hours": "hours.use"} | {f"hours.{key}": f"hours.{key}" for key in ("from", "to", "zone", "not_on")}
+    return found
 
 
 def _limits(form: Form) -> dict[str, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -158,3 +159,40 @@ def span_shown(value: Any) -> tuple[str, str]:
 def span_meant(number: str, unit: str) -> str:
     """("7", "days") is `P7D`; nothing typed is the empty text."""
     return _SIGNS.get(unit, _SIGNS["days"]).format(number.strip()) if number.strip() else ""
+
+
+# ---- any JSON, taken as what it should be ---------------------------------------------------------------------------
+def only(part: Any, key: str) -> bool:
+    return isinstance(part, dict) and set(part) == {key}
+
+
+def plain(value: Any) -> bool:
+    return isinstance(value, str | int | float) or value is None
+
+
+def as_map(value: Any) -> dict[str, Any]:
+    return dict(value) if isinstance(value, dict) else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list) else []
+
+
+def as_text(value: Any) -> str:
+    return value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def fits_a_line(value: Any) -> bool:
+    """Whether a browser's text field gives it back unchanged."""
+    return not isinstance(value, str) or not any(unicodedata.category(sign) in ("Cc", "Zl", "Zp") for sign in value)
+
+
+def typed(part: Any) -> Any:
+    """What people typed of a part of the form, without the notes that the form keeps for itself."""
+    if isinstance(part, dict):
+        if part.get("kept"):
+            return part["was"]
+        return {key: typed(value) for key, value in part.items() if key not in ("was", "kind", "of")} | (
+            {"kept": part["was"]} if part.get("kind") == "kept" else {}
+        )
+    return [typed(one) for one in part if one != ""] if isinstance(part, list) else part

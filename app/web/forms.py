@@ -7,74 +7,82 @@ the form carries the whole document (`base`). What a browser sent becomes a form
 
 from __future__ import annotations
 
-import json
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from app.web import form_examples
+from app.web import form_conditions, form_examples, form_extras, form_steps
+from app.web.form_conditions import Form, KindOf
+from app.web.form_steps import Reading
 from app.web.form_values import (
-    BARE,
-    MANY,
     Kind,
-    meant,
+    as_list,
+    as_map,
+    as_text,
     money_meant,
     money_shown,
     number_meant,
     number_shown,
-    scalar_meant,
-    scalar_shown,
-    shown,
     span_meant,
     span_shown,
+    typed,
 )
-from rules.ports import ActionExecutor, Field
+from rules.ports import ActionExecutor
 
-Form = dict[str, Any]
+__all__ = ["Form", "document_of", "form_of", "refreshed"]
 Kinds = Callable[[Sequence[str], str], Kind]  # (event types, path) -> kind of the field's values
 Actions = Mapping[str, ActionExecutor]
 
-SECTIONS = ("name", "why", "when", "only_if", "never_for", "again", "steps", "stop_when", "limits", "examples")
-ORDER = ("id", "name", "why", "tags", "priority", *SECTIONS[2:5], "again", "steps", "stop_when", "undo", "limits")
+SECTIONS = ("name", "why", "tags", "when", "only_if", "never_for", "again", "steps", "stop_when", "undo", "limits",
+            "caps", "hours", "examples")  # fmt: skip
+ORDER = ("id", "name", "why", "tags", "priority", "when", "only_if", "never_for", "again", "steps", "stop_when", "undo",
+         "limits")  # fmt: skip
 SHAPES = ("at_least", "within", "counting", "aggregate", "then", "and_not", "first")  # what `mode` stands for
-CONDITION = ("field", "is", "value", "second", "unit")  # of a row, what people type
 
 
 # ---- document -> form -----------------------------------------------------------------------------------------------
 def form_of(document: Any, kinds: Kinds, currency: str = "usd") -> Form:
-    base = _map(document)
-    when = _when_form(_map(base.get("when")))
+    base = as_map(document)
+    when = _when_form(as_map(base.get("when")))
+    reading = Reading(_kind_of(when, kinds), currency)
     return {
         "base": base,
         "currency": currency,
-        "name": _text(base.get("name")),
-        "why": _text(base.get("why")),
+        "name": as_text(base.get("name")),
+        "why": as_text(base.get("why")),
         "when": when,
-        "only_if": _groups_form(base.get("only_if"), lambda path: kinds(when["event"], path), currency),
-        "never_for": [_text(one) for one in _list(_map(base.get("never_for")).get("lists"))],
+        "tags": form_extras.tags_form(base.get("tags")),
+        "only_if": form_conditions.groups_form(base.get("only_if"), reading.kind, currency),
+        "never_for": [as_text(one) for one in as_list(as_map(base.get("never_for")).get("lists"))],
         "again": _again_form(base.get("again")),
-        "steps": [_step_form(step) for step in _list(base.get("steps"))],
-        "stop_when": _stops_form(base.get("stop_when")),
-        "limits": _limits_form(_map(base.get("limits"))),
-        "examples": [form_examples.shown(one) for one in _list(base.get("examples"))],
+        "steps": form_steps.steps_form(base.get("steps"), reading),
+        "stop_when": form_steps.stops_form(base.get("stop_when")),
+        "undo": form_extras.undo_form(base.get("undo")),
+        "limits": _limits_form(as_map(base.get("limits"))),
+        "caps": form_extras.caps_form(base.get("caps")),
+        "hours": form_extras.hours_form(base.get("hours")),
+        "examples": [form_examples.shown(one) for one in as_list(base.get("examples"))],
     }
+
+
+def _kind_of(when: Form, kinds: Kinds) -> KindOf:
+    return lambda path: kinds(when["event"], path)
 
 
 def _when_form(when: Mapping[str, Any]) -> Form:
     mode = _mode(when)
-    after = _map(when.get({"then": "then", "absent": "and_not"}.get(mode, "")))
+    after = as_map(when.get({"then": "then", "absent": "and_not"}.get(mode, "")))
     within = span_shown(after.get("within") if after else when.get("within", ""))
     return {
-        "event": [_text(one) for one in _list(when.get("event"))],
+        "event": [as_text(one) for one in as_list(when.get("event"))],
         "mode": mode,
         "at_least": number_shown(when.get("at_least")),
         "n": within[0],
         "unit": within[1],
-        "other": _text((_list(after.get("event")) or [""])[0]),
-        "same": _text(when.get("same")),
-        "counting": _text(when.get("counting", "events")),
+        "other": as_text((as_list(after.get("event")) or [""])[0]),
+        "same": as_text(when.get("same")),
+        "counting": as_text(when.get("counting", "events")),
         "ignore_own": when.get("ignore_own", True) is not False,
-        "start_again_after": [_text(one) for one in _list(when.get("start_again_after"))],
+        "start_again_after": [as_text(one) for one in as_list(when.get("start_again_after"))],
     }
 
 
@@ -90,44 +98,12 @@ def _mode(when: Mapping[str, Any]) -> str:
     for key, mode in (("then", "then"), ("and_not", "absent")):
         after = when.get(key)
         if shapes == {key} and isinstance(after, dict) and set(after) == {"event", "within"}:
-            return mode if len(_list(after["event"])) == 1 else "kept"
+            return mode if len(as_list(after["event"])) == 1 else "kept"
     return "kept"
 
 
-def _groups_form(condition: Any, kind: Callable[[str], Kind], currency: str) -> list[list[Form]]:
-    """Groups of rows: rows of a group are joined by or, groups by and."""
-    if condition is None:
-        return []
-    parts = condition["all"] if _only(condition, "all") and isinstance(condition["all"], list) else [condition]
-    return [_group_form(part, kind, currency) for part in parts]
-
-
-def _group_form(part: Any, kind: Callable[[str], Kind], currency: str) -> list[Form]:
-    either = part["any"] if _only(part, "any") and isinstance(part["any"], list) else None
-    if either and all(_is_row(one) for one in either):
-        return [_row_form(one, kind, currency) for one in either]
-    return [_row_form(part, kind, currency) if _is_row(part) else {"was": part, "kept": True}]
-
-
-def _is_row(part: Any) -> bool:
-    if not isinstance(part, dict) or not set(part) <= {"field", "is", "value"} or "field" not in part:
-        return False
-    values = part["value"] if isinstance(part.get("value"), list) else [part.get("value")]
-    if not all(_plain(value) and _fits_a_line(value) for value in values):
-        return False
-    return isinstance(part["field"], str) and isinstance(part.get("is", ""), str)
-
-
-def _row_form(test: Mapping[str, Any], kind: Callable[[str], Kind], currency: str) -> Form:
-    found = kind(test["field"])
-    found = Kind(found.name, found.choices, currency)
-    value, second, unit = shown(test.get("value"), test.get("is", ""), found)
-    row = {"field": test["field"], "is": test.get("is", ""), "value": value, "second": second, "unit": unit}
-    return {"was": test, **row, "kind": found.name, "of": test["field"]}
-
-
 def _again_form(again: Any) -> Form:
-    n, unit = span_shown(_map(again).get("after") or "P30D")
+    n, unit = span_shown(as_map(again).get("after") or "P30D")
     if again is None:
         return {"mode": "after", "n": "30", "unit": "days"}
     if again == {"while_open": True, "after": "PT0S"}:
@@ -138,42 +114,17 @@ def _again_form(again: Any) -> Form:
     return {"mode": "after" if known else "kept", "n": n, "unit": unit}
 
 
-def _step_form(step: Any) -> Form:
-    name = _text(_map(step).get("name"))
-    keys = set(step) if isinstance(step, dict) else set()
-    if "do" in keys and keys <= {"name", "do", "with", "on_failure"} and isinstance(step.get("with", {}), dict):
-        params = {key: scalar_shown(value, Kind()) for key, value in _map(step.get("with")).items() if _plain(value)}
-        failure = _text(step.get("on_failure", "person"))
-        return {"was": step, "kind": "do", "name": name, "do": _text(step["do"]), "with": params, "on_failure": failure}
-    if "wait" in keys and keys <= {"name", "wait"} and _only(step["wait"], "for"):
-        n, unit = span_shown(step["wait"]["for"])
-        return {"was": step, "kind": "wait", "name": name, "n": n, "unit": unit}
-    if "stop" in keys and keys <= {"name", "stop"}:
-        return {"was": step, "kind": "stop", "name": name, "reason": _text(step["stop"])}
-    return {"was": step, "kind": "kept", "name": name}
-
-
-def _stops_form(stops: Any) -> list[Form] | None:
-    """One row an event; None when the document says it in a way that the form cannot."""
-    rows = []
-    for stop in stops if isinstance(stops, list) else [] if stops is None else [stops]:
-        if not isinstance(stop, dict) or set(stop) != {"event", "same"} or not isinstance(stop["event"], list):
-            return None
-        rows += [{"event": _text(one), "same": _text(stop["same"])} for one in stop["event"]]
-    return rows
-
-
 def _limits_form(limits: Mapping[str, Any]) -> Form:
     n, unit = span_shown(limits.get("per", "P1D"))
     money = [
-        {"currency": _text(currency), "amount": _amount_shown(minor, _text(currency))}
-        for currency, minor in _map(limits.get("money")).items()
+        {"currency": as_text(currency), "amount": _amount_shown(minor, as_text(currency))}
+        for currency, minor in as_map(limits.get("money")).items()
     ]
     return {"runs": number_shown(limits.get("runs")), "money": money, "n": n, "unit": unit}
 
 
 def _amount_shown(minor: Any, currency: str) -> str:
-    return money_shown(minor, currency) if isinstance(minor, int) else _text(minor)
+    return money_shown(minor, currency) if isinstance(minor, int) else as_text(minor)
 
 
 # ---- form -> document -----------------------------------------------------------------------------------------------
@@ -181,7 +132,7 @@ def document_of(form: Form, kinds: Kinds, actions: Actions) -> dict[str, Any]:
     """The document that the form says; sections that were not touched stay as they were in `base`, key for key."""
     base: dict[str, Any] = dict(form["base"])
     before = form_of(base, kinds, form["currency"])
-    changed = {key: _section(key, form, kinds, actions) for key in SECTIONS if _typed(form[key]) != _typed(before[key])}
+    changed = {key: _section(key, form, kinds, actions) for key in SECTIONS if typed(form[key]) != typed(before[key])}
     for key, value in changed.items():
         if value is None:
             base.pop(key, None)
@@ -193,34 +144,37 @@ def document_of(form: Form, kinds: Kinds, actions: Actions) -> dict[str, Any]:
     return {key: base[key] for key in sorted(base, key=lambda key: rank.get(key, len(rank)))}
 
 
-def _typed(part: Any) -> Any:
-    """What people typed of a part, without the notes the form keeps for itself."""
-    if isinstance(part, dict):
-        if part.get("kept"):
-            return part["was"]
-        return {key: _typed(value) for key, value in part.items() if key not in ("was", "kind", "of")} | (
-            {"kept": part["was"]} if part.get("kind") == "kept" else {}
-        )
-    return [_typed(one) for one in part if one != ""] if isinstance(part, list) else part
+_EXTRAS: Mapping[str, Callable[[Any], Any]] = {
+    "tags": form_extras.tags_meant,
+    "caps": form_extras.caps_meant,
+    "undo": form_extras.undo_meant,
+    "stop_when": form_steps.stops_meant,
+}
 
 
 def _section(key: str, form: Form, kinds: Kinds, actions: Actions) -> Any:
     """The section as a document; None when it is left out."""
     part, base = form[key], form["base"].get(key)
+    reading = Reading(_kind_of(form["when"], kinds), form["currency"])
+    if part is None:  # in a shape that the form cannot show
+        return base
+    if key in _EXTRAS:
+        return _EXTRAS[key](part)
     if key == "when":
-        return _when(part, _map(base))
+        return _when(part, as_map(base))
     if key == "only_if":
-        return _only_if(part, lambda path: kinds(form["when"]["event"], path), form["currency"])
+        parts = form_conditions.groups_meant(part, reading.kind, reading.currency)
+        return {"all": parts} if parts else None
     if key == "never_for":
-        return {**{k: v for k, v in _map(base).items() if k != "lists"}, **({"lists": part} if part else {})} or None
+        return {**{k: v for k, v in as_map(base).items() if k != "lists"}, **({"lists": part} if part else {})} or None
     if key == "again":
         return _again(part, base)
     if key == "steps":
-        return [_step(step, actions) for step in part]
-    if key == "stop_when":
-        return _stops(part) if part is not None else base
+        return form_steps.steps_meant(part, actions, reading)
+    if key == "hours":
+        return form_extras.hours_meant(part, base)
     if key == "limits":
-        return _limits(part, _map(base))
+        return _limits(part, as_map(base))
     if key == "examples":
         return [form_examples.meant(row) for row in part] or None
     return part or (None if key == "why" else "")
@@ -251,38 +205,6 @@ def _when(part: Form, was: Mapping[str, Any]) -> dict[str, Any]:
     return {**when, **{key: value for key, value in was.items() if key not in shown_keys}}
 
 
-def _only_if(groups: list[list[Form]], kind: Callable[[str], Kind], currency: str) -> Any:
-    parts = []
-    for group in groups:
-        tests = [_test(row, kind, currency) for row in group]
-        if tests:
-            parts.append(tests[0] if len(tests) == 1 else {"any": tests})
-    return {"all": parts} if parts else None
-
-
-def _test(row: Form, kind: Callable[[str], Kind], currency: str) -> Any:
-    """The row's test: as it was when untouched; its kind is the one it was shown as, unless the field was changed."""
-    if row.get("kept"):
-        return row["was"]
-    found = kind(row["field"])
-    name = row["kind"] if row["of"] == row["field"] else found.name
-    as_kind = Kind(name, found.choices, currency)
-    if _is_row(row["was"]):
-        before = _row_form(row["was"], lambda path: as_kind, currency)
-        if _as_typed(before) == _as_typed(row):
-            return row["was"]
-    test = {"field": row["field"], "is": row["is"]}
-    if row["is"] not in BARE:
-        test["value"] = meant(row["value"], row["second"], row["unit"], row["is"], as_kind)
-    return test
-
-
-def _as_typed(row: Form) -> list[Any]:
-    """What people typed of a row; the values of a list in no order, as ticked boxes have their own."""
-    many = row["is"] in MANY
-    return [sorted(row[key].split(", ")) if many and key == "value" else row[key] for key in CONDITION]
-
-
 def _again(part: Form, was: Any) -> Any:
     if part["mode"] == "kept":
         return was
@@ -290,52 +212,6 @@ def _again(part: Form, was: Any) -> Any:
         return {"while_open": True, "after": "PT0S"}
     after = None if part["mode"] == "never" else span_meant(part["n"], part["unit"])
     return {"while_open": False, "after": after}
-
-
-def _step(step: Form, actions: Actions) -> Any:
-    before = _step_form(step["was"])
-    if before["kind"] == step["kind"] and _typed(before) == _typed(step):
-        return step["was"]
-    named = {"name": step["name"]}
-    if step["kind"] == "wait":
-        return {**named, "wait": {"for": span_meant(step["n"], step["unit"])}}
-    if step["kind"] == "stop":
-        return {**named, "stop": step["reason"]}
-    return {**named, **_do(step, actions)} if step["kind"] == "do" else step["was"]
-
-
-def _do(step: Form, actions: Actions) -> dict[str, Any]:
-    """The action with its parameters; those that the form does not show stay, unless another action was chosen."""
-    was = _map(step["was"])
-    same = was.get("do") == step["do"]
-    params = _map(was.get("with")) if same else {}
-    fields = {field.name: field for field in actions[step["do"]].fields} if step["do"] in actions else {}
-    for name, field in fields.items():
-        default = "" if same or field.default is None else scalar_shown(field.default, Kind())
-        text = step["with"].get(name, default)
-        if name in params and (not _plain(params[name]) or scalar_shown(params[name], Kind()) == text):
-            continue
-        params.pop(name, None)
-        if text != "":
-            params[name] = _param(field, text)
-    failure = {"on_failure": step["on_failure"]} if step["on_failure"] != "person" or "on_failure" in was else {}
-    return {"do": step["do"], **({"with": params} if params or "with" in was else {}), **failure}
-
-
-def _param(field: Field, text: str) -> Any:
-    kind = {"number": "number", "boolean": "boolean"}.get(field.type, "text")
-    return scalar_meant(text, Kind(kind))  # type: ignore[arg-type]
-
-
-def _stops(rows: list[Form]) -> Any:
-    """Neighbours for the same subject become one entry."""
-    stops: list[dict[str, Any]] = []
-    for row in rows:
-        if stops and stops[-1]["same"] == row["same"]:
-            stops[-1]["event"].append(row["event"])
-        else:
-            stops.append({"event": [row["event"]], "same": row["same"]})
-    return stops or None
 
 
 def _limits(part: Form, was: Mapping[str, Any]) -> Any:
@@ -351,36 +227,6 @@ def _limits(part: Form, was: Mapping[str, Any]) -> Any:
 
 def refreshed(form: Form, kinds: Kinds) -> Form:
     """The form with its rows told anew which kind of value their field holds, after a field or event was changed."""
-
-    def told(row: Form) -> Form:
-        if row.get("kept") or row["of"] == row["field"]:
-            return row
-        return {**row, "kind": kinds(form["when"]["event"], row["field"]).name, "of": row["field"]}
-
-    return {**form, "only_if": [[told(row) for row in group] for group in form["only_if"]]}
-
-
-# ---- small ones -----------------------------------------------------------------------------------------------------
-def _only(part: Any, key: str) -> bool:
-    return isinstance(part, dict) and set(part) == {key}
-
-
-def _plain(value: Any) -> bool:
-    return isinstance(value, str | int | float) or value is None
-
-
-def _map(value: Any) -> dict[str, Any]:
-    return dict(value) if isinstance(value, dict) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list) else []
-
-
-def _fits_a_line(value: Any) -> bool:
-    """Whether a browser's text field gives it back unchanged."""
-    return not isinstance(value, str) or not any(unicodedata.category(sign) in ("Cc", "Zl", "Zp") for sign in value)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
+    kind = _kind_of(form["when"], kinds)
+    groups, steps = form_conditions.refreshed(form["only_if"], kind), form_steps.refreshed(form["steps"], kind)
+    return {**form, "only_if": groups, "steps": steps}

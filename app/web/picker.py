@@ -34,6 +34,7 @@ KINDS: Mapping[str, KindName] = {
     "map": "object",
     "object": "object",
 }
+STEP_STATES = ("done", "branch", "failed", "skipped")  # what a step may have come to, for the steps after it
 SAME = {"payment_intent": "payment", "account": "account"}  # else the subject's own name
 SEEN_FOR = timedelta(minutes=5)  # how long the numbers of seen events are good enough
 SEEN_LONG = timedelta(hours=1)  # and when some type has reached MOST_SEEN
@@ -107,6 +108,8 @@ class Picker:
         return next((found for type in self.types if (found := self.catalogue.field(type, plain))), None)
 
     def kind(self, types: Sequence[str], path: str) -> Kind:
+        if path.startswith("step.") and path.endswith(".state"):
+            return Kind("choice", STEP_STATES)
         found = known_field(path)
         found = found or next((info for type in types if type and (info := self.catalogue.field(type, path))), None)
         return Kind(KINDS.get(found.type, "text"), tuple(found.enum), self.currency) if found else Kind()
@@ -114,6 +117,8 @@ class Picker:
     def field(self, path: str) -> str:
         """What the picker's field holds."""
         found = self.info(path)
+        if path.startswith("step.") and path.endswith(".state"):
+            return f"What came of {path.removeprefix('step.').removesuffix('.state')}{PICKED}{path}"
         return f"{found.label[:1].upper()}{found.label[1:]}{PICKED}{path}" if found else path
 
     def fields(self, everything: bool = False) -> list[FieldInfo]:

@@ -144,7 +144,13 @@ WHENS = st.fixed_dictionaries(
         "bogus": SCALARS,
     },
 )
-STEPS = st.one_of(
+STOPS = st.fixed_dictionaries({"event": st.lists(TYPES, max_size=3), "same": st.sampled_from(["invoice", "customer"])})
+WAITS = st.one_of(
+    st.fixed_dictionaries({"for": SPANS}, optional={"in_hours": st.booleans()}),
+    st.fixed_dictionaries({"until": TEXTS}, optional={"minus": SPANS, "in_hours": st.booleans()}),
+    st.fixed_dictionaries({"for_event": st.lists(STOPS, max_size=2)}, optional={"at_most": SPANS}),
+)
+FLAT = st.one_of(
     st.fixed_dictionaries(
         {"name": TEXTS, "do": st.sampled_from([*sorted(ACTIONS), "no.action"])},
         optional={
@@ -152,11 +158,39 @@ STEPS = st.one_of(
             "on_failure": st.sampled_from(["stop", "continue", "person"]),
         },
     ),
-    st.fixed_dictionaries({"name": TEXTS, "wait": st.fixed_dictionaries({"for": SPANS})}),
+    st.fixed_dictionaries({"name": TEXTS, "wait": WAITS}),
     st.fixed_dictionaries({"name": TEXTS, "stop": TEXTS}),
-    st.fixed_dictionaries({"name": TEXTS, "if": TESTS, "then": st.just([])}),
+    st.fixed_dictionaries(
+        {
+            "name": TEXTS,
+            "approve": st.fixed_dictionaries(
+                {"role": TEXTS}, optional={"at_most": SPANS, "on_timeout": st.sampled_from(["stop", "continue"])}
+            ),
+        },
+        optional={"if": CONDITIONS},
+    ),
 )
-STOPS = st.fixed_dictionaries({"event": st.lists(TYPES, max_size=3), "same": st.sampled_from(["invoice", "customer"])})
+STEPS = st.recursive(
+    FLAT,
+    lambda inner: st.fixed_dictionaries(
+        {"name": TEXTS, "if": CONDITIONS, "then": st.lists(inner, max_size=2)},
+        optional={"else": st.lists(inner, max_size=2)},
+    ),
+    max_leaves=4,
+)
+UNDO = st.fixed_dictionaries({"on": st.lists(TYPES, max_size=2), "same": TEXTS, "within": SPANS})
+CAPS = st.lists(st.fixed_dictionaries({"tag": TEXTS, "at_most": st.one_of(st.integers(0, 9), TEXTS), "per": SPANS}),
+                max_size=2)  # fmt: skip
+HOURS = st.fixed_dictionaries(
+    {
+        "days": st.lists(st.sampled_from(["mon", "tue", "sun"]), max_size=3),
+        "from": st.sampled_from(["09:00", "x"]),
+        "to": TEXTS,
+        "zone": st.sampled_from(["account", "Europe/Berlin"]),
+        "applies_to": st.lists(st.sampled_from(["email", "crm", "stripe.refund"]), max_size=2),
+    },
+    optional={"not_on": st.lists(st.sampled_from(["2026-12-25", "soon"]), max_size=2)},
+)
 AGAIN = st.fixed_dictionaries({}, optional={"while_open": st.booleans(), "after": st.one_of(SPANS, st.none())})
 DOCUMENTS = st.fixed_dictionaries(
     {"name": TEXTS},
@@ -171,6 +205,9 @@ DOCUMENTS = st.fixed_dictionaries(
         ),
         "steps": st.lists(STEPS, max_size=3),
         "stop_when": st.lists(STOPS, max_size=2),
+        "undo": UNDO,
+        "caps": CAPS,
+        "hours": HOURS,
         "limits": st.fixed_dictionaries(
             {},
             optional={
@@ -182,7 +219,8 @@ DOCUMENTS = st.fixed_dictionaries(
     },
 )
 JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3))
-SECTIONS = st.sampled_from(["name", "why", "when", "only_if", "never_for", "again", "steps", "stop_when", "limits"])
+PARTS = ["name", "why", "when", "only_if", "never_for", "again", "steps", "stop_when", "limits", "tags", "undo", "caps"]
+SECTIONS = st.sampled_from([*PARTS, "hours"])
 
 
 # ---- document -> form -> document -----------------------------------------------------------------------------------
@@ -237,6 +275,100 @@ def test_touching_the_event_keeps_a_window_that_the_form_cannot_show() -> None:
     assert when["aggregate"] == EVERYTHING["when"]["aggregate"]
     assert when["within"] == "P1DT12H"
     assert when["ignore_own"] is False
+
+
+def kept_parts(found: Any) -> list[Any]:
+    """What of a form is shown only, because it is in a shape that the form has not."""
+    if isinstance(found, dict):
+        mine = [found["was"]] if found.get("kept") or found.get("kind") == "kept" else []
+        return mine + [part for key, one in found.items() if key not in ("was", "base") for part in kept_parts(one)]
+    return [part for one in found for part in kept_parts(one)] if isinstance(found, list) else []
+
+
+@pytest.mark.parametrize("starter", starters(), ids=lambda starter: starter["id"])
+def test_every_part_of_a_starter_is_edited_as_sentences(starter: dict[str, Any]) -> None:
+    found = form(starter)
+    kept = {"cancellation-scheduled", "contraction"}  # alternatives of several conditions each, or with arithmetic
+    assert all(set(part) == {"any"} and starter["id"] in kept for part in kept_parts(found))
+    assert all(found[key] is not None for key in ("tags", "undo", "caps", "hours", "stop_when"))
+
+
+def ladder() -> dict[str, Any]:
+    return next(copy.deepcopy(one) for one in starters() if one["id"] == "dunning-ladder")
+
+
+def test_the_ladders_condition_branches_caps_tags_and_undo_are_edited_in_the_form() -> None:
+    found = form(ladder())
+    found["only_if"][3][0]["not"] = ""
+    branch = found["steps"][3]
+    branch["if"][0][0]["value"] = "branch"
+    branch["then"][1]["with"]["reason"] = "Not paid"
+    found = form_presses.press(found, "into:steps-3.else=stop")
+    found = form_presses.press(found, "down:steps-3.then-0")
+    found["tags"] = "dunning, late"
+    found["caps"][0]["at_most"] = "2"
+    found["undo"]["n"] = "30"
+
+    changed = document_of(found, KIND, ACTIONS)
+
+    expected = ladder()
+    expected["only_if"]["all"][3] = expected["only_if"]["all"][3]["not"]
+    unpaid = expected["steps"][3]
+    unpaid["if"]["not"]["value"] = "branch"
+    unpaid["then"][1]["with"]["reason"] = "Not paid"
+    unpaid["then"][0], unpaid["then"][1] = unpaid["then"][1], unpaid["then"][0]
+    unpaid["else"] = [{"name": "stop", "stop": ""}]
+    expected["tags"], expected["undo"]["within"] = ["dunning", "late"], "P30D"
+    expected["caps"][0]["at_most"] = 2
+    assert changed == expected
+
+
+def test_a_branch_is_built_from_nothing_with_presses() -> None:
+    found = form({"when": {"event": ["invoice.payment_failed"]}, "steps": []})
+    for button in ("add:step-if", "into:steps-0.then=crm.notify", "into:steps-0.then=if", "into:steps-0.if",
+                   "into:steps-0.if-1", "into:steps-0.then-1.else=wait", "add:undo", "add:cap"):  # fmt: skip
+        found = form_presses.press(found, button)
+    assert [len(group) for group in found["steps"][0]["if"]] == [1, 2]
+    names = [step["name"] for step in form_presses.every_step(found["steps"])]
+    assert names == ["if", "notify", "if-2", "wait"]
+    found["undo"]["on"] = ["invoice.paid"]
+    found["steps"][0]["if"][0][0] |= {"field": "data.object.attempted", "is": "is true", "not": "yes"}
+    changed = document_of(found, KIND, ACTIONS)
+    assert changed["steps"][0]["if"]["all"][0] == {"not": {"field": "data.object.attempted", "is": "is true"}}
+    assert changed["steps"][0]["then"][1]["else"] == [{"name": "wait", "wait": {"for": "PT48H"}}]
+    assert changed["caps"] == [{"tag": "email", "at_most": 1, "per": "P1D"}]
+    assert changed["undo"] == {"on": ["invoice.paid"], "same": "customer", "within": "P60D"}
+    gone = form_presses.press(found, "remove:steps-0.then-1.else-0")
+    assert "else" not in document_of(gone, KIND, ACTIONS)["steps"][0]["then"][1]
+    assert form_presses.press(found, "remove:steps-0.if-1-1")["steps"][0]["if"][1] == found["steps"][0]["if"][1][:1]
+
+
+@pytest.mark.parametrize(
+    ("typed_as", "wait"),
+    [
+        ({"ends": "until", "until": "data.object.due_date", "n": "3", "unit": "days"},
+         {"until": "data.object.due_date", "minus": "P3D"}),
+        ({"ends": "until", "until": "data.object.due_date", "n": ""}, {"until": "data.object.due_date"}),
+        ({"ends": "event", "events": [{"event": "invoice.paid", "same": "invoice"}], "n": "7", "unit": "days"},
+         {"for_event": [{"event": ["invoice.paid"], "same": "invoice"}], "at_most": "P7D"}),
+        ({"ends": "for", "n": "2", "in_hours": "yes"}, {"for": "PT2H", "in_hours": True}),
+    ],
+)  # fmt: skip
+def test_every_kind_of_wait_is_typed(typed_as: dict[str, Any], wait: dict[str, Any]) -> None:
+    found = form_presses.press(form({"steps": []}), "add:step-wait")
+    found["steps"][0] |= typed_as
+    assert document_of(found, KIND, ACTIONS)["steps"][0]["wait"] == wait
+
+
+def test_an_approval_and_hours_are_typed() -> None:
+    found = form_presses.press(form({"steps": []}), "add:step-approve")
+    found["steps"][0] |= {"role": "lead", "n": "", "on_timeout": "continue"}
+    found["hours"] |= {"use": "yes", "not_on": "2026-12-25 2027-01-01", "applies_to": ["email"]}
+    changed = document_of(found, KIND, ACTIONS)
+    assert changed["steps"][0] == {"name": "approve", "approve": {"role": "lead", "on_timeout": "continue"}}
+    assert changed["hours"]["not_on"] == ["2026-12-25", "2027-01-01"]
+    found["hours"]["use"] = ""
+    assert "hours" not in document_of(found, KIND, ACTIONS)
 
 
 # ---- form -> document -> form ---------------------------------------------------------------------------------------
@@ -407,6 +539,16 @@ def test_each_problem_stands_beside_its_field() -> None:
 def test_a_problem_in_a_lone_condition_finds_its_row() -> None:
     found = placed({"when": {"event": ["invoice.paid"]}, "only_if": {"field": "data.object.amont", "is": "is present"}})
     assert found["only_if-0-0-field"] == ["only_if.field"]
+
+
+def test_a_problem_inside_a_branch_stands_beside_its_field() -> None:
+    document = ladder()
+    document["steps"][3]["if"]["not"]["field"] = "step.nowhere.state"
+    document["steps"][3]["then"][0]["with"]["colour"] = "red"
+    document["steps"][3]["then"][2]["with"]["due"] = 1
+    found = placed(document)
+    assert found["steps-3-if-0-0-field"] == ["steps[3].if.not.field"]
+    assert found["steps-3-then-0-with-price"] == ["steps[3].then[0].with.price"]
 
 
 def test_a_problem_of_no_field_stands_at_the_top() -> None:

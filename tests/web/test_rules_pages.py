@@ -25,7 +25,7 @@ from rules.event import iso
 from rules.ports import Put
 from tests.builders import DAY, NOON, TENANT, event, services_in_memory
 from tests.web.html import Form, form
-from tests.web.test_rules_form import EVERYTHING
+from tests.web.test_rules_form import ACTIONS, EVERYTHING, KIND
 
 HX = {"HX-Request": "true"}
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -462,3 +462,27 @@ def test_each_step_of_a_ready_rule_goes_over_the_one_connection_of_its_kind(
     page = html.unescape(browser.get("/rules/new/edit?from=dunning-ladder&as=json").text)
     assert re.findall(r'"do": "mail.send",\s+"with": {\s+"connection": "(\S+)"', page) == ["post"]
     assert set(re.findall(r'"do": "crm.task",\s+"with": {\s+"connection": "(\S+)"', page)) == {"our-crm"}
+
+
+@pytest.mark.parametrize("starter", [one["id"] for one in starters()])
+def test_a_starters_page_sends_back_the_document_that_it_shows(browser: FlaskClient, starter: str) -> None:
+    shown = opened(browser, f"/rules/new/edit?from={starter}")
+    before = json.loads(dict(shown.fields)["base"])
+    again_shown = again(press(browser, shown, "check"), shown)
+    assert document_of(form_read.read(again_shown.sent()), KIND, ACTIONS) == before
+
+
+def test_a_step_is_put_into_a_branch_and_its_condition_typed_without_javascript(
+    browser: FlaskClient, services: Services
+) -> None:
+    author.save_connection(services.store, services.secrets, TENANT, connection(), "ada", NOON)
+    ladder = opened(browser, "/rules/new/edit?from=dunning-ladder")
+    added = again(press(browser, ladder, "into:steps-3.else", **{"steps-3__else__new": "crm.notify"}), ladder)
+    typed = {"steps-3__else-0__with__stage": "Paid after all", "steps-3__if-0-0__not": "", "caps-0__at_most": "2"}
+    answer = press(browser, added, "save", **typed)
+    assert answer.status_code == 303, answer.text
+    found = rule(services, "dunning-ladder")["draft"]
+    assert found["steps"][3]["if"] == {"field": "step.retry-payment.state", "is": "equal to", "value": "done"}
+    assert found["steps"][3]["else"][0]["with"] == {"connection": "crm", "stage": "Paid after all"}
+    assert found["caps"][0]["at_most"] == 2
+    assert found["steps"][3]["then"] == starter("dunning-ladder")["steps"][3]["then"]
