@@ -109,11 +109,15 @@ class OpenIdIssuer:
             return self._found
 
     def _discovered(self) -> Mapping[str, Any]:
-        found = signed_tokens.fetched(self._issuer + WELL_KNOWN)
-        if str(found.get("issuer", "")).rstrip("/") != self._issuer:
-            raise Unavailable(f"the configuration at {self._issuer} is another issuer's")
-        scheme = urlsplit(self._issuer).scheme
-        for name in ENDPOINTS:
-            if (scheme == "https" and urlsplit(str(found.get(name, ""))).scheme != "https") or not found.get(name):
-                raise Unavailable(f"the configuration at {self._issuer} names no safe {name}")
-        return found
+        return checked(signed_tokens.fetched(self._issuer + WELL_KNOWN), self._issuer)
+
+
+def checked(found: Mapping[str, Any], issuer: str) -> Mapping[str, Any]:
+    """The configuration, when it is this issuer's and all in it is as safe as its address. Raises Unavailable."""
+    if str(found.get("issuer", "")).rstrip("/") != issuer:
+        raise Unavailable(f"the configuration at {issuer} is another issuer's")
+    for name in ENDPOINTS:
+        given = urlsplit(str(found.get(name) or ""))
+        if not given.hostname or (issuer.startswith("https:") and given.scheme != "https"):
+            raise Unavailable(f"the configuration at {issuer} names no safe {name}")
+    return found

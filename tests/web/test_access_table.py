@@ -93,7 +93,7 @@ def test_every_route_lets_through_whom_the_table_says_and_nobody_else(house: Hou
     assert wrong == []
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", ["viewer", "admin"])
 def test_no_other_method_reaches_anything(house: House, role: str) -> None:
     """But ids that hold a slash: GET of `/backtests/one/cancel` asks for the backtest `one/cancel`."""
     there = {(place.method, place.address) for place in house.places}
