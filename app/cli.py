@@ -47,8 +47,11 @@ def register(subparsers: Any) -> None:
         cli_audit,
         cli_google,
         cli_moving,
+        cli_personal,
+        cli_proposals,
         cli_rules,
         cli_runs,
+        cli_schemas,
         cli_scores,
         cli_starters,
         cli_work,
@@ -58,8 +61,11 @@ def register(subparsers: Any) -> None:
     cli_audit.register(subparsers)
     cli_google.register(subparsers)
     cli_moving.register(subparsers)
+    cli_proposals.register(subparsers)
+    cli_personal.register(subparsers)
     cli_rules.register(subparsers)
     cli_runs.register(subparsers)
+    cli_schemas.register(subparsers)
     cli_scores.register(subparsers)
     cli_starters.register(subparsers)
     cli_work.register(subparsers)

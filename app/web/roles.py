@@ -278,6 +278,13 @@ RULES: Table = {
         "POST settings_parts.save_connection",
         "POST settings_parts.test_connection",
     ),
+    **_rows("reveal", "personal.ask_reveal", "POST personal.reveal"),
+    **_rows("read", "personal.look"),
+    **_rows("admin", "personal.ask_erase", "POST personal.erase", "POST personal.lift"),
+    **_rows("admin", "POST personal.save", "POST personal.remove"),
+    **_api("read", "listPersonalValues", "getErasure", "getRetention", "getVaultKeys"),
+    **_api("reveal", "POST revealPersonalValue"),
+    **_api("admin", "POST eraseCustomer", "POST liftErasure", "PUT putRetention", "POST runRetention"),
     **_api("open", "openapi"),
     **_api(
         "read",

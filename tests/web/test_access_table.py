@@ -16,7 +16,7 @@ from app.web import create_app, roles
 from tests.builders import ADMIN_TOKEN, NOON, services_in_memory
 from tests.web.access_table import FILE, METHODS, Place, known, lines, places
 
-SCOPE = {"viewer": "read", "author": "author", "approver": "approve", "operator": "operate", "admin": "admin"}
+SCOPE = {"viewer": "read", "author": "author", "approver": "approve", "operator": "operate reveal", "admin": "admin"}
 REACHED = 299  # what is answered in place of every view
 TABLE = known()
 
@@ -42,7 +42,7 @@ class House:
         return client
 
     def _token(self, role: str) -> str:
-        return api_tokens.make(self.services.store, {"name": role, "rights": [SCOPE[role]]}, "x", NOON)[1]
+        return api_tokens.make(self.services.store, {"name": role, "rights": SCOPE[role].split()}, "x", NOON)[1]
 
     def ask(self, role: str, method: str, address: str, **headers: str) -> Any:
         """As a member by session, or in the API by token."""
