@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 from app import dry_run, logs, tenant_settings
 from app.declared import paths_of
 from app.routes import routes_of
-from rules.hours import in_zone
+from rules.hours import of_account
 from rules.matcher import Matcher
 from rules.model import Rule, RuleError, RuleVersion
 from rules.ports import Document, Store, Unavailable
@@ -84,7 +84,7 @@ class RuleSets:
             self._parsed[key] = found
             while len(self._parsed) > _PARSED:
                 self._parsed.popitem(last=False)
-        return in_zone(found, lambda: tenant_settings.read(store, tenant).zone)
+        return of_account(found, lambda: tenant_settings.hours_of(store, tenant))
 
     def is_dry(self, store: Store, now: datetime | None = None) -> bool:
         """Whether nothing may be sent. now: when given, the switch is read again only after half a second."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,16 +20,19 @@ from rules.rule import Problem, RuleError
 ID = "tenant"
 SPEAKING = ("slack", "smtp", "webhook")  # types of connections that can carry an alert
 LONGEST_AGE = 24 * 60  # minutes
+MOST_PAUSES = 100  # days; rules.hours looks so far ahead and further
 
 
 @dataclass(frozen=True, slots=True)
 class TenantSettings:
-    """zone: what `account` means in business hours. alert_connection: where alerts go, empty for nowhere; alert_to:
+    """zone: what `account` means in business hours. not_on: days of pause, `2026-12-25`, on which no rule's hours are
+    open. alert_connection: where alerts go, empty for nowhere; alert_to:
     the address, where that is e-mail. oldest_minutes: age of the oldest event or action that is not done which is
     worth an alert. dead_letters, needs_you: how many of them are. second_person: whether what lets more happen takes
     somebody else's approval (app.approvals); in production it always does."""
 
     zone: str = "UTC"
+    not_on: tuple[str, ...] = ()
     alert_connection: str = ""
     alert_to: str = ""
     oldest_minutes: int = 5
@@ -41,7 +44,7 @@ class TenantSettings:
     def body(self) -> dict[str, Any]:
         kept = asdict(self)
         del kept["version"]
-        return kept
+        return {**kept, "not_on": list(self.not_on)}
 
 
 DEFAULTS = TenantSettings()
@@ -53,7 +56,13 @@ def read(store: Store, tenant: str) -> TenantSettings:
     if found is None:
         return DEFAULTS
     known = {name: found.body[name] for name in DEFAULTS.body() if name in found.body}
-    return TenantSettings(**known, version=found.version)
+    return TenantSettings(**{**known, "not_on": tuple(known.get("not_on", ()))}, version=found.version)
+
+
+def hours_of(store: Store, tenant: str) -> tuple[str, tuple[str, ...]]:
+    """The zone and the days of pause."""
+    found = read(store, tenant)
+    return found.zone, found.not_on
 
 
 def save(
@@ -73,7 +82,8 @@ def save(
     after = {**before.body(), **{name: value for name, value in given.items() if name in DEFAULTS.body()}}
     if not isinstance(after["second_person"], bool):
         wrong.append(Problem("second_person", "write true or false"))
-    wrong += [*_zone_problem(after), *_alert_problems(store, tenant, after), *_number_problems(after)]
+    wrong += [*_zone_problem(after), *_pause_problems(after)]
+    wrong += [*_alert_problems(store, tenant, after), *_number_problems(after)]
     if wrong:
         raise RuleError(wrong)
     writes: list[Write] = [
@@ -81,7 +91,7 @@ def save(
         entry(now, actor, "change settings", "settings", before.body(), after),
         *also,
     ]
-    if after["zone"] != before.zone:
+    if (after["zone"], tuple(after["not_on"])) != (before.zone, before.not_on):
         writes.append(_bump(store.get(tenant, "ruleset", "current"), now))
     store.commit(tenant, None, writes)
     return read(store, tenant)
@@ -100,6 +110,20 @@ def _zone_problem(given: Mapping[str, Any]) -> list[Problem]:
     except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError
         return [Problem("zone", f"there is no time zone {given['zone']!r}; write one such as Europe/Berlin", "UTC")]
     return []
+
+
+def _pause_problems(given: Mapping[str, Any]) -> list[Problem]:
+    days = given["not_on"]
+    if not isinstance(days, list | tuple) or len(days) > MOST_PAUSES or not all(map(_is_day, days)):
+        return [Problem("not_on", f"write up to {MOST_PAUSES} days such as 2026-12-25")]
+    return []
+
+
+def _is_day(text: Any) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except (TypeError, ValueError):
+        return False
 
 
 def _alert_problems(store: Store, tenant: str, given: Mapping[str, Any]) -> list[Problem]:

@@ -2,13 +2,13 @@
 
 A moment is within the hours when the wall clock of the zone shows one of the days and a time from `start` up to, but
 not at, `end`. So an hour that the clock shows twice is open twice, and a time that it skips opens once the clock is
-past it. On a day of pause (`not_on`) it is never open. The zone `account` is what the account has set (`in_zone`), and
-UTC where nothing was put in its place.
+past it. On a day of pause (`not_on`) it is never open, nor on one of the account's. The zone `account` is what the
+account has set (`of_account`), and UTC where nothing was put in its place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -30,11 +30,15 @@ def opening(rule: Rule, action: str, instant: datetime) -> datetime:
     return next_open(hours, instant)
 
 
-def in_zone(rule: Rule, zone: Callable[[], str]) -> Rule:
-    """The rule with the account's zone in place of `account`; the zone is asked for only where it is needed."""
-    if rule.hours is None or rule.hours.zone != "account":
+def of_account(rule: Rule, settings: Callable[[], tuple[str, Sequence[str]]]) -> Rule:
+    """The rule with the account's zone in place of `account`, and with its days of pause beside the rule's own.
+    settings: (zone, days of pause), asked for only where they are needed."""
+    if rule.hours is None:
         return rule
-    return replace(rule, hours=replace(rule.hours, zone=zone()))
+    zone, pauses = settings()
+    own = rule.hours.zone if rule.hours.zone != "account" else zone
+    not_on = tuple(dict.fromkeys((*rule.hours.not_on, *pauses)))
+    return replace(rule, hours=replace(rule.hours, zone=own, not_on=not_on))
 
 
 def next_open(hours: Hours, instant: datetime) -> datetime:

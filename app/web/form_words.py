@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from app.web.form_presses import holder
-from app.web.form_values import span_shown
+from app.web.form_values import as_map, span_shown
 from rules.ports import ActionExecutor
 from rules.rule import Problem
 
@@ -24,6 +24,8 @@ GAPS: Mapping[str, str] = {
     "when.same": "say for the same what it counts",
     "steps": "add a first step: so far nothing happens",
     "again.after": "say for how long",
+    "undo.same": "say for the same what it is taken back",
+    "undo.within": "say within how long it is taken back",
     "when.within": "say within how long",
 }
 COUNTS: Mapping[str, str] = {"at_least": "how many times is a whole number", "runs": "how many runs is a whole number"}
@@ -69,22 +71,27 @@ def _said(problem: Problem, document: Mapping[str, Any], actions: Mapping[str, A
 
 def _step_gap(path: str, document: Mapping[str, Any], actions: Mapping[str, ActionExecutor]) -> str | None:
     """A parameter that its action needs and that is not filled in."""
-    found = re.fullmatch(r"steps\[(\d+)\]\.with\.(\w+)", path)
-    step = document["steps"][int(found[1])] if found else {}
-    action = actions.get(str(step.get("do")))
-    if not found or action is None or step.get("with", {}).get(found[2]):
+    found = re.fullmatch(r"(steps\[(\d+)\](?:\.(?:then|else)\[\d+\])*)\.with\.(\w+)", path)
+    step = holder(document, f"{found[1]}.do")[0] if found else None
+    action = actions.get(str(step.get("do"))) if isinstance(step, Mapping) else None
+    if not found or action is None or not isinstance(step, Mapping) or as_map(step.get("with")).get(found[3]):
         return None
-    label = next((field.label for field in action.fields if field.name == found[2]), found[2])
-    return f"step {int(found[1]) + 1}, {action.title[:1].lower()}{action.title[1:]}: fill in “{label}”"
+    label = next((field.label for field in action.fields if field.name == found[3]), found[3])
+    return f"step {int(found[2]) + 1}, {action.title[:1].lower()}{action.title[1:]}: fill in “{label}”"
 
 
 def _test_gap(path: str, place: Any, empty: bool) -> str | None:
     """A condition whose field or value is not filled in; without a field, its value does not matter yet."""
-    if not path.startswith("only_if") or not isinstance(place, Mapping):
+    if not is_condition(path) or not isinstance(place, Mapping):
         return None
     if empty and path.endswith(".field"):
         return "choose the field that a condition is about"
     return "write the value that a condition compares with" if empty and path.endswith(".value") else None
+
+
+def is_condition(path: str) -> bool:
+    """Whether the place is in a condition, the rule's or a step's."""
+    return path.startswith("only_if") or re.match(r"steps.*\]\.if\b", path) is not None
 
 
 def _span(problem: Problem, typed: Any) -> str | None:
@@ -101,5 +108,5 @@ def _count(key: str, typed: Any) -> str | None:
 
 def _compared(problem: Problem, typed: Any) -> str | None:
     """Letters where a number is compared."""
-    compared = problem.path.startswith("only_if") and problem.message.endswith(" is a number")
+    compared = is_condition(problem.path) and problem.message.endswith(" is a number")
     return f"“{typed}” is no number" if compared and isinstance(typed, str) else None

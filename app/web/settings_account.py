@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from zoneinfo import available_timezones
 
@@ -34,6 +35,7 @@ def save() -> Response:
     ]
     given |= {name: number for name in numbers if (number := whole(given[name])) is not None}
     given["second_person"] = request.form.get("second_person") == "on"
+    given["not_on"] = sorted({day for day in re.split(r"[,\s]+", request.form.get("not_on", "")) if day})
     expect = request.form.get("expect") or None
     try:
         came = second.change(Change("settings", tenant_settings.ID, given), second.reason(), expect)

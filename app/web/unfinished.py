@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.web.form_presses import holder
+from app.web.form_words import is_condition
 from rules import english
 from rules.catalogue import Catalogue
 from rules.rule import Rule, RuleError, parse
@@ -65,7 +66,7 @@ def _read(document: Mapping[str, Any]) -> Rule | None:
 
 def _fill(document: dict[str, Any], path: str) -> bool:
     """Put the stand-in at the path; whether that changed anything."""
-    path = re.sub(r"\.(value\[\d+\]|is)$", "", path) if path.startswith("only_if") else path
+    path = re.sub(r"\.(value\[\d+\]|is)$", "", path) if is_condition(path) else path
     at, key = holder(document, path)
     if isinstance(at, list) and isinstance(key, int) and key < len(at):
         was, at[key] = at[key], _item(path, at[key])
@@ -82,7 +83,7 @@ def _item(path: str, was: Any) -> Any:
         return _step(path)
     if "event" in path or "start_again" in path:
         return TYPE
-    return dict(TEST) if path.startswith("only_if") and isinstance(was, dict) else WORD
+    return dict(TEST) if is_condition(path) and isinstance(was, dict) else WORD
 
 
 def _step(path: str) -> dict[str, Any]:

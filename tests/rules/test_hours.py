@@ -13,7 +13,7 @@ from rules.backtest import backtest
 from rules.channels import channels_of
 from rules.english import read_back
 from rules.event import iso, seconds
-from rules.hours import next_open
+from rules.hours import next_open, of_account
 from rules.model import Do, Hours, RuleVersion, Wait
 from rules.rule import check, parse
 from rules.workflow import start, stopped
@@ -218,3 +218,16 @@ def test_a_wait_until_the_hours_open_needs_hours_and_days_of_pause_are_days() ->
     said = read_back(parse({**document, "hours": {**hours, "not_on": ["2026-12-25"]}}))
     assert "wait 24 hours, and then until the hours open" in said
     assert "in the time of “UTC”, and not on 2026-12-25." in said
+
+
+def test_the_accounts_days_of_pause_close_every_rules_hours_and_the_rule_may_name_more() -> None:
+    week = ("mon", "tue", "wed", "thu", "fri")
+    own = rule(hours=Hours(week, "09:00", "18:00", "account", ("email",), ("2026-12-24",)))
+    found = of_account(own, lambda: ("Europe/Berlin", ("2026-12-25", "2026-12-28")))
+    assert found.hours is not None
+    assert next_open(found.hours, datetime(2026, 12, 23, 17, 0, tzinfo=UTC)) == datetime(2026, 12, 29, 8, 0, tzinfo=UTC)
+    zoned = rule(hours=Hours(week, "09:00", "18:00", "UTC", ("email",)))
+    elsewhere = of_account(zoned, lambda: ("Europe/Berlin", ("2026-12-25",))).hours
+    assert elsewhere is not None
+    assert (elsewhere.zone, elsewhere.not_on) == ("UTC", ("2026-12-25",))
+    assert of_account(rule(), lambda: ("Europe/Berlin", ("2026-12-25",))).hours is None

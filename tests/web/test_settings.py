@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from app import author, jobs, operate
+from app import author, jobs, operate, tenant_settings
 from app.connections import opened, private_of
 from app.services import STORED_SECRETS, Services
 from app.web import create_app
@@ -403,3 +403,14 @@ def test_the_pace_to_stripe_is_set_and_nothing_else_of_it(browser: FlaskClient, 
     for body in ({"name": "stripe", "url": "https://x.example.com"}, {"name": "other", "type": "stripe"}):
         with pytest.raises(RuleError, match="the connection to Stripe"):
             author.save_connection(services.store, services.secrets, TENANT, body, "ada", NOON)
+
+
+def test_the_accounts_days_of_pause_are_set_beside_its_time_zone(browser: FlaskClient, services: Services) -> None:
+    asked = form(browser.get("/settings/account").text, "/settings/account")
+    wrong = browser.post(asked.action, data=asked.sent(not_on="2026-12-25, Easter"))
+    assert wrong.status_code == 422
+    assert "write up to 100 days such as 2026-12-25" in wrong.text
+    assert browser.post(asked.action, data=asked.sent(not_on="2027-01-01 2026-12-25")).status_code == 303
+    kept = tenant_settings.read(services.store, TENANT)
+    assert kept.not_on == ("2026-12-25", "2027-01-01")
+    assert "2026-12-25, 2027-01-01" in browser.get("/settings/account").text
