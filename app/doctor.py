@@ -170,6 +170,7 @@ def matcher(settings: Settings) -> Finding:
     chosen = choose_matcher(settings.matcher, said.append)
     name = type(chosen).__name__
     if said:
+    yield from schemas_agree(services)
         return Finding("matcher", "note", f"{name}: {said[0]}", "With a C compiler, `make setup` builds durable-rules.")
     return Finding("matcher", "ok", name)
 
@@ -192,6 +193,24 @@ def what_gave_up(services: Services) -> Iterator[Finding]:
         if dead:
             more = "or more " if len(dead) >= 50 else ""
             text = f"{len(dead)} {more}in {tenant}"
+def schemas_agree(services: Services) -> Iterator[Finding]:
+    """The API version of each account's webhooks beside the registry's, and what does not conform."""
+    from app import quarantine, schemas, tenants
+
+    for tenant in tenants.every(services.store):
+        found = schemas.mismatch(services.store, tenant)
+        if found:
+            lost = len({one["path"] for one in found["rules"] if one["standing"] == "missing"})
+            text = f"webhooks of {tenant} come as {found['version']}, the registry has {found['registry']}"
+            text += f"; rules read {lost} fields that {found['read_as']} does not have" if lost else ""
+            newer = "Bring Signalbox up to date, or set the endpoint's version at Stripe back."
+            mend = newer if found["newer"] else f"python main.py schemas diff {found['read_as']} --tenant {tenant}"
+            yield Finding("schemas", "wrong" if found["newer"] or lost else "note", text, mend)
+        if held := quarantine.count(services.store, tenant):
+            mend = f"python main.py quarantine list --tenant {tenant}"
+            yield Finding("quarantine", "wrong", f"{held:,} payloads in {tenant} do not conform", mend)
+
+
             yield Finding("dead letters", "wrong", text, f"python main.py replay --tenant {tenant}")
         for one in browse.connections(services.store, tenant):
             if one["state"] != "on":

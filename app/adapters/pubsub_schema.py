@@ -28,7 +28,7 @@ def settings(names: Names) -> SchemaSettings:
 def is_attached(topic: Any, names: Names) -> bool:
     """Whether the topic, as it was read, holds its messages to the schema."""
     there = topic.schema_settings
-    return there.schema == names.schema and there.encoding == Encoding.JSON
+    return bool(there.schema == names.schema and there.encoding == Encoding.JSON)
 
 
 def create(names: Names) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from app import jobs, quarantine
+from app import doctor, jobs, quarantine
 from app.handle import handle
 from app.services import Services, job_types
 from app.web import create_app
@@ -141,6 +141,19 @@ def test_webhooks_of_another_version_are_named_with_the_rules_they_concern(
     drain(services)
     page = text_of(client.get("/schemas"))
     assert f"Your webhooks come as {OLD}" in page
+
+
+def test_the_doctor_names_another_version_and_what_is_quarantined(client: FlaskClient, services: Services) -> None:
+    keep_rule(services)
+    assert list(doctor.schemas_agree(services)) == []
+    deliver(client, envelope("evt_1", api_version="2027-01-01.zoo"))
+    deliver(client, bad("evt_2"))
+    drain(services)
+    version, held = doctor.schemas_agree(services)
+    assert (version.name, version.state) == ("schemas", "wrong")
+    assert "2027-01-01.zoo" in version.text
+    assert "up to date" in version.mend
+    assert held.mend == f"python main.py quarantine list --tenant {TENANT}"
 
 
 # ---- quarantine -----------------------------------------------------------------------------------------------------
