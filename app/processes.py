@@ -241,7 +241,7 @@ def with_local_token(settings: Settings) -> Settings:
     if settings.admin_token or not settings.development:
         return settings
     path = settings.data / TOKEN_FILE
-    settings.data.mkdir(parents=True, exist_ok=True)
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     with suppress(FileExistsError), open(path, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         file.write(secrets.token_urlsafe(32))
     return replace(settings, admin_token=path.read_text().strip())

@@ -34,6 +34,7 @@ class Bell:
         try:
             path.unlink(missing_ok=True)
             self._socket.bind(str(path))
+            path.chmod(0o600)
         except OSError:  # the path is over 107 bytes, or the file system has no sockets
             self._socket.close()
             self._socket = None

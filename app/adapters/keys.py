@@ -155,7 +155,7 @@ def load_keys(path: Path) -> Keyring:
     """The keys in this file, made at the first start, readable by its owner only. Two processes that start together
     end with the same keys."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         _write(draft, Keyring.make().to_text())
         with contextlib.suppress(FileExistsError):

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from app.adapters.folder import make
 from rules.ports import Unavailable
 
 MOST_ROWS = 64  # of one INSERT
@@ -25,6 +26,7 @@ class NewerData(Exception):
 def connect(path: Path, durable: bool = True, busy: float = BUSY_SECONDS) -> sqlite3.Connection:
     """A connection in autocommit mode, usable from any one thread at a time.
     durable: a commit survives a power cut (FULL), else only the death of the process (NORMAL)."""
+    make(path)
     connection = sqlite3.connect(
         path, timeout=busy, isolation_level=None, check_same_thread=False, cached_statements=512
     )

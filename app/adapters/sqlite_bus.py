@@ -47,7 +47,7 @@ _INSERT = "INSERT INTO inbox (tenant, id, published, payload)"
 
 def prepare_inbox(path: Path) -> None:
     """Make inbox.db, or see that this code may use it. Its name in `meta` tells a worker when it was replaced."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with unavailable(f"opening {path}"):
         connection = connect(path)
         try:

@@ -56,7 +56,7 @@ class SqliteStore:
     """Store in `path`. Safe from any thread and from several processes. busy: seconds to wait for another process."""
 
     def __init__(self, path: Path, busy: float = BUSY_SECONDS) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with unavailable(f"opening {path}"):
             self._writer = connect(path, busy=busy)
             check_format(self._writer, path, FORMAT)

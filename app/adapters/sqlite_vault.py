@@ -176,7 +176,7 @@ class SqliteSecrets:
 
     def __init__(self, folder: Path, keys: Keyring | LiveKeys, given: Mapping[str, str] | None = None) -> None:
         path = folder / "secrets.db"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._keys = live(keys)
         self._given = dict(given or {})
         with unavailable(f"opening {path}"):
