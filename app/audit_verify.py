@@ -20,6 +20,7 @@ from rules.event import instant, iso
 from rules.ports import Refused, Store
 
 What = Literal["changed", "removed", "inserted"]
+PART = 2_000  # entries between two looks at how far it is
 SHOWN = 100  # findings that are told one by one
 STAMP = len("2026-11-23T10:03:00.000000Z")  # of the time that an id begins with
 UNREADABLE = (ValueError, TypeError, KeyError, zlib.error)  # of a body that is no document any more
@@ -92,12 +93,20 @@ def read_anchor(text: str) -> Anchor:
 def verify(store: Store, tenant: str, since: datetime | None = None, anchors: Sequence[Anchor] = ()) -> Report:
     """Walk the log. since: only entries that bear this time or a later one, on the chain from there; anchors are held
     against the whole of it. Entries written meanwhile count as not yet sealed."""
+    for report in walk(store, tenant, since, anchors):  # noqa: B007 - the last one is the answer
+        pass
+    return report
+
+
+def walk(store: Store, tenant: str, since: datetime | None = None, anchors: Sequence[Anchor] = ()) -> Iterator[Report]:
+    """The same a part at a time: the report so far, after every PART entries, and at the end. One object throughout."""
     known = head(store, tenant)
+    report = Report(tenant, anchor=known.anchor if known else "")
     start = iso(since) if since else ""
-    walk = _Walk(store, Report(tenant, anchor=known.anchor if known else ""), known, start)
-    walk.go()
-    _hold(store, tenant, anchors, known, walk.report)
-    return walk.report
+    for _ in _Walk(store, report, known, start).go():
+        yield report
+    _hold(store, tenant, anchors, known, report)
+    yield report
 
 
 class _Walk:
@@ -113,12 +122,14 @@ class _Walk:
         self._ahead = ""  # the seals read so far hold every entry that bears an earlier time than this
         self._all_read = False
 
-    def go(self) -> None:
+    def go(self) -> Iterator[None]:
         met = "the first"
         try:
             for document in entries(self._store, self.report.tenant, self._start):
                 self._meet(document.id, document.body)
                 met = document.id
+                if not self.report.entries % PART:
+                    yield
         except UNREADABLE as error:  # what follows it cannot be told apart
             self.report.found("changed", met, f"What follows the entry {met} cannot be read ({type(error).__name__}).")
             return

@@ -317,7 +317,7 @@ def rollback_rule(given: argparse.Namespace, services: Services) -> None:
     _say(given, _in_force(given, services, Change("rollback", given.rule, {"number": given.number})))
 
 
-def _in_force(given: argparse.Namespace, services: Services, wanted: Change) -> Mapping[str, Any]:
+def _in_force(given: argparse.Namespace, services: Services, wanted: Change) -> author.Row:
     """The rule after the change; where it takes a second person, as it is, with what was asked for."""
     tenant, now = tenant_of(given, services), services.clock.now()
     emergency = getattr(given, "emergency", False)

@@ -224,12 +224,14 @@ def office_of(services: Services) -> Office:
 def job_types(services: Services, wait: Callable[[float], object] = time.sleep) -> Mapping[str, jobs.Run]:
     """How each type of job takes a step. wait: sleeps so many seconds, where a job has to."""
     from app import (
+        audit_job,
         backtest_job,
         bulk,
         dead_letters,
         declared,
         erasing,
         history,
+        quarantine,
         quarantine_job,
         retention,
         rotating,
@@ -240,7 +242,8 @@ def job_types(services: Services, wait: Callable[[float], object] = time.sleep) 
     s, settings = services, services.settings
     lister = StripeEvents(settings.stripe_api_key, settings.stripe_api_base)
     address = settings.public_url or f"http://{settings.host}:{settings.port}"
-    fetch = partial(history.step, lister=lister, bus=s.bus, vault=s.vault)
+    keep = partial(quarantine.keep, keeper_of(s))
+    fetch = partial(history.step, lister=lister, bus=s.bus, vault=s.vault, quarantine=keep)
     play = sample.job(
         s.store, s.secrets, s.vault, s.catalogue, s.connectors, address, partial(local_secret, s.secrets), s.clock, wait
     )
@@ -252,6 +255,7 @@ def job_types(services: Services, wait: Callable[[float], object] = time.sleep) 
         "backtest": backtest,
         declared.JOB: declared.job(s.store),
         bulk.JOB: bulk.job(s.store),
+        audit_job.TYPE: audit_job.job(s.store),
         dead_letters.JOB: dead_letters.job(s.store, s.inbox),
         quarantine_job.JOB: quarantine_job.job(keeper_of(s), s.bus),
         erasing.JOB: erasing.job(s.store, s.vault),

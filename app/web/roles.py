@@ -178,7 +178,10 @@ RULES: Table = {
         "scores.known",
         "scores.look",
         "sends.look",
-        "settings.audit",
+        "audit.look",
+        "audit.export",
+        "audit.progress",
+        "POST audit.verify",  # a look at the whole log, as a job
         "settings.import_progress",
         "settings.look",
         "settings_account.look",

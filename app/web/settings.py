@@ -1,4 +1,4 @@
-"""Settings: how Stripe is connected, the import of its history, what is stopped, who changed what, what runs here."""
+"""Settings: how Stripe is connected, the import of its history, what is stopped, what runs here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from app import author, browse, declared, history, jobs, operate, tenant_settings
+from app import author, declared, history, jobs, operate, tenant_settings
 from app.audit import entry
 from app.scores import scores
 from app.services import STORED_SECRETS, key_tenant
@@ -200,15 +200,7 @@ def _named(what: str) -> str:
     return {"all": "Everything", "rule": f"The rule {name}", "connection": f"The connection {name}"}.get(kind, what)
 
 
-# ---- who changed what, and what runs here ---------------------------------------------------------------------------
-@blueprint.get("/settings/audit")
-def audit() -> Response:
-    about = request.args.get("about", "").strip()[:200] or None
-    after = request.args.get("after") or None
-    found = browse.audit(services().store, tenant(), about=about, after=after)
-    return page("settings_audit.html", rows=found["items"], next=found["next"], about=about, after=after)
-
-
+# ---- what runs here -------------------------------------------------------------------------------------------------
 def about() -> list[tuple[str, str]]:
     """What runs here, for a person who reports something."""
     ports = services()
