@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from rules.ports import Body, Bus, Clock, Inbox, Secrets, Store, Vault
 
 if TYPE_CHECKING:
     from app.adapters.keys import Keyring, LiveKeys
+    from app.doctor_google import Look
     from app.rotating import Rotation
 
 PATIENCE = 10.0  # seconds for one answer of Firestore
@@ -77,7 +78,7 @@ def on_google(settings: Settings, clock: Clock, process: str) -> Backend:
     client = _client(settings)
     publisher, subscriber = pubsub_topics.clients()
     names = pubsub_topics.names(settings.google_project)
-    if settings.pubsub_emulator:
+    if settings.pubsub_emulator and process != "doctor":
         pubsub_topics.create(publisher, subscriber, names)
     streams = process == "worker" and not settings.pubsub_emulator  # the emulator outlives no stream's end
     claims = (token_hex(8), IDLE) if process == "worker" else ("", timedelta(0))
@@ -143,6 +144,37 @@ def _secrets(settings: Settings, client: Any, keys: Any) -> Secrets:
     from app.adapters.secret_manager import SecretManager
 
     return SecretManager(secretmanager.SecretManagerServiceClient(), settings.google_project)
+
+
+# ---- looking at it ---------------------------------------------------------------------------------------------------
+def look(settings: Settings) -> tuple[Look, Callable[[], None]]:
+    """What the doctor looks with on Google, and what lets go of it. Raises Unavailable, SettingsError."""
+    from app.adapters import firestore_admin, google_project, pubsub_topics
+    from app.adapters.firestore_errors import named
+    from app.doctor_google import Look, region_of
+
+    client = _client(settings)
+    publisher, subscriber = pubsub_topics.clients()
+    names = pubsub_topics.names(settings.google_project)
+    project, indexes = None, list[str]
+    if not settings.firestore_emulator:
+        session = google_project.session()
+        project = google_project.GoogleProject(session, settings.google_project, region_of(settings))
+        indexes = partial(firestore_admin.in_words, settings.google_project)
+
+    def close() -> None:
+        publisher.stop()
+        subscriber.close()
+        client.close()
+
+    def answered_at() -> datetime:
+        with named():
+            found: datetime = client.document("installation/keyring").get(timeout=PATIENCE).read_time
+        return found
+
+    used = (names.topic, names.dead_topic), (names.subscription, names.dead_subscription)
+    messages = partial(pubsub_topics.differences, publisher, subscriber, names)
+    return Look(messages, used, answered_at, project, indexes), close
 
 
 # ---- moving ---------------------------------------------------------------------------------------------------------

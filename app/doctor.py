@@ -8,11 +8,11 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from app.finding import Finding, State
 from app.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,36 +21,45 @@ if TYPE_CHECKING:
 LITTLE_DISK = 500 * 1024 * 1024
 LATE = timedelta(minutes=1)
 FILES = ("store.db", "inbox.db", "consumer.db", "keys.json")
-State = Literal["ok", "note", "wrong"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """state: wrong needs the mend; note may be as it should be. mend: a command or a setting."""
-
-    name: str
-    state: State
-    text: str
-    mend: str = ""
 
 
 def examine(settings: Settings, services: Callable[[], Services], online: bool, now: datetime) -> Iterator[Finding]:
     """Everything that can be looked at, what others build on first. services: opens the data folder."""
     yield python()
-    yield from folder(settings.data)
-    yield from locks(settings.data)
-    yield address(settings)
+    if settings.backend == "google":
+        yield from on_google(settings, now)
+    else:
+        yield from folder(settings.data)
+        yield from locks(settings.data)
+        yield address(settings)
     yield from stripe_settings(settings)
     opened: Services | None = None
     try:
         opened = services()
     except Exception as error:  # whatever it is, the doctor's job is to say it
-        yield Finding("data", "wrong", f"It cannot be opened: {error}", "Restore a backup, or set SIGNALBOX_DATA.")
+        mend = "Restore a backup, or set SIGNALBOX_DATA." if settings.backend == "sqlite" else "See the lines above."
+        yield Finding("data", "wrong", f"It cannot be opened: {error}", mend)
     if opened is not None:
         try:
             yield from inside(opened, settings, online, now)
         finally:
             opened.close()
+
+
+def on_google(settings: Settings, now: datetime) -> Iterator[Finding]:
+    """The project, or the emulators that play it."""
+    from app import backends, doctor_google
+
+    try:
+        look, close = backends.look(settings)
+    except Exception as error:  # no project, no account, nobody there: that is the finding
+        mend = "Set GOOGLE_CLOUD_PROJECT; gcloud auth application-default login"
+        yield Finding("project", "wrong", f"It cannot be looked at: {error}", mend)
+        return
+    try:
+        yield from doctor_google.examine(settings, look, now)
+    finally:
+        close()
 
 
 # ---- the machine ----------------------------------------------------------------------------------------------------
@@ -161,6 +170,7 @@ def inside(services: Services, settings: Settings, online: bool, now: datetime) 
         yield stripe_answers(settings, now)
     yield backlog(services, now)
     yield from what_gave_up(services)
+    yield from schemas_agree(services)
 
 
 def matcher(settings: Settings) -> Finding:
@@ -170,7 +180,6 @@ def matcher(settings: Settings) -> Finding:
     chosen = choose_matcher(settings.matcher, said.append)
     name = type(chosen).__name__
     if said:
-    yield from schemas_agree(services)
         return Finding("matcher", "note", f"{name}: {said[0]}", "With a C compiler, `make setup` builds durable-rules.")
     return Finding("matcher", "ok", name)
 
@@ -184,15 +193,6 @@ def backlog(services: Services, now: datetime) -> Finding:
     return Finding("queue", "wrong" if age > LATE else "ok", text, "Is the worker running? Start it with `make run`.")
 
 
-def what_gave_up(services: Services) -> Iterator[Finding]:
-    """Dead letters and failing connections of every tenant."""
-    from app import browse, tenants
-
-    for tenant in tenants.every(services.store):
-        dead = browse.dead_letters(services.store, services.inbox, tenant)["items"]
-        if dead:
-            more = "or more " if len(dead) >= 50 else ""
-            text = f"{len(dead)} {more}in {tenant}"
 def schemas_agree(services: Services) -> Iterator[Finding]:
     """The API version of each account's webhooks beside the registry's, and what does not conform."""
     from app import quarantine, schemas, tenants
@@ -211,6 +211,15 @@ def schemas_agree(services: Services) -> Iterator[Finding]:
             yield Finding("quarantine", "wrong", f"{held:,} payloads in {tenant} do not conform", mend)
 
 
+def what_gave_up(services: Services) -> Iterator[Finding]:
+    """Dead letters and failing connections of every tenant."""
+    from app import browse, tenants
+
+    for tenant in tenants.every(services.store):
+        dead = browse.dead_letters(services.store, services.inbox, tenant)["items"]
+        if dead:
+            more = "or more " if len(dead) >= 50 else ""
+            text = f"{len(dead)} {more}in {tenant}"
             yield Finding("dead letters", "wrong", text, f"python main.py replay --tenant {tenant}")
         for one in browse.connections(services.store, tenant):
             if one["state"] != "on":

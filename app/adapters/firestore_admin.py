@@ -29,6 +29,15 @@ def lacking(client: Any, project: str) -> tuple[list[Row], list[Row]]:
     return indexes, overrides
 
 
+def in_words(project: str) -> list[str]:
+    """What the database lacks, for people. Raises Unavailable."""
+    from google.cloud.firestore_admin_v1 import FirestoreAdminClient
+
+    indexes, overrides = lacking(FirestoreAdminClient(), project)
+    found = [f"{row['collectionGroup']} ({', '.join(part['fieldPath'] for part in row['fields'])})" for row in indexes]
+    return found + [f"{row['collectionGroup']}.{row['fieldPath']} (its exemption or policy)" for row in overrides]
+
+
 def make_index(client: Any, project: str, row: Row) -> None:
     """Begin to build it; Firestore goes on by itself. Raises Unavailable."""
     fields = [Index.IndexField(_field(part)) for part in row["fields"]]
