@@ -18,9 +18,12 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
+import orjson
+
 from app import jobs
 from app.jobs import JobFailed, Step, TryLater
-from app.receive import LIMIT, check, check_depth, event_of, parse
+from app.receive import LIMIT, Quarantine, check, check_depth, event_of, parse
+from rules.conforming import shared
 from rules.event import Event, instant, iso, seconds
 from rules.ports import Bus, Document, Refused, Store, Unavailable, Vault
 
@@ -70,9 +73,12 @@ def start_gap(store: Store, tenant: str, since: int, now: datetime) -> str:
     return jobs.enqueue(store, tenant, "gap", {"since": max(since, until - DAYS * DAY), "until": until}, now)
 
 
-def step(job: Document, now: datetime, lister: Lister, bus: Bus, vault: Vault) -> Step:
+def step(
+    job: Document, now: datetime, lister: Lister, bus: Bus, vault: Vault, quarantine: Quarantine | None = None
+) -> Step:
     """One slice of time of an import or gap job, oldest slice first. The slice shrinks where events are dense, so that
-    each step is short and the cursor, the second up to which all is done, moves steadily."""
+    each step is short and the cursor, the second up to which all is done, moves steadily. quarantine: takes what was
+    never delivered and does not conform; history, on which no rule acts, comes as it is."""
     since, until = job.body["params"]["since"], job.body["params"]["until"]
     cursor = job.body.get("cursor") or {"at": since, "span": DAY}
     at, span = cursor["at"], cursor["span"]
@@ -82,7 +88,8 @@ def step(job: Document, now: datetime, lister: Lister, bus: Bus, vault: Vault) -
     summary = dict(job.body.get("summary") or {})
     if found is None:
         return Step({"at": at, "span": max(span // 8, 1)}, _share(at, since, until), summary)
-    loaded = publish(found, bus, vault, now, job.tenant.split("/")[0], "webhook" if gap else "import")
+    account = job.tenant.split("/")[0]
+    loaded = publish(found, bus, vault, now, account, "webhook" if gap else "import", quarantine if gap else None)
     summary = {**_added(summary, loaded), "seen_until": iso(seconds(end))}
     wider = min(span * 2, DAY) if len(found) < PAGES * 25 else span
     return Step({"at": end, "span": wider}, _share(end, since, until), summary, done=end >= until)
@@ -231,7 +238,13 @@ def _event(
 
 
 def publish(
-    envelopes: Sequence[dict[str, Any]], bus: Bus, vault: Vault, now: datetime, account: str, source: str
+    envelopes: Sequence[dict[str, Any]],
+    bus: Bus,
+    vault: Vault,
+    now: datetime,
+    account: str,
+    source: str,
+    quarantine: Quarantine | None = None,
 ) -> Loaded:
     """Publish events that Stripe listed, oldest first. Raises Unavailable."""
     loaded = Loaded()
@@ -240,6 +253,10 @@ def publish(
         try:
             check(envelope)
             check_depth(envelope)
+            if quarantine and (faults := shared().faults(envelope)):
+                quarantine(envelope, account, orjson.dumps(envelope), faults, now)
+                loaded.refuse(number, f"quarantined: {faults[0].path} {faults[0].problem}")
+                continue
             events.append(event_of(envelope, account, vault, now, source=source))
         except Refused as error:
             loaded.refuse(number, str(error))

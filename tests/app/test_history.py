@@ -7,15 +7,16 @@ import json
 import lzma
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app import history, jobs
+from app import history, jobs, quarantine
 from app.history import DAY, DAYS
-from app.services import Services
+from app.services import Services, keeper_of
 from rules.event import Event
 from rules.ports import Delivery, Disposition, Document, Refused, Unavailable
 from tests.builders import NOON, TENANT, body_of, envelope, invoice, services_in_memory
@@ -60,8 +61,9 @@ def job(services: Services, id: str) -> Document:
 
 def run(services: Services, stripe: Stripe, steps: int = 10_000, now: datetime = NOON) -> int:
     """Steps until nothing is due; how many."""
+    keep = partial(quarantine.keep, keeper_of(services))
     types = {
-        name: lambda job, now: history.step(job, now, stripe, services.bus, services.vault)
+        name: lambda job, now: history.step(job, now, stripe, services.bus, services.vault, keep)
         for name in ("import", "gap")
     }
     return next(n for n in range(steps + 1) if n == steps or not jobs.run_one(services.store, types, now))
@@ -170,6 +172,18 @@ def test_a_gap_brings_only_what_nobody_took_and_rules_act_on_it(services: Servic
     found = published(services)
     assert len(found) == 5
     assert {event.source for event in found} == {"webhook"}
+
+
+def test_what_a_gap_brings_that_does_not_conform_is_quarantined_and_history_comes_as_it_is(services: Services) -> None:
+    first, second = past(2, days=1)
+    first["data"]["object"]["amount_due"] = "much"
+    history.start_gap(services.store, TENANT, NOW - DAY, NOON)
+    run(services, Stripe([{**event, "pending_webhooks": 1} for event in (first, second)]))
+    assert [event.id for event in published(services)] == [second["id"]]
+    assert quarantine.one(services.store, TENANT, first["id"])["state"] == "waiting"
+    history.start_import(services.store, TENANT, NOON)
+    run(services, Stripe([first]))
+    assert [event.source for event in published(services)] == ["import"]
 
 
 def test_a_gap_reaches_back_thirty_days_at_most(services: Services) -> None:
