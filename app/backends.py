@@ -156,7 +156,8 @@ def look(settings: Settings) -> tuple[Look, Callable[[], None]]:
     client = _client(settings)
     publisher, subscriber = pubsub_topics.clients()
     names = pubsub_topics.names(settings.google_project)
-    project, indexes = None, list[str]
+    project: Any = None
+    indexes: Callable[[], list[str]] = list
     if not settings.firestore_emulator:
         session = google_project.session()
         project = google_project.GoogleProject(session, settings.google_project, region_of(settings))
