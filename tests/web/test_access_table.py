@@ -209,7 +209,7 @@ def test_no_unsafe_route_is_reached_from_another_site(house: House, header: dict
 
 # ---- read-only ------------------------------------------------------------------------------------------------------
 READS_BY_POST = {
-    "POST /api/v1/explain", "POST /api/v1/rules:check", "POST /api/v1/starters/one",
+    "POST /settings/audit/verify", "POST /api/v1/explain", "POST /api/v1/rules:check", "POST /api/v1/starters/one",
 }  # fmt: skip
 
 
