@@ -17,10 +17,13 @@ from typing import Any
 import orjson
 
 from rules.event import iso
+from rules.personal import replace_emails
 from rules.ports import Put
 
 KIND = "audit"
 TOLD = ("at", "actor", "verb", "about", "from", "to", "why")  # what an entry says; the rest is its proof
+FREE = frozenset({"note", "why", "reason", "decision", "live_why"})  # fields that hold what a person typed
+ADDRESS = "[an address]"
 _NAMED = 12  # hex digits of the digest in an id
 _ROUND = 1_000_000
 _TURNS = itertools.count()  # of this process
@@ -29,8 +32,10 @@ _TURNS = itertools.count()  # of this process
 def entry(
     now: datetime, actor: str, verb: str, about: str, before: Any = None, after: Any = None, why: str = ""
 ) -> Put:
-    """The write. about: the id of a rule, run, action, connection or list. The id sorts by time."""
-    told = {"at": iso(now), "actor": actor, "verb": verb, "about": about, "from": before, "to": after, "why": why}
+    """The write. about: the id of a rule, run, action, connection or list. The id sorts by time. E-mail addresses in
+    what people typed freely are left out: the log is never erased, and they may be a customer's."""
+    told: dict[str, Any] = {"at": iso(now), "actor": actor, "verb": verb, "about": about}
+    told |= {"from": _said(before), "to": _said(after), "why": _unaddressed(why)}
     # the same said twice is two entries, and those of one moment are listed in the order in which they were said
     body = {**told, "nonce": secrets.token_hex(8), "turn": next(_TURNS) % _ROUND}
     body["hash"] = entry_hash(body)
@@ -50,6 +55,23 @@ def is_whole(id: str, body: Mapping[str, Any]) -> bool:
     """Whether an entry says what it said when it was written, as far as it can tell by itself. Those of the first
     versions carry no hash: the chain alone holds them."""
     return "hash" not in body or (body["hash"] == entry_hash(body) and "turn" in body and id == entry_id(body))
+
+
+def _said(value: Any, freely: bool = False) -> Any:
+    """A copy without the addresses in what a person typed freely, at any depth."""
+    if isinstance(value, Mapping):
+        return {name: _said(part, freely or name in FREE) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_said(part, freely) for part in value]
+    return _unaddressed(value) if freely and isinstance(value, str) else value
+
+
+def _unaddressed(text: str) -> str:
+    if "@" not in text and "%40" not in text:
+        return text
+    holder = {"text": text}
+    replace_emails(holder, lambda found: [ADDRESS] * len(found))
+    return holder["text"]
 
 
 def digest(value: Any) -> str:
