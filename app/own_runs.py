@@ -41,9 +41,12 @@ class _Others:
     store: Store
     rulesets: RuleSets
 
-    def move(self, task: Body, wanted: Callable[[Run], bool], move: Callable[[Run], Advance]) -> list[str]:
-        """Move each run that is wanted; the ids of those that were."""
-        return [found.id for found in self.found(task) if self.moved(found, wanted, move)]
+    def move(
+        self, task: Body, wanted: Callable[[Run], bool], move: Callable[[Run], Advance], mine: Callable[[Run], bool]
+    ) -> list[str]:
+        """Move each run that is wanted; the ids of those that were. mine: whether this very command moved it already,
+        in a try whose answer was lost: what came of it is told all the same, because the rule's next step may ask."""
+        return [found.id for found in self.found(task) if self.moved(found, wanted, move, mine)]
 
     def found(self, task: Body) -> Iterator[Document]:
         same, tag = task["params"].get("same") or "subscription", task["params"]["tag"]
@@ -65,11 +68,17 @@ class _Others:
             return False
         return tag in self.rulesets.rule(self.store, found.tenant, body["rule_id"], body["version"]).tags
 
-    def moved(self, found: Document, wanted: Callable[[Run], bool], move: Callable[[Run], Advance]) -> bool:
+    def moved(
+        self,
+        found: Document,
+        wanted: Callable[[Run], bool],
+        move: Callable[[Run], Advance],
+        mine: Callable[[Run], bool],
+    ) -> bool:
         for _ in range(CONFLICTS):
             run = Run.from_body(found.body)
             if not wanted(run):
-                return False
+                return mine(run)
             try:
                 self.store.commit(found.tenant, None, advanced(self.store, found, move(run)))
                 return True
@@ -98,7 +107,10 @@ class StopRuns:
         def wanted(run: Run) -> bool:
             return run.state in OPEN and not workflow.is_undoing(run)
 
-        moved = self.others.move(task, wanted, lambda run: workflow.stopped(run, why, now, task["run_id"]))
+        def mine(run: Run) -> bool:
+            return any(told["text"].endswith(f"({task['id']}).") for told in run.story)
+
+        moved = self.others.move(task, wanted, lambda run: workflow.stopped(run, why, now, task["id"]), mine)
         return Outcome.done(_said("Stopped", moved, task), data={"runs": moved, "count": len(moved)})
 
 
@@ -132,7 +144,10 @@ class UndoRuns:
             young = instant(run.created_at) >= since - timedelta(seconds=1)
             return young and not run.undo and (workflow.may_undo(run) or run.state in OPEN)
 
-        moved = self.others.move(task, wanted, lambda run: workflow.begin_undo(run, why, now, task["run_id"]))
+        def mine(run: Run) -> bool:
+            return bool(run.undo) and run.undo["event"] == task["id"]
+
+        moved = self.others.move(task, wanted, lambda run: workflow.begin_undo(run, why, now, task["id"]), mine)
         return Outcome.done(_said("Took back what was done by", moved, task), data={"runs": moved, "count": len(moved)})
 
 

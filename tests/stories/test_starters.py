@@ -11,7 +11,7 @@ from app import author
 from app.receive import receive
 from app.starters import find
 from rules import skeletons
-from rules.ports import Outcome
+from rules.ports import Outcome, Store
 from tests.builders import NOON, TENANT, signed
 from tests.stories.world import ACTOR, Effect, World
 
@@ -52,8 +52,14 @@ def sent(after: timedelta, type: str, set: dict[str, Any] | None = None, **more:
 class Play(World):
     """A world with every connection, whose events come as signed webhooks."""
 
-    def __init__(self, *ids: str, answers: dict[str, str] | None = None) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        *ids: str,
+        answers: dict[str, str] | None = None,
+        crash_at: int | None = None,
+        opened: Callable[[], Store] | None = None,
+    ) -> None:
+        super().__init__(crash_at, opened)
         said = answers or {}
         self.outside.answers = lambda effect, times: _answer(effect, said)
         for body in CONNECTIONS:
