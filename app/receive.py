@@ -35,7 +35,7 @@ ID = re.compile(r"[A-Za-z0-9_.:-]{1,255}")
 TYPE = re.compile(r"[A-Za-z0-9_.\[\]-]{1,255}")  # `v2.core.account[requirements].updated`
 ACCOUNT = re.compile(r"acct_[A-Za-z0-9]{1,60}")
 LONGEST_KEY = 300  # characters of a subject key or transaction id; Stripe's ids have at most 255
-LARGE, LARGEST = 600_000, 900_000  # bytes of a body that is looked at, and of what can be kept of it
+LARGE, LARGEST = 600_000, 800_000  # bytes of a body that is looked at, and of what can be kept of it beside its trace
 
 # (envelope, account, raw body, what is wrong, now): keeps it durably or raises Unavailable; the entry's id
 Quarantine = Callable[[Mapping[str, Any], str, bytes, Sequence[Fault], datetime], str]

@@ -8,7 +8,7 @@ from typing import Any
 
 from rules import compatibility, registry
 from rules.catalogue import Catalogue
-from rules.compatibility import Change, uses
+from rules.compatibility import BREAKING, Change, uses
 from rules.model import Rule, RuleError
 from rules.ports import Store
 from rules.registry import Shape
@@ -153,9 +153,13 @@ def compared(old: str, new: str, rules: Iterable[Rule], only: Iterable[str] | No
         "from": old,
         "to": new,
         "counts": dict(sorted(counts.items())),
-        "changes": [change.body() for change in told],
+        "changes": [change.body() for change in sorted(told, key=_worst_first)],
         "rules": [loss.body() for loss in compatibility.losses(kept, old, new)],
     }
+
+
+def _worst_first(change: Change) -> tuple[bool, str, str]:
+    return change.kind not in BREAKING, change.type, change.path
 
 
 def account_versions(store: Store, tenant: str) -> list[str]:

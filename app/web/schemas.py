@@ -53,18 +53,23 @@ def _seen() -> Any:
 
 @blueprint.get("/schemas/compare")
 def compare() -> Response:
-    s, kept = services(), registry.versions()
-    old, new = asked("from") or kept[-2], asked("to") or kept[-1]
-    if old not in kept or new not in kept:
+    s, stored = services(), registry.versions()
+    old, new = asked("from") or stored[-2], asked("to") or stored[-1]
+    if old not in stored or new not in stored:
         abort(404)
     type = asked("type")
     rules = schemas.rules_of(s.store, tenant())
+    found = schemas.compared(old, new, rules, [type] if type else None)
+    kept = [row for row in found["changes"] if row["kind"] != "added" or "all" in request.args]
     return page(
         "schemas_compare.html",
         "list",
-        found=schemas.compared(old, new, rules, [type] if type else None),
+        found=found,
+        changes=kept,
+        left_out=len(found["changes"]) - len(kept),
+        everything_at=address("/schemas/compare", **{"from": old, "to": new, "type": type or "", "all": "1"}),
         names=schemas.names_of(rules),
-        versions=kept,
+        versions=stored,
         types=registry.of(new).event_types(),
         filters={"from": old, "to": new, "type": type},
         breaking=BREAKING,

@@ -149,6 +149,20 @@ class QuarantineContract:
         assert document is not None
         assert quarantine.body_of(world.vault, TENANT, document, "kim", "looking") == body_of(body)
 
+    def test_what_no_store_would_keep_is_quarantined_too_and_nobody_can_force_it(self, world: World) -> None:
+        world.send(
+            envelope("evt_1", type="invoice.unheard_of", object={"object": "thing", "customer": "cus_" + "1" * 400})
+        )
+        dice, printable = random.Random(7), [chr(code) for code in range(35, 127) if chr(code) not in "\\@"]
+        parts = {str(n): "".join(dice.choices(printable, k=10_000)) for n in range(103)}
+        assert world.send(envelope("evt_2", object=invoice(metadata=parts))).status == 200
+        assert {world.entry(id)["cause"] for id in ("evt_1", "evt_2")} == {
+            "the event: one of its ids has more than 300 characters",
+            "the event: is larger than can be kept",
+        }
+        assert world.replay("evt_1", as_it_is=True)["state"] == "waiting"
+        assert world.published() == []
+
     def test_one_that_still_does_not_conform_stays_and_counts_the_try(self, world: World) -> None:
         world.send(bad())
         entry = world.replay()
