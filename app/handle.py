@@ -95,7 +95,7 @@ class _Handling:
             )
             return DONE
         except Unavailable as error:
-            return Disposition("retry", f"the store could not take it: {error}")
+            return Disposition("retry", f"the store could not take it: {error}", waits=True)
         except TooLarge as error:
             return Disposition("dead", f"the store can never take it: {error}")
         return Disposition("retry", f"{TRIES} conflicts in a row with other events of {event.partition}")

@@ -148,10 +148,12 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Disposition:
-    """What to do with a delivery: done (acknowledge), retry (after a back-off), dead (to the dead letters)."""
+    """What to do with a delivery: done (acknowledge), retry (after a back-off), dead (to the dead letters). waits: a
+    retry that is no fault of the delivery, which is tried until it succeeds."""
 
     kind: Literal["done", "retry", "dead"]
     reason: str = ""
+    waits: bool = False
 
 
 DONE: Final = Disposition("done")

@@ -19,7 +19,7 @@ def next_try(attempts: int, now: datetime) -> datetime:
 
 
 def given_up(disposition: Disposition, attempts: int) -> bool:
-    return disposition.kind == "dead" or attempts >= MAX_ATTEMPTS
+    return disposition.kind == "dead" or (attempts >= MAX_ATTEMPTS and not disposition.waits)
 
 
 def settle(handler: Handler, batch: Sequence[Delivery]) -> list[Disposition]:

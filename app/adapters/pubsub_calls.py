@@ -31,6 +31,8 @@ def send(
         except PublishToPausedOrderingKeyException:  # an earlier failure of this customer stopped the key
             publisher.resume_publish(topic, key)
             publisher.publish(topic, data, ordering_key=key, **own).result(timeout=patience)
+        except RuntimeError as error:  # the client's own: cancelled with an earlier message of the key, or stopped
+            raise Unavailable(f"Pub/Sub: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)

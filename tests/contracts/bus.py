@@ -197,6 +197,18 @@ class QueueContract(BusContract):
         assert inbox.drain(Seen(), NOON + timedelta(days=9)) == 0
         assert inbox.oldest() is None
 
+    def test_what_waits_for_the_store_is_tried_until_it_succeeds(self, both: Both) -> None:
+        bus, inbox = both
+        bus.publish(event())
+        waits = Seen(evt_1=Disposition("retry", "the store is away", waits=True))
+        for attempt in range(3 * MAX_ATTEMPTS):
+            inbox.drain(waits, NOON + timedelta(hours=attempt))
+        assert len(waits.deliveries) == 3 * MAX_ATTEMPTS
+        assert inbox.dead() == []
+        seen = Seen()
+        inbox.drain(seen, NOON + timedelta(days=9))
+        assert seen.ids == ["evt_1"]
+
     def test_a_handler_may_give_up_at_once(self, both: Both) -> None:
         bus, inbox = both
         bus.publish(event())

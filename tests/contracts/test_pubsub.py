@@ -114,6 +114,17 @@ def test_attempts_are_counted_until_the_last(pubsub: Both) -> None:
     assert (dead.reason, dead.attempts) == ("not now", MAX_ATTEMPTS)
 
 
+def test_what_waits_for_the_store_is_no_dead_letter_however_often_it_was_tried(pubsub: Both) -> None:
+    bus, inbox = pubsub
+    bus.publish(event())
+    waits = Seen(evt_1=Disposition("retry", "the store is away", waits=True))
+    drain_all(inbox, waits, NOON, 2 * MAX_ATTEMPTS)
+    assert inbox.file_dead(NOON) == 0
+    seen = Seen()
+    drain_all(inbox, seen, NOON, 1)
+    assert seen.ids == ["evt_1"]
+
+
 def test_a_store_that_is_away_leaves_the_message_for_later(pubsub: Both) -> None:
     bus, inbox = pubsub
     bus.publish(event())

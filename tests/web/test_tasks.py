@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,6 +19,7 @@ from flask.testing import FlaskClient
 from google.auth import crypt, jwt
 
 from app.adapters.delivery import MAX_ATTEMPTS
+from app.adapters.memory import MemoryStore
 from app.adapters.oidc import FRESH, SOONEST, Callers
 from app.adapters.pubsub import PubSubInbox, attributes_of
 from app.adapters.pubsub_dead import Tenants
@@ -26,8 +27,9 @@ from app.adapters.pubsub_topics import names
 from app.services import Services
 from app.web import create_app
 from rules.event import Event
-from rules.ports import Refused, Unavailable
+from rules.ports import Put, Refused, Unavailable, Write
 from tests.builders import TENANT, event, services_in_memory
+from tests.contracts.bus import in_threads
 
 ACCOUNT = "pusher@project.iam.gserviceaccount.com"
 PUSH, TICK = "https://box.example/pubsub/push", "https://box.example/tasks/tick"
@@ -181,6 +183,38 @@ def test_a_store_that_is_away_brings_the_event_again(on_google: Services, publis
     assert answer.status_code == 503
     assert answer.headers["Retry-After"]
     assert publisher.sent == []
+
+
+class Unanswered(MemoryStore):
+    """A store whose next commit happens, and nobody is told."""
+
+    lost = 0
+
+    def commit(self, tenant: str, event: Put | None, writes: Sequence[Write]) -> None:
+        super().commit(tenant, event, writes)
+        if event is not None and self.lost:
+            self.lost -= 1
+            raise Unavailable("no answer")
+
+
+def test_a_push_whose_commit_was_not_answered_comes_again_and_is_handled_once(
+    on_google: Services, publisher: Publisher
+) -> None:
+    store = Unanswered()
+    store.lost = 1
+    client = create_app(replace(on_google, store=store)).test_client()
+    assert post(client, pushed(event(), attempt=1)).status_code == 503
+    assert post(client, pushed(event(), attempt=2)).status_code == 204
+    assert store.count(TENANT, "event") == 1
+    assert publisher.sent == []
+
+
+def test_copies_of_a_push_at_one_moment_are_handled_once(on_google: Services) -> None:
+    app, answers = create_app(on_google), []
+    in_threads(6, lambda n: answers.append(post(app.test_client(), pushed(event())).status_code))
+    assert set(answers) <= {204, 503}
+    assert 204 in answers
+    assert on_google.store.count(TENANT, "event") == 1
 
 
 def test_a_tick_does_what_is_due(publisher: Publisher) -> None:
