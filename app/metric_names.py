@@ -19,7 +19,19 @@ class Metric:
 
 
 OUTCOMES = ("done", "retry", "branch", "person", "dead")
-CONNECTORS = ("access", "crm", "hubspot", "mail", "route", "runs", "salesforce", "slack", "stripe", "other")
+CONNECTORS = (
+    "access",
+    "crm",
+    "hubspot",
+    "mail",
+    "review",
+    "route",
+    "runs",
+    "salesforce",
+    "slack",
+    "stripe",
+    "other",
+)
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
