@@ -10,6 +10,11 @@ from app.settings import Settings, SettingsError
 from tests.builders import ADMIN_TOKEN as TOKEN
 
 PRODUCTION = {"SIGNALBOX_ENV": "production", "SIGNALBOX_ADMIN_TOKEN": TOKEN}
+OIDC = {
+    "SIGNALBOX_OIDC_ISSUER": "https://accounts.google.com",
+    "SIGNALBOX_OIDC_CLIENT_ID": "signalbox",
+    "SIGNALBOX_PUBLIC_URL": "https://box.example",
+}
 EMULATORS = {
     "GOOGLE_CLOUD_PROJECT": "p",
     "FIRESTORE_EMULATOR_HOST": "127.0.0.1:1",
@@ -72,6 +77,12 @@ def test_a_port_is_a_plain_number(port: str) -> None:
         ({**PRODUCTION, "SIGNALBOX_BACKEND": "google", **EMULATORS}, "keep nothing safe"),
         ({"SIGNALBOX_ENV": "production"}, "SIGNALBOX_ADMIN_TOKEN"),
         ({"SIGNALBOX_ENV": "production", "SIGNALBOX_ADMIN_TOKEN": "letmein"}, "can be guessed"),
+        ({"SIGNALBOX_OIDC_ISSUER": "https://accounts.google.com"}, "both, or neither"),
+        ({"SIGNALBOX_OIDC_CLIENT_ID": "signalbox"}, "both, or neither"),
+        ({**PRODUCTION, **OIDC, "SIGNALBOX_PUBLIC_URL": ""}, "SIGNALBOX_PUBLIC_URL"),
+        ({**PRODUCTION, **OIDC, "SIGNALBOX_OIDC_ISSUER": "http://issuer.example"}, "https"),
+        ({"SIGNALBOX_PROXIES": "-1"}, "from 0 to 9"),
+        ({"SIGNALBOX_READ_ONLY": "perhaps"}, "SIGNALBOX_READ_ONLY"),
         ({"SIGNALBOX_TRACES": "otlp"}, "OTEL_EXPORTER_OTLP_ENDPOINT"),
         ({"SIGNALBOX_TRACES": "gcp"}, "GOOGLE_CLOUD_PROJECT"),
         ({"SIGNALBOX_ENV": "production", "SIGNALBOX_ADMIN_TOKEN": TOKEN, "SAMPLE": "1"}, "SAMPLE"),
@@ -83,6 +94,11 @@ def test_settings_that_contradict_each_other_are_refused(environ: dict[str, str]
 
 
 def test_its_text_holds_no_secret() -> None:
-    environ = {"STRIPE_API_KEY": "sk_live_1", "STRIPE_WEBHOOK_SECRET": "whsec_1", "SIGNALBOX_ADMIN_TOKEN": "t0ken"}
+    environ = {
+        "SIGNALBOX_OIDC_CLIENT_SECRET": "hush-hush",
+        "STRIPE_API_KEY": "sk_live_1",
+        "STRIPE_WEBHOOK_SECRET": "whsec_1",
+        "SIGNALBOX_ADMIN_TOKEN": "t0ken",
+    }
     text = repr(Settings.from_env(environ))
     assert not any(value in text for value in environ.values())
