@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
+from app import quarantine
 from app.adapters.keys import Keyring
 from app.adapters.memory import ManualClock, MemoryBus, MemoryStore, MemoryVault
 from app.adapters.sqlite_bus import SqliteBus
 from app.adapters.sqlite_inbox import SqliteInbox
 from app.adapters.sqlite_store import SqliteStore
 from app.adapters.sqlite_vault import SqliteVault
-from tests.builders import NOON
-from tests.contracts.quarantine import QuarantineContract, World
+from tests.builders import NOON, TENANT, body_of
+from tests.contracts.quarantine import QuarantineContract, World, bad
 
 KEYS = Keyring.make()
 
@@ -36,6 +37,19 @@ class TestOnSqlite(QuarantineContract):
         yield World(store, vault, bus, inbox)
         for one in (bus, inbox, vault, store):
             one.close()
+
+
+def test_another_process_finds_the_body_as_soon_as_stripe_has_its_answer(tmp_path: Path) -> None:
+    store, bus = SqliteStore(tmp_path / "store.db"), SqliteBus(tmp_path, ManualClock(NOON).now)
+    world = World(store, SqliteVault(tmp_path, KEYS, bus, lambda *look: None), bus, SqliteInbox(tmp_path))
+    other = SqliteBus(tmp_path, ManualClock(NOON).now)
+    vault = SqliteVault(tmp_path, KEYS, other, lambda *look: None)
+    assert world.send(bad()).status == 200
+    document = store.get(TENANT, "quarantine", "evt_1")
+    assert document is not None
+    assert quarantine.body_of(vault, TENANT, document, "kim", "looking") == body_of(bad())
+    for one in (bus, other, world.inbox, world.vault, vault, store):
+        one.close()  # type: ignore[attr-defined]
 
 
 @pytest.mark.emulator

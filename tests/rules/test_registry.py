@@ -74,6 +74,12 @@ def test_only_the_class_of_an_object_is_required() -> None:
     assert fault.body() == {"path": "data.object.object", "problem": "is missing"}
 
 
+def test_an_object_inside_another_says_its_class_too() -> None:
+    lines = {"object": "list", "data": [{"id": "il_1", "amount": 100}]}
+    (fault,) = shared().faults(envelope(object=invoice(lines=lines)))
+    assert fault.body() == {"path": "data.object.lines.data[].object", "problem": "is missing"}
+
+
 def test_what_can_be_expanded_is_an_id_or_the_object() -> None:
     assert shared().faults(envelope(object=invoice(customer={"id": "cus_1", "object": "customer"}))) == ()
     (fault,) = shared().faults(envelope(object=invoice(customer=7)))
