@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from app import author, author_lists, bulk, jobs, operate
+from app import author, author_lists, bulk, jobs, members, operate
+from app.adapters.passwords import Argon2Passwords
 from app.services import job_types
 from rules.steps import NotPossible
 from tests.builders import DAY, NOON, TENANT, event, invoice
@@ -215,6 +216,33 @@ def test_an_approval_is_answered_by_who_has_the_role_where_the_role_is_given_to_
     operate.act(world.durable, TENANT, run["id"], "approve", "grace", "", now)
     world.live(SECOND + timedelta(minutes=1))
     assert states(world) == ["done"]
+
+
+@pytest.mark.parametrize(("roles", "may"), [(("viewer", "operator"), False), (("approver",), True), (("admin",), True)])
+def test_without_a_list_a_role_that_members_have_is_answered_by_a_member_who_has_it(
+    roles: tuple[str, ...], may: bool
+) -> None:
+    ask = {"name": "ask", "approve": {"role": "approver", "at_most": "P2D", "on_timeout": "stop"}}
+    world = world_with(twice_in_a_week([ask, NOTIFY]), 1)
+    (run,) = world.runs()
+    now = world.clock.now()
+    given = {"email": "grace@example.com", "roles": roles}
+    members.add(world.durable, Argon2Passwords(), given, ACTOR, now)
+    if not may:
+        with pytest.raises(NotPossible, match="does not have that role"):
+            operate.act(world.durable, TENANT, run["id"], "approve", "grace@example.com", "", now)
+        return
+    operate.act(world.durable, TENANT, run["id"], "approve", "grace@example.com", "", now)
+    world.live(SECOND + timedelta(minutes=1))
+    assert states(world) == ["done"]
+
+
+def test_nobody_becomes_an_approver_by_being_excluded_as_a_customer() -> None:
+    world = world_with(LADDER, 1)
+    now = world.clock.now()
+    author_lists.save_list(world.durable, TENANT, "role-approver", ["grace@example.com"], ACTOR, now)
+    with pytest.raises(NotPossible, match="says who may approve"):
+        bulk.exclude(world.durable, TENANT, "eve@example.com", "role-approver", ACTOR, "", now)
 
 
 # ---- undo by hand ---------------------------------------------------------------------------------------------------
