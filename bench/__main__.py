@@ -10,11 +10,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import explain, m1, m2, m3, m4, m5, m6, m8, m9
+from bench import explain, m1, m1c, m2, m3, m4, m5, m6, m8, m9, tokens
 from bench.harness import Failed, Missing
 from bench.report import Report
 
-NAMES = ("M1", "M1b", "M2", "M3", "M4", "M5", "M6", "M8", "M9", "explain")
+NAMES = ("M1", "M1b", "M1c", "M2", "M3", "M4", "M5", "M6", "M8", "M9", "tokens", "explain")
 
 
 def main() -> int:
@@ -54,6 +54,7 @@ def plan(report: Report, given: argparse.Namespace) -> dict[str, Callable[[], No
     return {
         "M1": lambda: m1.measure(report, rounds, seconds),
         "M1b": lambda: m1.measure_slow(report, rounds, seconds),
+        "M1c": lambda: m1c.measure(report, rounds, seconds),
         "M2": end_to_end,
         "M3": lambda: m3.measure(report, rounds, m3.SIZES[:3] if quick else m3.SIZES, quick),
         "M4": lambda: m4.measure(report, rounds, m4.COUNT // 10 if quick else m4.COUNT),
@@ -61,6 +62,7 @@ def plan(report: Report, given: argparse.Namespace) -> dict[str, Callable[[], No
         "M6": lambda: m6.measure(report, kills),
         "M8": lambda: m8.measure(report, quick),
         "M9": lambda: m9.measure(report, max(rounds, 3), fresh=not quick),
+        "tokens": lambda: tokens.measure(report, max(rounds, 5) if not quick else rounds, seconds),
         "explain": lambda: explain.measure(report, rounds),
     }
 

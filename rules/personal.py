@@ -94,12 +94,13 @@ def _declared(thing: Mapping[str, Any]) -> Node:
 
 
 def _walk(container: Any, node: Node, found: list[Place]) -> None:
-    """Collect the places below a container of JSON that its node declares."""
-    if isinstance(container, list):
+    """Collect the places below a container of JSON that its node declares. Every event passes here, so it asks for what
+    is declared and not for what is there, by exact types."""
+    if type(container) is list:
         for item in container:
             _walk(item, node, found)
         return
-    if not isinstance(container, dict) or not isinstance(node, Mapping):
+    if type(container) is not dict or type(node) is not dict:
         return
     if node is UNKNOWN:
         _search(container, found)
@@ -110,18 +111,28 @@ def _walk(container: Any, node: Node, found: list[Place]) -> None:
     metadata = container.get("metadata")
     if metadata:
         _metadata(metadata, found)
-    names: Iterable[str] = container if "*" in node else container.keys() & node.keys()
-    for name in names:
-        value = container[name]
-        if value is None or value == "" or value is True or value is False or name == "metadata":
-            continue
-        below = node[name] if name in node else node.get("*")
-        if below is PERSONAL:
-            _leaf(container, name, value, found)
-        elif below is OBJECT:
-            _enter(value, found)
-        elif below is not None:
-            _walk(value, below, found)
+    rest = node.get("*")
+    if rest is None:
+        for name, below in node.items():
+            value = container.get(name)
+            if value:
+                _take(container, name, value, below, found)
+        return
+    for name, value in container.items():
+        if value:
+            _take(container, name, value, node.get(name, rest), found)
+
+
+def _take(container: Any, name: str, value: Any, below: Node, found: list[Place]) -> None:
+    """A value that is there and of which something is declared."""
+    if value is True or name == "metadata":
+        return
+    if below is PERSONAL:
+        _leaf(container, name, value, found)
+    elif below is OBJECT:
+        _enter(value, found)
+    else:
+        _walk(value, below, found)
 
 
 def _search(container: Mapping[str, Any], found: list[Place]) -> None:

@@ -11,6 +11,7 @@ import sqlite3
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -97,7 +98,8 @@ class SqliteBus:
         self._filer = sqlite_values.Filer()
         self._changed = threading.Condition()
         self._waiting: list[_Waiting] = []
-        self._values: list[ValueRow] = []  # the vault's, waiting for the next commit
+        self._values: deque[ValueRow] = deque()  # the vault's, waiting for the next commit; filled without the lock
+        self._committing = False
         self.reseal: sqlite_values.Reseal | None = None  # the vault's, for what waits while its key is retired
         self._since: float | None = None  # since when the oldest row being written has waited
         self._writing = 0  # how many callers wait for the commit that is being made
@@ -114,14 +116,15 @@ class SqliteBus:
 
     def keep(self, rows: Iterable[ValueRow]) -> None:
         """Take the vault's rows along with the next commit, some seconds off at most; does not wait."""
-        with self._changed:
-            self._values.extend(rows)
-            self._start()
+        self._values.extend(rows)
+        if self._thread is None:
+            with self._changed:
+                self._start()
 
     def flush(self) -> None:
         """Return when everything kept so far is durable."""
         with self._changed:
-            idle = not self._values and not self._waiting and self._since is None
+            idle = not self._values and not self._waiting and not self._committing
         if not idle:
             self._write(None, ())
 
@@ -209,8 +212,8 @@ class SqliteBus:
 
     def _commit(self, batch: Sequence[_Waiting]) -> Unavailable | None:
         """Make a batch durable; the error that all of it shares. The vault's rows stay for the next try."""
-        with self._changed:
-            values, self._values = self._values, []
+        self._committing = True  # before rows are taken, so that nobody finds none waiting and none being written
+        values = [self._values.popleft() for _ in range(len(self._values))]
         try:
             published = iso(self._now())
             rows = [(w.row[0], w.row[1], published, w.row[2]) for w in batch if w.row is not None]
@@ -218,10 +221,11 @@ class SqliteBus:
                 sqlite_values.append(self._opened(), values, self.reseal)
                 insert_rows(self._opened(), _INSERT, rows, "ON CONFLICT DO NOTHING")
         except Exception as error:
-            with self._changed:
-                self._values = values + self._values
+            self._values.extendleft(reversed(values))
             self._reopen()
             return error if isinstance(error, Unavailable) else Unavailable(f"the queue cannot be written: {error!r}")
+        finally:
+            self._committing = False
         return None
 
     def _tidy(self, work: Callable[[sqlite3.Connection], object]) -> None:
