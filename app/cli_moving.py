@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from app import moving
 from app.cli import CommandError, explained, say
 from app.settings import Settings
+
+WIDE = 20  # letters of the bar
+BESIDE = ("vault", "secrets")
 
 
 def register(subparsers: Any) -> None:
@@ -45,7 +50,7 @@ def _command(subparsers: Any, name: str, help: str, more: str, run: Any) -> None
 
 def export(folder: Path, settings: Settings) -> int:
     with _opened(settings) as kept:
-        manifest = moving.export(kept, folder, _progress())
+        manifest = moving.export(kept, folder, Bar(moving.total(kept.store), sys.stdout.isatty()))
     return _said("Exported", manifest, folder)
 
 
@@ -53,10 +58,10 @@ def load(folder: Path, settings: Settings) -> int:
     from app import backends
     from app.adapters.keys import Keyring
 
-    moving.manifest_of(folder)
+    total = sum(moving.manifest_of(folder)["counts"].values())
     backends.adopt(settings, Keyring.from_text((folder / moving.KEYS).read_bytes()))
     with _opened(settings) as kept:
-        manifest = moving.load(folder, kept, _progress())
+        manifest = moving.load(folder, kept, Bar(total, sys.stdout.isatty()))
     return _said("Imported", manifest, folder)
 
 
@@ -85,14 +90,34 @@ def _opened(settings: Settings) -> Iterator[Any]:
         lock.close()
 
 
-def _progress() -> moving.Tell:
-    counts: dict[str, int] = {}
+@dataclass(slots=True)
+class Bar:
+    """Tells how far it is: one line that grows on a terminal, else a line for each file. What was moved before an
+    interruption is not counted again, so the last line says what this time brought."""
 
-    def tell(what: str, count: int) -> None:
-        counts[what] = counts.get(what, 0) + count
-        say(f"{what}: {counts[what]:,}")
+    total: int
+    on_terminal: bool
+    moved: int = 0
+    said: int = 0
 
-    return tell
+    def __call__(self, what: str, count: int) -> None:
+        if what not in BESIDE:  # values and secrets are no documents
+            self.moved += count
+        line = self.line(what)
+        if not self.on_terminal:
+            say(line)
+            return
+        say(f"\r{line:<{self.said}}", end="")
+        self.said = len(line)
+        if self.moved >= self.total:
+            say()
+            self.said = 0
+
+    def line(self, what: str) -> str:
+        """`[#####.....]  50 %  1,000 of 2,000: event of default/test`."""
+        share = min(self.moved / self.total, 1.0) if self.total else 1.0
+        filled = int(share * WIDE)
+        return f"[{'#' * filled:.<{WIDE}}] {share:>4.0%}  {self.moved:,} of {self.total:,}: {what}"
 
 
 def _said(verb: str, manifest: dict[str, Any], folder: Path) -> int:

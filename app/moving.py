@@ -25,6 +25,7 @@ FORMAT = 1
 CHUNK = 5_000  # documents in a file
 PAGE = 500
 WRITES = 100  # in a commit
+BYTES = 5_000_000  # in a commit, before it is packed; a request to Firestore has at most 10 MiB
 MARK = "import-of-everything"  # the document that says an import is under way; itself never moved
 PROGRESS_IN = "imported.json"
 MANIFEST, PROGRESS, KEYS = "manifest.json", "progress.json", "keys.json"
@@ -82,12 +83,17 @@ class Sum:
         return {"counts": dict(sorted(self.counts.items())), "digest": f"{self.value:064x}"}
 
 
+def total(store: Store) -> int:
+    """How many documents there are to move, to tell how far it is."""
+    return sum(store.count(tenant, kind) for tenant in (SYSTEM, *tenants.every(store)) for kind in MOVED)
+
+
 # ---- out ------------------------------------------------------------------------------------------------------------
 def export(kept: Kept, folder: Path, tell: Tell = lambda what, count: None) -> dict[str, Any]:
     """Write everything, with the keys, without which nobody can read the values; the manifest. An interrupted
     export goes on. Raises Refused when what is there is another export, or when the store changed."""
     if (folder / MANIFEST).exists():
-        raise Refused(f"{folder} holds a finished export: choose another folder.")
+        return _finished(folder, kept.store)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     _write(folder / KEYS, kept.keys.to_text().encode())
     progress = _read(folder / PROGRESS) or {"done": {}}
@@ -101,6 +107,14 @@ def export(kept: Kept, folder: Path, tell: Tell = lambda what, count: None) -> d
         raise Refused("The store changed meanwhile: stop the web and worker processes, delete the folder, do it again.")
     manifest = {"format": FORMAT, **written}
     _write(folder / MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+    return manifest
+
+
+def _finished(folder: Path, store: Store) -> dict[str, Any]:
+    """One that ended and was not heard of is done; of anything else the folder stays as it is."""
+    manifest = manifest_of(folder)
+    if not _is_all_of(manifest, summed(store)):
+        raise Refused(f"{folder} holds a finished export of something else: choose another folder.")
     return manifest
 
 
@@ -174,8 +188,12 @@ def load(folder: Path, kept: Kept, tell: Tell = lambda what, count: None) -> dic
     manifest. Raises Refused when it is neither, or when what arrived is not what left."""
     manifest = manifest_of(folder)
     mark = kept.store.get(SYSTEM, "job", MARK)
-    if (mark is None or mark.body["digest"] != manifest["digest"]) and summed(kept.store).counts:
-        raise Refused("This installation is not empty: an import never mixes two histories.")
+    if mark is None or mark.body["digest"] != manifest["digest"]:
+        there = summed(kept.store)
+        if mark is None and there.counts and _is_all_of(manifest, there):
+            return manifest  # it ended, and was not heard of
+        if there.counts:
+            raise Refused("This installation is not empty: an import never mixes two histories.")
     kept.store.commit(SYSTEM, None, [Put("job", MARK, _mark(manifest))])
     done = set((_read(folder / PROGRESS_IN) or {}).get(manifest["digest"], [])) if mark else set()
     for path in sorted(folder.glob("*.jsonl.gz")):
@@ -211,17 +229,37 @@ def _mark(manifest: dict[str, Any]) -> dict[str, Any]:
 
 def _finish(store: Store, manifest: dict[str, Any]) -> None:
     """The mark goes when what arrived is what left."""
-    arrived = summed(store).body()
-    if arrived != {name: manifest[name] for name in arrived}:
-        raise Refused(f"What arrived is not what left: {arrived} instead of {manifest}.")
+    arrived = summed(store)
+    if not _is_all_of(manifest, arrived):
+        raise Refused(f"What arrived is not what left: {arrived.body()} instead of {manifest}.")
     store.commit(SYSTEM, None, [Delete("job", MARK)])
+
+
+def _is_all_of(manifest: dict[str, Any], found: Sum) -> bool:
+    body = found.body()
+    return body == {name: manifest[name] for name in body}
 
 
 def _load_file(path: Path, store: Store, tell: Tell) -> None:
     rows = [orjson.loads(line) for line in _lines(path)]
-    for start in range(0, len(rows), WRITES):
-        _take(rows[start : start + WRITES], store)
+    for part in _parts(rows):
+        _take(part, store)
     tell(f"{rows[0]['kind']} of {rows[0]['tenant']}", len(rows))
+
+
+def _parts(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """What one commit may hold: so many documents, and no more bytes than a request to Firestore may have."""
+    part: list[dict[str, Any]] = []
+    size = 0
+    for row in rows:
+        more = len(orjson.dumps(row["body"]))
+        if part and (len(part) == WRITES or size + more > BYTES):
+            yield part
+            part, size = [], 0
+        part.append(row)
+        size += more
+    if part:
+        yield part
 
 
 def _take(rows: Sequence[dict[str, Any]], store: Store) -> None:
@@ -231,7 +269,8 @@ def _take(rows: Sequence[dict[str, Any]], store: Store) -> None:
         store.commit(tenant, None, puts)
     except Conflict:
         left = [put for put in puts if store.get(tenant, put.kind, put.id) is None]
-        store.commit(tenant, None, left)
+        if left:
+            store.commit(tenant, None, left)
 
 
 # ---- files ----------------------------------------------------------------------------------------------------------

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,9 @@ from app.adapters.sqlite_vault import SqliteSecrets, SqliteVault
 from app.audit import entry
 from app.audit_seal import head, seal
 from app.audit_verify import read_anchor, verify
+from app.cli_moving import Bar
 from app.moving import Kept
-from rules.ports import Put, Refused
+from rules.ports import Put, Refused, Store
 from tests.builders import DAY, NOON, TENANT
 from tests.contracts.store import MINUTE, A, logged
 from tests.contracts.vault import ADA, look
@@ -161,6 +164,118 @@ def test_what_is_interrupted_goes_on_where_it_was(on_sqlite: Made, tmp_path: Pat
     same(here, there)
 
 
+class Failing:
+    """A store whose process dies at one of its calls."""
+
+    def __init__(self, store: Store, at: int) -> None:
+        self._store, self._left = store, at
+
+    def __getattr__(self, name: str) -> Any:
+        asked = getattr(self._store, name)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            self._left -= 1
+            if self._left == 0:
+                raise Interrupted
+            done = asked(*arguments, **named)
+            self._left -= 1
+            if self._left == 0:
+                raise Interrupted  # it happened, and nobody heard
+            return done
+
+        return call
+
+
+def insists(body: Callable[[Kept], Any], kept: Kept, chance: random.Random) -> tuple[Any, int]:
+    """Try again and again, dying at a random call each time, until it comes through; with how many deaths."""
+    for deaths in range(40):
+        store: Any = Failing(kept.store, chance.randrange(1, 30 + 40 * deaths))
+        try:
+            return body(replace(kept, store=store)), deaths
+        except Interrupted:
+            continue
+    raise AssertionError("it never came through")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_killed_at_any_call_again_and_again_everything_arrives_once(on_sqlite: Made, tmp_path: Path, seed: int) -> None:
+    dies_anywhere(lived_in(on_sqlite()), on_sqlite(), tmp_path, seed)
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("seed", [7, 8])
+def test_killed_at_any_call_on_the_way_to_firestore_everything_arrives_once(
+    on_sqlite: Made, on_google: Made, tmp_path: Path, seed: int
+) -> None:
+    dies_anywhere(lived_in(on_sqlite()), on_google(), tmp_path, seed)
+
+
+def dies_anywhere(here: Kept, there: Kept, path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    manifest, out = insists(lambda kept: moving.export(kept, path / "out"), here, chance)
+    assert manifest["digest"] == moving.summed(here.store).body()["digest"]
+    loaded, back = insists(lambda kept: moving.load(path / "out", kept), there, chance)
+    assert loaded == manifest
+    assert out + back > 0
+    same(here, there)
+
+
+@pytest.mark.nightly
+def test_commands_that_are_killed_go_on_where_they_were(tmp_path: Path) -> None:
+    """kill -9 at random moments of export and import, until both come through."""
+    here, there, out = tmp_path / "here", tmp_path / "there", tmp_path / "out"
+    filled(here)
+    chance = random.Random(1)
+    for data, arguments in ((here, ("export", str(out))), (there, ("import", str(out)))):
+        deaths = 0
+        while True:
+            process = subprocess.Popen(
+                program_of(*arguments),
+                env=environ_of(data),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            try:
+                said, _ = process.communicate(timeout=0.4 + chance.random() * (1 + deaths))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+                deaths += 1
+                continue
+            assert process.returncode == 0, said
+            break
+        assert deaths > 0
+    assert (out / moving.MANIFEST).exists()
+    store = SqliteStore(there / "store.db")
+    assert moving.summed(store).body()["counts"]["event"] == 12_000
+    store.close()
+
+
+def filled(data: Path) -> None:
+    store = SqliteStore(data / "store.db")
+    store.commit("system", None, [Put("tenant", A, {"id": A, "created_at": "2026"})])
+    with store.batch():
+        for n in range(12_000):
+            store.commit(A, logged(f"evt_{n}", data={"id": f"evt_{n}", "noise": "x" * 2_000}), [])
+    store.close()
+
+
+def test_large_documents_go_in_several_requests(on_sqlite: Made) -> None:
+    rows = [{"tenant": A, "kind": "event", "id": str(n), "body": {"noise": "x" * 700_000}} for n in range(20)]
+    parts = list(moving._parts(rows))
+    assert [row["id"] for part in parts for row in part] == [row["id"] for row in rows]
+    assert all(len(orjson.dumps([row["body"] for row in part])) <= moving.BYTES + 20 for part in parts)
+    assert [len(part) for part in moving._parts(rows[:1] * 101)] == [7] * 14 + [3]
+
+
+def test_a_bar_tells_how_far_it_is() -> None:
+    bar = Bar(2_000, on_terminal=False)
+    bar.moved = 1_000
+    assert bar.line("event of a") == "[##########..........]  50%  1,000 of 2,000: event of a"
+    assert Bar(0, on_terminal=False).line("x").endswith("] 100%  0 of 0: x")
+
+
 def test_many_documents_go_in_several_files(on_sqlite: Made, tmp_path: Path) -> None:
     here, there = on_sqlite(), on_sqlite()
     here.store.commit("system", None, [Put("tenant", A, {"id": A, "created_at": "2026"})])
@@ -190,6 +305,16 @@ def test_a_file_that_was_changed_is_found_out(on_sqlite: Made, tmp_path: Path) -
     path.write_bytes(gzip.compress(orjson.dumps(row)))
     with pytest.raises(Refused, match="not what left"):
         moving.load(tmp_path / "out", on_sqlite())
+
+
+def test_what_ended_and_was_not_heard_of_is_done_when_it_is_asked_for_again(on_sqlite: Made, tmp_path: Path) -> None:
+    here, there = lived_in(on_sqlite()), on_sqlite()
+    manifest = moving.export(here, tmp_path / "out")
+    assert moving.export(here, tmp_path / "out") == manifest
+    assert moving.load(tmp_path / "out", there) == moving.load(tmp_path / "out", there) == manifest
+    same(here, there)
+    with pytest.raises(Refused, match="something else"):
+        moving.export(on_sqlite(), tmp_path / "out")
 
 
 def test_an_export_that_was_not_finished_is_no_import(on_sqlite: Made, tmp_path: Path) -> None:
@@ -223,10 +348,16 @@ def test_a_store_that_changes_meanwhile_is_noticed(on_sqlite: Made, tmp_path: Pa
         moving.export(here, tmp_path / "out", meddle)
 
 
+def environ_of(data: Path) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "SIGNALBOX_DATA": str(data), "SIGNALBOX_MATCHER": "python"}
+
+
+def program_of(*arguments: str) -> list[str]:
+    return [sys.executable, str(Path(__file__).parents[2] / "main.py"), *arguments]
+
+
 def command(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environ = {"PATH": os.environ["PATH"], "SIGNALBOX_DATA": str(data), "SIGNALBOX_MATCHER": "python"}
-    program = [sys.executable, str(Path(__file__).parents[2] / "main.py"), *arguments]
-    return subprocess.run(program, env=environ, capture_output=True, text=True, check=False)
+    return subprocess.run(program_of(*arguments), env=environ_of(data), capture_output=True, text=True, check=False)
 
 
 def test_the_commands_move_a_data_folder_and_keep_its_keys(tmp_path: Path) -> None:
