@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.audit import entry
 from app.cli import ACTOR, CommandError, at, command, explained, follow, moment, read_json, say, show, table, tenant_of
 from app.settings import Settings
 from rules.words import amount
@@ -27,6 +28,7 @@ WHICH: dict[str, Any] = {
     "text": {"help": "only with these words in the reason, the ids or the type"},
 }
 PRESENT = {"ok": "ok   ", "note": "note ", "wrong": "WRONG"}
+REVIEWED = {"ok": "ok          ", "note": "look at this", "wrong": "WRONG       "}
 
 
 def register(subparsers: Any) -> None:
@@ -131,6 +133,7 @@ def register(subparsers: Any) -> None:
     )
     doctor_ = subparsers.add_parser("doctor", help="look at the installation and say what mends what is wrong")
     doctor_.add_argument("--offline", action="store_true", help="do not ask Stripe")
+    doctor_.add_argument("--security", action="store_true", help="who comes in, what goes out, what is kept and how")
     doctor_.add_argument("--json", action="store_true", help="print JSON")
     doctor_.set_defaults(run=doctor)
     token_ = subparsers.add_parser("token", help="print the API's admin token, to be sent as `Authorization: Bearer`")
@@ -153,6 +156,7 @@ def import_events(given: argparse.Namespace, services: Services) -> int:
 
     lines = history.lines_of(path)
     loaded = history.load(lines, services.bus, services.vault, services.clock.now(), account, progress=progress)
+    _noted(given, services, "import events", "history", {"events": loaded.events, "file": path.name})
     if said:
         say(error=True)
     show(given, asdict(loaded), lambda: _loaded(loaded))
@@ -167,6 +171,14 @@ def _loaded(loaded: Loaded) -> Iterator[str]:
         yield from (f"  line {one['line']}: {one['problem']}" for one in loaded.refused[:20])
 
 
+def _noted(given: argparse.Namespace, services: Services, verb: str, about: str, told: Mapping[str, Any]) -> None:
+    """An entry in the audit log; the tenant is there once the first event has been handled."""
+    from app import sample
+
+    tenant = given.tenant or sample.TENANT
+    services.store.commit(tenant, None, [entry(services.clock.now(), ACTOR, verb, about, None, dict(told))])
+
+
 def import_stripe(given: argparse.Namespace, services: Services) -> None:
     from app import history
     from app.services import key_tenant
@@ -176,6 +188,8 @@ def import_stripe(given: argparse.Namespace, services: Services) -> None:
         raise CommandError("No Stripe key is set: set STRIPE_API_KEY, then import.")
     tenant = given.tenant or key_tenant(key)
     job = history.start_import(services.store, tenant, services.clock.now())
+    change = entry(services.clock.now(), ACTOR, "import history", job)
+    services.store.commit(tenant, None, [change])
     if given.no_wait:
         show(given, {"job": job}, lambda: iter([f"{job} is queued; the worker does it"]))
         return
@@ -403,20 +417,24 @@ def doctor(given: argparse.Namespace, settings: Settings) -> int:
     from datetime import UTC, datetime
 
     from app import doctor as looking
+    from app import doctor_security
     from app.services import build
 
     now = datetime.now(UTC)
-    found = list(looking.examine(settings, lambda: build(settings, "doctor"), not given.offline, now))
+    if given.security:
+        found = list(doctor_security.examine(settings, lambda: build(settings, "doctor"), now))
+    else:
+        found = list(looking.examine(settings, lambda: build(settings, "doctor"), not given.offline, now))
     wrong = sum(one.state == "wrong" for one in found)
-    show(given, [asdict(one) for one in found], lambda: _findings(found, wrong))
+    show(given, [asdict(one) for one in found], lambda: _findings(found, wrong, REVIEWED if given.security else PRESENT))
     return 1 if wrong else 0
 
 
-def _findings(found: list[Any], wrong: int) -> Iterator[str]:
+def _findings(found: list[Any], wrong: int, words: Mapping[str, str]) -> Iterator[str]:
     for one in found:
-        yield f"{PRESENT[one.state]}  {one.name}: {one.text}"
+        yield f"{words[one.state]}  {one.name}: {one.text}"
         if one.mend and one.state != "ok":
-            yield f"         -> {one.mend}"
+            yield f"{' ' * len(words['ok'])}  -> {one.mend}"
     yield "Nothing is wrong." if not wrong else f"{_many(wrong, 'thing')} to mend."
 
 

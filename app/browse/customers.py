@@ -95,25 +95,25 @@ def _latest(recent: Sequence[Document], object: str) -> list[Row]:
 
 
 def _subscription(thing: JSON) -> Row:
-    items = (thing.get("items") or {}).get("data") or []
+    items = _object(thing.get("items")).get("data")
     return {
         "id": thing["id"],
         "status": thing.get("status"),
-        "plans": [_plan(item) for item in items],
-        "cancel_at": thing.get("cancel_at"),
-        "ended_at": thing.get("ended_at"),
+        "plans": [_plan(_object(item)) for item in items] if isinstance(items, list) else [],
+        "cancel_at": _whole(thing.get("cancel_at")),
+        "ended_at": _whole(thing.get("ended_at")),
     }
 
 
 def _plan(item: JSON) -> Row:
-    price = item.get("price") or item.get("plan") or {}
-    recurring = price.get("recurring") or {}
+    price = _object(item.get("price") or item.get("plan"))
+    recurring = _object(price.get("recurring"))
     return {
         "price": price.get("id"),
         "name": price.get("nickname") or price.get("lookup_key"),
-        "money": {"minor": price.get("unit_amount"), "currency": price.get("currency") or "usd"},
+        "money": _money(price.get("unit_amount"), price.get("currency")),
         "interval": recurring.get("interval"),
-        "quantity": item.get("quantity") or 1,
+        "quantity": _whole(item.get("quantity")) or 1,
     }
 
 
@@ -121,10 +121,23 @@ def _invoice(thing: JSON) -> Row:
     return {
         "id": thing["id"],
         "status": thing.get("status"),
-        "money": {"minor": thing.get("amount_remaining"), "currency": thing.get("currency") or "usd"},
-        "attempts": thing.get("attempt_count"),
-        "due": thing.get("due_date"),
+        "money": _money(thing.get("amount_remaining"), thing.get("currency")),
+        "attempts": _whole(thing.get("attempt_count")),
+        "due": _whole(thing.get("due_date")),
     }
+
+
+# Nobody has checked the shape of what came under an API version that the registry does not have.
+def _money(minor: Any, currency: Any) -> Row:
+    return {"minor": _whole(minor), "currency": currency if isinstance(currency, str) and currency else "usd"}
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _by_prefix(keys: Iterable[str]) -> dict[str, list[str]]:
