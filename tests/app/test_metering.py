@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from app.adapters.sqlite_bus import SqliteBus
 from app.handle import handle
 from app.metering import MeteredTracer, connector_of, outcome_of, readings
 from app.metric_names import METRICS
+from app.provision_alerts import policies
 from app.receive import receive
 from app.telemetry import telemetry
 from app.web.webhooks import in_front_of
@@ -244,6 +246,15 @@ def test_web_and_worker_on_sqlite_send_what_they_did(collector: tuple[Collector,
     assert kept.value("signalbox.events.received", outcome="accepted") == 1
     assert kept.value("signalbox.decision.duration") == 1
     assert kept.value("signalbox.runs.sleeping") == 0
+
+
+def test_the_page_about_metrics_names_each_with_its_unit_and_attributes() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "observing.md").read_text()
+    for metric in METRICS.values():
+        names = ", ".join(metric.attributes) + " " if metric.attributes else ""
+        assert f"| `{metric.name}` | {metric.kind} | {metric.unit} | {names}| {metric.text} |" in page
+    told = set(re.findall(r"^\| `([a-z-]+)` \|", page.partition("## Alerts")[2], re.MULTILINE))
+    assert told == set(policies())
 
 
 # ---- what it costs --------------------------------------------------------------------------------------------------
