@@ -114,6 +114,38 @@ def test_attempts_are_counted_until_the_last(pubsub: Both) -> None:
     assert (dead.reason, dead.attempts) == ("not now", MAX_ATTEMPTS)
 
 
+def test_pubsub_has_the_workers_subscription_as_it_is_meant(project: Project) -> None:
+    there = project.subscriber.get_subscription(subscription=project.names.subscription)
+    assert there.topic == project.names.topic
+    assert (there.enable_exactly_once_delivery, there.enable_message_ordering) == (True, True)
+    backoff = there.retry_policy
+    assert (backoff.minimum_backoff.total_seconds(), backoff.maximum_backoff.total_seconds()) == (1, 600)
+    assert there.dead_letter_policy.dead_letter_topic == project.names.dead_topic
+    assert there.dead_letter_policy.max_delivery_attempts == 4 * MAX_ATTEMPTS
+    assert (there.ack_deadline_seconds, there.message_retention_duration.days) == (30, 7)
+    assert not there.expiration_policy.ttl  # never
+
+
+def test_what_is_no_event_of_ours_is_taken_off_the_queue_and_listed_and_holds_up_nobody(project: Project) -> None:
+    from app.adapters import pubsub_topics
+    from app.adapters.pubsub import PubSubBus, PubSubInbox
+
+    names = pubsub_topics.names(f"test-{uuid.uuid4().hex[:12]}")
+    project.publisher.create_topic(request={"name": names.topic})  # before it had a schema
+    pubsub_topics.create(project.publisher, project.subscriber, names)
+    foreign = {"retry": "1", "topic": "x", "goog_x": "2", "note": "by hand"}
+    from google.pubsub_v1.services.publisher import PublisherClient
+
+    PublisherClient.publish(project.publisher, topic=names.topic, messages=[{"data": b"{}", "attributes": foreign}])
+    PubSubBus(project.publisher, names.topic).publish(event())
+    inbox, seen = PubSubInbox(project.subscriber, project.publisher, names, *filing(), wait=0.5), Seen()
+    drain_all(inbox, seen, NOON, 2)
+    assert seen.ids == ["evt_1"]
+    (dead,) = listed(inbox, 1)
+    assert (dead.tenant, dead.event_id) == ("", "")
+    assert "no event that this version can read" in dead.reason
+
+
 def test_what_waits_for_the_store_is_no_dead_letter_however_often_it_was_tried(pubsub: Both) -> None:
     bus, inbox = pubsub
     bus.publish(event())
