@@ -10,11 +10,12 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
-
-import jsonschema_rs
+from typing import TYPE_CHECKING, Any
 
 from rules import registry
+
+if TYPE_CHECKING:
+    import jsonschema_rs
 
 MOST = 20  # faults that are told of one payload
 _WORDS: Mapping[str, str] = {
@@ -70,6 +71,8 @@ class Conforming:
             shapes = registry.newest()
         if not shapes.knows(type):
             return None
+        import jsonschema_rs  # 10 ms that a process which receives nothing need not take
+
         with self._lock:
             if (version, type) not in self._compiled:
                 self._compiled[version, type] = jsonschema_rs.Draft202012Validator(shapes.schema(type))
