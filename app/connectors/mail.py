@@ -15,7 +15,7 @@ import smtplib
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from email.headerregistry import Address
@@ -183,7 +183,9 @@ class SendMail:
         token = str(params.get("to") or _address(task["run"].get("facts", {})))
         if not token:
             return Outcome("person", "The event names no e-mail address: write the field that holds it into the step.")
-        to, subject, text = (self._clear(part, task) for part in (token, params.get("subject"), params.get("text")))
+        told: list[str] = []
+        wanted = (token, params.get("subject"), params.get("text"))
+        to, subject, text = (self._clear(part, task, told) for part in wanted)
         if TOKEN.fullmatch(to):
             return Outcome("branch", "The customer's address was erased; nothing was sent.", {"result": "erased"})
         if not ADDRESS.fullmatch(to):
@@ -193,7 +195,8 @@ class SendMail:
             return Outcome("branch", "The customer gets no e-mail: see Settings.", {"result": "suppressed"})
         request = _kept_request(connection, task, token)
         leave = unsubscribe.link(self.public_url, self.secrets, task["tenant"], known)
-        outcome = self._sent(connection, message(task, connection["from"], to, subject, text, leave), to, request)
+        made = message(task, connection["from"], to, subject, text, leave)
+        outcome = self._sent(connection, made, (to, *told), request)
         return self._told(outcome, task, known, now)
 
     def _token(self, task: Body, to: str) -> str:
@@ -209,11 +212,11 @@ class SendMail:
             self.suppressions.add(task["tenant"], token, f"bounced: {task['id']}", now)
         return outcome
 
-    def _clear(self, text: Any, task: Body) -> str:
+    def _clear(self, text: Any, task: Body, told: list[str]) -> str:
         reason = f"e-mail {task['id']} over {task['connection']}"
-        return revealed(str(text or ""), self.vault, task, reason)
+        return revealed(str(text or ""), self.vault, task, reason, told=told)
 
-    def _sent(self, connection: Body, made: EmailMessage, to: str, request: Body) -> Outcome:
+    def _sent(self, connection: Body, made: EmailMessage, told: Sequence[str], request: Body) -> Outcome:
         name = connection["name"]
         try:
             self._deliver(connection, made)
@@ -221,10 +224,10 @@ class SendMail:
             return Outcome.retry(f"Not sent: {refused}.", request=request, pause_connection=True)
         except smtplib.SMTPRecipientsRefused as refused:
             code, text = next(iter(refused.recipients.values()))
-            outcome = outcome_of(code, text, to, name, request)
+            outcome = outcome_of(code, text, told, name, request)
             return replace(outcome, data={"bounced": True}) if _is_bounce(code, text) else outcome
         except smtplib.SMTPResponseException as answer:
-            return outcome_of(answer.smtp_code, answer.smtp_error, to, name, request)
+            return outcome_of(answer.smtp_code, answer.smtp_error, told, name, request)
         except smtplib.SMTPNotSupportedError:
             return Outcome.dead(f"{name} cannot write to such an address.", request=request)
         except TimeoutError:
@@ -257,10 +260,10 @@ def _address(facts: Body) -> str:
     return ""
 
 
-def outcome_of(code: int, text: bytes | str, to: str, connection: str, request: Body) -> Outcome:
+def outcome_of(code: int, text: bytes | str, told: Sequence[str], connection: str, request: Body) -> Outcome:
     """4xx: later. 5xx: never. Credentials or an encryption refused: the connection is held until a person mends it."""
     said = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
-    said = masked(said.replace(to, "[e-mail]"))[:300]
+    said = masked(said, told)[:300]
     kept: dict[str, Any] = {"request": request, "response": {"status": code, "body": said}}
     if code in LOCKED:
         return Outcome.retry(f"{connection} refused our credentials ({code}).", pause_connection=True, **kept)

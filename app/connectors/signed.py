@@ -13,7 +13,7 @@ import hashlib
 import hmac
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -86,7 +86,8 @@ class Signer:
         """One try. texts: the keys of `event["data"]` whose personal values the receiver gets in the clear. shown:
         what is kept of the body where that is not all of it."""
         name = connection["name"]
-        payload = json.dumps(self._revealed(event, texts, task), separators=(",", ":")).encode()
+        told: list[str] = []
+        payload = json.dumps(self._revealed(event, texts, task, told), separators=(",", ":")).encode()
         url, own = opened(connection, self.secrets)
         headers = {
             **own,
@@ -101,7 +102,7 @@ class Signer:
             return Outcome.retry(f"Not sent: {refused}.", request=request, pause_connection=True)
         except Undelivered as lost:
             return Outcome.retry(f"No answer from {name}: {lost}.", request=request)
-        return outcome_of(reply, name, request, now)
+        return outcome_of(reply, name, request, now, told)
 
     def _signature(self, connection: Body, id: str, now: datetime, payload: bytes) -> dict[str, str]:
         secret = self.secrets.get(connection["secret_name"])
@@ -112,11 +113,12 @@ class Signer:
         except ValueError as error:
             raise Unconfigured(f"Connection {connection['name']}: {error}; mend it under Settings.") from error
 
-    def _revealed(self, event: Body, texts: tuple[str, ...], task: Body) -> Body:
+    def _revealed(self, event: Body, texts: tuple[str, ...], task: Body, told: list[str]) -> Body:
         """The event with the personal values of its texts in the clear; only the receiver sees them."""
         reason = f"notice {task['id']} to {task['connection']}"
         clear = {
-            name: revealed(str(event["data"].get(name, "")), self.vault, task, reason, task["action"]) for name in texts
+            name: revealed(str(event["data"].get(name, "")), self.vault, task, reason, task["action"], told)
+            for name in texts
         }
         return {**event, "data": {**event["data"], **clear}}
 
@@ -184,9 +186,10 @@ def preview_of(params: Body, type: str, data: Body, undo: str) -> dict[str, Any]
 
 
 # ---- the answer -----------------------------------------------------------------------------------------------------
-def outcome_of(reply: Reply, connection: str, request: Body, now: datetime) -> Outcome:
-    """What an answer means. A redirect is a failure: the receiver must give its true address."""
-    kept: dict[str, Any] = {"request": request, "response": kept_response(reply)}
+def outcome_of(reply: Reply, connection: str, request: Body, now: datetime, told: Sequence[str] = ()) -> Outcome:
+    """What an answer means. A redirect is a failure: the receiver must give its true address. told: the personal values
+    that it was sent."""
+    kept: dict[str, Any] = {"request": request, "response": kept_response(reply, told)}
     if 200 <= reply.status < 300:
         return Outcome.done(f"{connection} took the notice ({reply.status}).", **kept)
     if reply.status in LOCKED:
@@ -218,13 +221,14 @@ def kept_request(url: str, headers: Mapping[str, str], body: Body) -> dict[str, 
     return {"method": "POST", "url": address, "headers": {name: headers[name] for name in shown}, "body": body}
 
 
-def kept_response(reply: Reply) -> dict[str, Any]:
-    """What may be kept of an answer: no addresses of people, no header that could be a credential."""
-    text = masked(reply.body[: 4 * SHOWN].decode("utf-8", "replace"))
+def kept_response(reply: Reply, told: Sequence[str] = ()) -> dict[str, Any]:
+    """What may be kept of an answer: no addresses of people, no echo of what it was told, no header that could be a
+    credential."""
+    text = masked(reply.body[: 4 * SHOWN].decode("utf-8", "replace"), told)
     shown = ("content-type", "retry-after", "location", "server")
     return {
         "status": reply.status,
-        "headers": {name: reply.headers[name][:200] for name in shown if name in reply.headers},
+        "headers": {name: masked(reply.headers[name][:400], told)[:200] for name in shown if name in reply.headers},
         "body": text[:SHOWN],
         "seconds": round(reply.seconds, 3),
     }

@@ -6,6 +6,7 @@ Slack does not tell a second message from the first: a try whose answer was lost
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -59,31 +60,32 @@ class Post:
             raise Unconfigured(f"Connection {connection['name']} has no address: give it one under Settings.")
         name = connection["name"]
         request = self._request(connection, task)
-        body = json.dumps({"text": self._text(task, clear=True)}).encode()
+        told: list[str] = []
+        body = json.dumps({"text": self._text(task, told)}).encode()
         try:
             reply = self.courier.post(url, {"Content-Type": "application/json"}, body)
         except Forbidden as refused:
             return Outcome.retry(f"Not sent: {refused}.", request=request, pause_connection=True)
         except Undelivered:
             return Outcome.retry(f"No answer from {name}.", request=request)
-        return outcome_of(reply, name, request, now)
+        return outcome_of(reply, name, request, now, told)
 
-    def _text(self, task: Body, clear: bool) -> str:
-        """clear: with the personal values that the text asks for; else with their tokens."""
+    def _text(self, task: Body, told: list[str] | None = None) -> str:
+        """told: with the personal values that the text asks for, which are added to it; else with their tokens."""
         text = str(task["params"].get("text") or "")
-        if clear:
-            text = revealed(text, self.vault, task, f"message {task['id']} to {task['connection']}")
+        if told is not None:
+            text = revealed(text, self.vault, task, f"message {task['id']} to {task['connection']}", told=told)
         link = f"\n<{self.public_url}/runs/{task['run_id']}|See the run>" if self.public_url else ""
         return escaped(text[:LONGEST]) + link
 
     def _request(self, connection: Body, task: Body) -> dict[str, Any]:
-        text = masked(self._text(task, clear=False))
+        text = masked(self._text(task))
         return {"method": "POST", "url": connection["url"], "headers": {}, "body": {"text": text}}
 
 
-def outcome_of(reply: Reply, connection: str, request: Body, now: datetime) -> Outcome:
+def outcome_of(reply: Reply, connection: str, request: Body, now: datetime, told: Sequence[str] = ()) -> Outcome:
     """What Slack's answer means (https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks)."""
-    kept: dict[str, Any] = {"request": request, "response": kept_response(reply)}
+    kept: dict[str, Any] = {"request": request, "response": kept_response(reply, told)}
     if 200 <= reply.status < 300:
         return Outcome.done(f"{connection} took the message.", **kept)
     if reply.status in LOCKED:
