@@ -68,7 +68,7 @@ def refusal(wanted: Rights | None) -> Response | None:
     """Why this caller may not do what takes one of these rights; None when he may."""
     if not roles.is_allowed(g.rights, wanted):
         return pages.problem(403, "Not allowed", _explained(wanted))
-    if roles.changes(request.method, wanted) and pages.services().settings.read_only:
+    if roles.changes(request.method, request.endpoint, wanted) and pages.services().settings.read_only:
         return pages.problem(403, "Read-only", READ_ONLY)
     return None
 
@@ -77,6 +77,12 @@ def require(wanted: Rights) -> None:
     """For views in which the right depends on what was sent. Aborts with 403."""
     if not roles.is_allowed(g.rights, wanted):
         abort(403, _explained(wanted))
+
+
+def require_changes() -> None:
+    """For views that go on in read-only mode, where what was sent is a change all the same. Aborts with 403."""
+    if pages.services().settings.read_only:
+        abort(403, READ_ONLY)
 
 
 def table() -> roles.Table:

@@ -9,8 +9,9 @@ from typing import Any
 
 from app import author, browse, history, operate, routes
 from app.approvals import Change
+from app.audit import entry
 from app.connections import TLS, TYPES
-from app.web import second
+from app.web import access, second
 from app.web.api_log import RUN
 from app.web.api_rules import NOTE, note
 from app.web.openapi import (
@@ -121,6 +122,8 @@ def get_switches(call: Call) -> Answer:
 
 def set_switch(call: Call) -> Answer:
     what, stopped = call.body["what"], call.body["stopped"]
+    if not stopped:
+        access.require_changes()
     return Answer(operate.switch(call.services.store, call.tenant, what, stopped, call.actor, note(call), call.now))
 
 
@@ -183,6 +186,8 @@ def load_events(call: Call) -> Answer:
     if call.body.count(b"\n") > MOST_LINES:
         raise Refused(f"The body has more than {MOST_LINES:,} lines. Load it through the command line.")
     loaded = history.load(io.BytesIO(call.body), s.bus, s.vault, call.now, account)
+    told = {"events": loaded.events}
+    s.store.commit(call.tenant, None, [entry(call.now, call.actor, "import events", "history", None, told)])
     return Answer(asdict(loaded))
 
 

@@ -52,7 +52,7 @@ def _refusal(adapter: MapAdapter | None, rights: frozenset[roles.Right], read_on
         return ""
     if not roles.is_allowed(rights, wanted):
         return _takes(wanted)
-    return _CLOSED if read_only and roles.changes(method, wanted) else ""
+    return _CLOSED if read_only and roles.changes(method, str(endpoint), wanted) else ""
 
 
 def _takes(wanted: Rights | None) -> str:

@@ -35,6 +35,7 @@ SAYS: Mapping[str, str] = {
     "admin": "look after connections, members, tokens and settings",
 }
 EITHER: Rights = ("author", "approve")
+STOPS = ("settings.set_switch", "api.setSwitch")  # stop in read-only mode, too; to let go asks `access.require_changes`
 
 
 def of_roles(roles: Iterable[str]) -> frozenset[Right]:
@@ -69,9 +70,10 @@ def is_free(wanted: Rights | None) -> bool:
     return wanted in (("open",), ("machine",))
 
 
-def changes(method: str, wanted: Rights | None) -> bool:
-    """Whether a person changes something by this."""
-    return method not in ("GET", "HEAD", "OPTIONS") and not is_free(wanted) and wanted != ("read",)
+def changes(method: str, endpoint: str | None, wanted: Rights | None) -> bool:
+    """Whether a person changes something by this that can wait: to stop what goes out never can."""
+    quiet = is_free(wanted) or wanted == ("read",) or endpoint in STOPS
+    return method not in ("GET", "HEAD", "OPTIONS") and not quiet
 
 
 def holders(wanted: Rights) -> list[str]:

@@ -13,6 +13,7 @@ from app import author, declared, history, jobs, operate, tenant_settings
 from app.audit import entry
 from app.scores import scores
 from app.services import STORED_SECRETS, key_tenant
+from app.web import access
 from app.web.pages import actor, go, now, page, services, tenant
 from app.web.safety import dry_run_row
 from rules.ports import Conflict
@@ -172,6 +173,8 @@ def set_switch() -> Response:
     why = request.form.get("reason", "").strip()
     if not why:
         return _confirm_switch(what, stop, "Say why: who finds it stopped will want to know.", 422)
+    if not stop:
+        access.require_changes()
     operate.switch(services().store, tenant(), what, stop, actor(), why[:2000], now())
     return go(
         "/settings#switches", f"{_named(what)} {'stands still' if stop else 'goes on'}.", "warn" if stop else "good"

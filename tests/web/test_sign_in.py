@@ -475,6 +475,17 @@ def test_read_only_is_said_on_every_page_and_people_still_come_in(services: Serv
     assert client.post("/sign-out").status_code == 303
 
 
+def test_read_only_what_goes_out_can_be_stopped_but_not_let_go(services: Services) -> None:
+    calm = replace(services, settings=replace(services.settings, read_only=True))
+    client, why = signed_in(calm), {"what": "all", "reason": "incident"}
+    assert client.post("/settings/switch", data={**why, "stop": "1"}).status_code == 303
+    assert client.post("/settings/switch", data={**why, "stop": "0"}).status_code == 403
+    bearer = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+    for stopped, status in ((True, 200), (False, 403)):
+        body = {"what": "all", "stopped": stopped}
+        assert client.post("/api/v1/switches", json=body, headers=bearer).status_code == status
+
+
 # ---- approvals in runs ----------------------------------------------------------------------------------------------
 def test_who_may_answer_for_a_role_is_the_administrators_to_say(services: Services) -> None:
     """A list `role-...` makes people approvers: an author cannot put oneself on it, by whatever name it is sent."""
