@@ -21,6 +21,7 @@ from app.digests import sha256
 from app.receive import ID, check_depth, event_of, parse, tenant_of, unkeepable
 from rules.conforming import Fault, shared
 from rules.event import iso
+from rules.personal_sorts import PAYLOAD
 from rules.ports import ABSENT, Bus, Conflict, Document, Put, Refused, Store, Vault, Where
 from rules.steps import NotPossible
 
@@ -85,7 +86,8 @@ def _keep(
         first = {name: known.body[name] for name in ("received_at",)} if known.body["state"] == WAITING else {}
         body = {**body, **first, "deliveries": known.body["deliveries"] + 1}
     if not any(keeper.vault.is_barred(tenant, customer) for customer in body["customers"]):
-        body["pieces"] = keeper.vault.tokenise(tenant, subject_of(id), sealed_pieces(raw))
+        pieces = sealed_pieces(raw)
+        body["pieces"] = keeper.vault.tokenise(tenant, subject_of(id), pieces, [PAYLOAD] * len(pieces))
         keeper.vault.flush()
     if keeper.tell is not None:
         keeper.tell(tenant, told(body))
