@@ -116,6 +116,12 @@ def foundations(place: Place) -> Iterator[Step]:
         f"firestore databases create --database=(default) --location={place.region} --type=firestore-native"
         " --delete-protection --enable-pitr",
     )
+    yield _step(
+        "daily backup of Firestore",
+        place,
+        "firestore backups schedules list --database=(default) --format=value(name)",
+        "firestore backups schedules create --database=(default) --recurrence=daily --retention=14d",
+    )
     where = f"--location={place.region}"
     yield _step(
         "image repository",
