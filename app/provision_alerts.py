@@ -31,7 +31,7 @@ class Change:
 
 def policies(folder: Path = FOLDER) -> dict[str, Policy]:
     """The policies by name, each with the digest of its file among its labels."""
-    found = {}
+    found: dict[str, Policy] = {}
     for path in sorted(folder.glob("*.json")):
         body: dict[str, Any] = json.loads(path.read_text())
         digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
