@@ -30,6 +30,7 @@ class Calls:
     written: list[str] = field(default_factory=list)
     read: list[str] = field(default_factory=list)
     faults: list[tuple[str, str, str]] = field(default_factory=list)
+    breaks: int | None = None  # the next answer to a query breaks off after so many documents
 
     def fault(self, method: str, when: str) -> None:
         """Raise the fault that is next for this method at this time, once."""
@@ -131,6 +132,9 @@ class _Recorder(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientIntercep
                 found += 1
                 self._calls.reads += 1
             yield answer
+            if method == "RunQuery" and found == self._calls.breaks:
+                self._calls.breaks = None
+                raise Fault("UNAVAILABLE")
         self._calls.reads += 0 if found else 1
 
 
