@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import replace
+from itertools import product
 from typing import Any, Final
 
 from rules import operators as ops
@@ -25,7 +27,7 @@ def failing(condition: Condition, doc: JSON) -> list[int]:
 
 def conditions(condition: Condition, doc: JSON, words: Words) -> Iterator[Change]:
     """Changes of one constant that make the condition true of what it reads, then leaving out the one part that is
-    not. Several parts that are not true are more than one edit, so nothing is said of them."""
+    not. Where two parts are not true: `pairs`."""
     wrong = failing(condition, doc)
     if len(wrong) != 1:
         return
@@ -35,6 +37,39 @@ def conditions(condition: Condition, doc: JSON, words: Words) -> Iterator[Change
         yield f"only_if.all[{wrong[0]}]", None, kept, f"Without condition {wrong[0] + 1}"
     else:
         yield "only_if", None, TRUE, "Without its condition"
+
+
+def pairs(condition: Condition, written: Any, doc: JSON, words: Words) -> Iterator[Change]:
+    """Where two parts are not true, changes of both at once: other values before leaving out. written: the condition
+    as its document has it, which the change replaces as a whole."""
+    wrong = failing(condition, doc)
+    if len(wrong) != 2 or not isinstance(condition, All) or not _listed(written, len(condition.parts)):
+        return
+    first, second = (list(_either(condition.parts[at], at, doc, words)) for at in wrong)
+    for one, other in product(first, second):
+        parts, documents = list(condition.parts), deepcopy(list(written["all"]))
+        for at, (value, part, _) in zip(wrong, (one, other), strict=True):
+            parts[at], documents[at] = part, value
+        kept = [at for at in range(len(parts)) if parts[at] != TRUE]
+        value = {"all": [documents[at] for at in kept]} if kept else None
+        yield (
+            "only_if",
+            value,
+            All(tuple(parts[at] for at in kept)),
+            f"{one[2]} and {other[2][:1].lower()}{other[2][1:]}",
+        )
+
+
+def _listed(written: Any, count: int) -> bool:
+    return isinstance(written, dict) and isinstance(written.get("all"), list) and len(written["all"]) == count
+
+
+def _either(part: Condition, at: int, doc: JSON, words: Words) -> Iterator[tuple[Any, Condition, str]]:
+    """(as the document has it, the part, its words) with another constant, and left out."""
+    if isinstance(part, Test):
+        for _, value, changed, said in _other_constant(part, "", doc, words):
+            yield {"field": part.field, "is": part.operator, "value": value}, changed, said
+    yield None, TRUE, f"Without condition {at + 1}"
 
 
 def _changed(condition: Condition, path: str, doc: JSON, words: Words) -> Iterator[Change]:

@@ -293,11 +293,12 @@ class _Speaker:
         return f"until {self.stops(step.for_event)}{most}"
 
     def branch(self, step: If) -> str:
-        text = f"if ({self.words.condition(step.condition)}) then [{self.nested(step.then)}]"
-        return text + (f" or else [{self.nested(step.otherwise)}]" if step.otherwise else "")
+        text = f"if {self.words.condition(step.condition)}: {self.nested(step.then)}"
+        return text + (f"; otherwise: {self.nested(step.otherwise)}" if step.otherwise else "")
 
     def nested(self, steps: Sequence[Step]) -> str:
-        return "; then ".join(f"({quoted(step.name)}) {self.step(step)}" for step in steps)
+        """Steps of a branch; a branch within one says where it ends, so that nothing behind it seems to be in it."""
+        return "; then ".join(f"({quoted(step.name)}) {self.step(step)}{_end(step)}" for step in steps)
 
     def approve(self, step: Approve) -> str:
         text = f"ask {quoted(step.role)} for approval"
@@ -389,6 +390,10 @@ class _Speaker:
 
     def name(self) -> Iterator[str]:
         yield f"This rule is called {quoted(self.rule.name)}."
+
+
+def _end(step: Step) -> str:
+    return f"; so much for {quoted(step.name)}" if isinstance(step, If) else ""
 
 
 def _times(number: int) -> str:

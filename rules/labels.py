@@ -55,6 +55,10 @@ NAMES: Final[Mapping[str, str]] = {
     "trace_id.value": "trace number",
     "trial_settings.end_behavior.missing_payment_method": "when the trial ends without a payment method",
     "pause_collection.behavior": "how collection is paused",
+    "items": "list of items",
+    "amount_paid_off_stripe": "amount paid outside Stripe",
+    "cancel_at": "date of the cancellation",
+    "cancel_at_period_end": "cancellation at the end of the period",
     "items.data": "items",
     "lines.data": "lines",
 }

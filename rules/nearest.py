@@ -84,6 +84,9 @@ def _other_values(case: Case, trigger: Event) -> Iterator[Edit]:
     words = Words.of(trigger.type, trigger.data)
     for size, (path, value, condition, said) in enumerate(edits.conditions(rule.only_if, case.doc(trigger), words)):
         yield Edit(size, path, value, replace(rule, only_if=condition), f"{said} it would have fired.")
+    both = edits.pairs(rule.only_if, rule.document.get("only_if"), case.doc(trigger), words)
+    for size, (path, value, condition, said) in enumerate(both):
+        yield Edit(size, path, value, replace(rule, only_if=condition), f"{said} it would have fired.")
 
 
 # ---- windows --------------------------------------------------------------------------------------------------------

@@ -158,6 +158,9 @@ def ordinal(number: int) -> str:
     return f"{number}{('th', 'st', 'nd', 'rd')[last] if last < 4 else 'th'}"
 
 
+_OF = {"distinct": "number of different values of", "min": "smallest value of", "max": "largest value of"}
+
+
 def _counting(when: When, found: Found, happened: str) -> str:
     if when.aggregate:
         return _capital(_aggregate(when, found))
@@ -170,7 +173,8 @@ def _counting(when: When, found: Found, happened: str) -> str:
 def _aggregate(when: When, found: Found) -> str:
     assert when.aggregate is not None
     number = "nothing" if found.number is None else bound_text(when.aggregate, found.number, found)
-    return f"{when.aggregate.of} of the {field_text(when.aggregate.field)} is {number}"
+    of, field = _OF.get(when.aggregate.of, f"{when.aggregate.of} of"), field_text(when.aggregate.field)
+    return f"{of} the {field} is {number}"
 
 
 def _aside(found: Found) -> str:

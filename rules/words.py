@@ -45,6 +45,7 @@ _SAID: Final = {
     "all items": "every item of",
     "no item": "no item of",
 }
+_OF_STEPS: Final = {"state": "what came of", "ended_by": "what ended"}
 # conditions that people say in words of their own; each text is said for this one condition only
 _IDIOMS: Final = {
     ("data.object.collection_method", "equal to", "charge_automatically"): "it is collected automatically",
@@ -122,7 +123,7 @@ def amount(minor: int, currency: str) -> str:
 # ---- values ---------------------------------------------------------------------------------------------------------
 def quoted(text: str) -> str:
     """A person's own text, in quotes that it cannot break out of."""
-    escaped = text.replace("\\", "\\\\").replace("”", "\\”").replace("\n", "\\n")
+    escaped = text.replace("\\", "\\\\").replace("”", "\\”").replace("¶", "\\¶").replace("\n", " ¶ ")
     return f"“{escaped}”"
 
 
@@ -183,7 +184,7 @@ class Words:
             case Any_(parts):
                 return " or ".join(self.part(part, inside) for part in parts) or "never"
             case Not(part):
-                return f"not ({self.condition(part, inside)})"
+                return f"it is not so that {self.part(part, inside)}"
         return self.test(condition, inside)
 
     def part(self, condition: Condition, inside: str) -> str:
@@ -232,7 +233,7 @@ class Words:
             return field
         if operator in ops.TIMES and isinstance(other.plus, int):
             return f"{span_text(abs(other.plus))} {'after' if other.plus > 0 else 'before'} {field}"
-        return f"{field} + {number_text(other.plus)}"
+        return f"{field} {'+' if other.plus > 0 else '−'} {number_text(abs(other.plus))}"
 
     def value(self, value: Any, info: FieldInfo | None) -> str:
         if isinstance(value, str):
@@ -266,6 +267,8 @@ class Words:
             return "the " + label(path[2:])
         if path[:2] == ("data", "previous_attributes") and len(path) > 2:
             return f"the former ({label(path[2:])})"
+        if path[0] == "step" and len(path) == 3 and path[2] in _OF_STEPS:
+            return f"{_OF_STEPS[path[2]]} {quoted(path[1])}"
         if path[0] == "step" and len(path) > 2:
             return f"step {quoted(path[1])} ({breadcrumb(path[2:])})"
         if path[0] in ("fact", "score"):

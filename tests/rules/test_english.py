@@ -153,7 +153,7 @@ def test_conditions_are_said_in_words(test: tuple[str, str, Any], sentence: str)
 def test_groups_are_in_brackets_where_it_matters() -> None:
     a, b, c = ({"field": f"data.object.{name}", "is": "is present"} for name in ("number", "status", "total"))
     assert condition(all=[a, {"any": [b, {"not": c}]}]) == (
-        "Only if the number is present and (the status is present or not (the total is present))."
+        "Only if the number is present and (the status is present or it is not so that the total is present)."
     )
 
 
@@ -183,8 +183,8 @@ def test_waits_branches_and_approvals_are_said() -> None:
         "Then (“a”) wait 48 hours. "
         "After that (“b”) wait until 3 days before the due date. "
         "After that (“c”) wait until an invoice is paid for the same invoice, for 7 days at most. "
-        "After that (“d”) if (step “c” (ended by) is “timeout”) then [(“e”) try the payment again; if it fails, go on] "
-        "or else [(“f”) stop, because “it is paid”]. "
+        "After that (“d”) if what ended “c” is “timeout”: (“e”) try the payment again; if it fails, go on; "
+        "otherwise: (“f”) stop, because “it is paid”. "
         "After that (“g”) ask “approver” for approval, and go on after 48 hours without an answer."
     )
 

@@ -104,8 +104,36 @@ def test_a_failed_condition_is_named_with_what_was_there_and_the_value_that_woul
     assert ask(edited, [event("evt_1", amount=4900)], event="evt_1")["fired"] is True
 
 
-def test_two_failed_conditions_are_no_smallest_edit() -> None:
-    one = rule(only_if=All((amount("greater than", 5000), amount("equal to", 1))))
+def written(*tests: Test) -> Rule:
+    """A rule with these conditions and its document."""
+    parts = [{"field": one.field, "is": one.operator, "value": one.value} for one in tests]
+    return replace(rule(only_if=All(tests)), document={"only_if": {"all": parts}})
+
+
+def edited(one: Rule, value: Any) -> Rule:
+    """The rule whose condition was replaced by the edit."""
+    parts = value["all"] if value else []
+    return replace(one, only_if=All(tuple(amount(part["is"], part["value"]) for part in parts)))
+
+
+@pytest.mark.parametrize("seen", [0, 1, 4900, 5000])
+def test_two_failed_conditions_are_edited_at_once_and_the_edit_was_decided_again(seen: int) -> None:
+    one = written(amount("greater than", 5000), amount("less than", 9000), amount("equal to", 5001))
+    found = ask(one, [event("evt_1", amount=seen)], event="evt_1")["nearest"]["edit"]
+    assert found["path"] == "only_if"
+    assert len(found["value"]["all"]) == 3
+    assert ask(edited(one, found["value"]), [event("evt_1", amount=seen)], event="evt_1")["fired"] is True
+
+
+def test_what_no_constant_mends_is_left_out_beside_the_other_edit() -> None:
+    one = written(amount("greater than", 5000), amount("not equal to", 4900))
+    found = ask(one, [event("evt_1", amount=4900)], event="evt_1")["nearest"]["edit"]
+    assert [part["is"] for part in found["value"]["all"]] == ["greater than"]
+    assert found["sentence"].endswith("and without condition 2 it would have fired.")
+
+
+def test_three_failed_conditions_are_no_small_edit() -> None:
+    one = written(amount("greater than", 5000), amount("equal to", 1), amount("equal to", 2))
     assert ask(one, [event("evt_1", amount=4900)], event="evt_1")["nearest"]["edit"] is None
 
 
