@@ -41,6 +41,11 @@ class TenantSettings:
     second_person: bool = False
     version: str = ABSENT
 
+    @property
+    def zone_chosen(self) -> bool:
+        """Whether a person has said it; UTC is what is taken otherwise."""
+        return self.version != ABSENT
+
     def body(self) -> dict[str, Any]:
         kept = asdict(self)
         del kept["version"]
