@@ -49,6 +49,7 @@ VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
             "A receiver that goes by webhook-id has seen the id before, and may pass it over.",
         ),
     ),
+    "discard": ("Discard this run", ("It ends here, and nothing of it is done.",)),
     "skip": ("Skip this step", ("The step is left out, or its wait ended, and the run goes on behind it.",)),
     "cancel": (
         "Cancel the run",
