@@ -22,6 +22,7 @@ from app.cli import CommandError
 from app.fanout import Group
 from app.provision import Command, Place
 from app.settings import Settings
+from rules.kinds import EXPIRING
 from rules.ports import Unavailable
 from tests.emulators import lacking_program
 
@@ -249,6 +250,20 @@ def test_indexes_and_exemptions_are_planned_made_and_then_all_there() -> None:
     group = next(iter(admin.indexes))
     admin.indexes[group].pop()
     assert len(list(cli_google.indexes(admin, "p", apply=False))) == 1
+
+
+@pytest.mark.parametrize("kind", EXPIRING)
+def test_a_time_to_live_policy_that_is_off_is_switched_on(kind: str) -> None:
+    admin = Admin()
+    list(cli_google.indexes(admin, "p", apply=True))
+    name = f"projects/p/databases/(default)/collectionGroups/{kind}/fields/ttl"
+    there = admin.fields[name]
+    assert there._pb.HasField("ttl_config")
+    assert not there.index_config.indexes  # a time that only grows has no index
+    there._pb.ClearField("ttl_config")
+    assert list(cli_google.indexes(admin, "p", apply=False)) == [f"differs: Firestore field {kind}.ttl"]
+    list(cli_google.indexes(admin, "p", apply=True))
+    assert list(cli_google.indexes(admin, "p", apply=False)) == []
 
 
 @pytest.mark.nightly
