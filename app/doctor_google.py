@@ -179,7 +179,7 @@ def key(settings: Settings, project: Project) -> Iterator[Finding]:
     state = (found or {}).get("primary", {}).get("state", "missing")
     if found is None or state != "ENABLED":
         short = settings.kms_key.rsplit("/", 1)[-1]
-        mend = APPLY if found is None else f"gcloud kms keys versions enable ... --key={short}"
+        mend = APPLY if found is None else f"gcloud kms keys versions enable VERSION --key={short}"
         yield Finding("key", "wrong", f"{short} is {state.lower()}: no personal value can be read", mend)
     else:
         yield Finding("key", "ok", "enabled" + (", rotated" if found.get("rotationPeriod") else ""))
