@@ -10,11 +10,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import explain, m1, m1c, m2, m3, m4, m5, m6, m8, m9, tokens
+from bench import attack, explain, m1, m1c, m2, m3, m4, m5, m6, m8, m9, tokens
 from bench.harness import Failed, Missing
 from bench.report import Report
 
-NAMES = ("M1", "M1b", "M1c", "M2", "M3", "M4", "M5", "M6", "M8", "M9", "tokens", "explain")
+NAMES = ("M1", "M1b", "M1c", "M2", "M3", "M4", "M5", "M6", "M8", "M9", "tokens", "explain", "attack")
 
 
 def main() -> int:
@@ -64,6 +64,7 @@ def plan(report: Report, given: argparse.Namespace) -> dict[str, Callable[[], No
         "M9": lambda: m9.measure(report, max(rounds, 3), fresh=not quick),
         "tokens": lambda: tokens.measure(report, max(rounds, 5) if not quick else rounds, seconds),
         "explain": lambda: explain.measure(report, rounds),
+        "attack": lambda: attack.measure(report, rounds, 10.0 if not quick else 5.0),
     }
 
 

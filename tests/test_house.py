@@ -20,7 +20,7 @@ CODE = [ROOT / "main.py", *ROOT.glob("app/**/*.py"), *ROOT.glob("rules/**/*.py")
 TESTS = list(ROOT.glob("tests/**/*.py"))
 TOP = {
     "main.py", "app", "rules", "templates", "static", "tests", "app.yaml", "requirements.txt", "README.md", "LICENSE",
-    "CHANGELOG.md", "Makefile", "Dockerfile", "deploy", "bench", "docs",
+    "CHANGELOG.md", "SECURITY.md", "Makefile", "Dockerfile", "deploy", "bench", "docs",
 }  # fmt: skip
 
 

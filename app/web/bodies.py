@@ -26,6 +26,10 @@ from rules.ports import Unavailable
 TURN_SECONDS = 0.25  # that a reader waits for its turn
 KEPT_BACK = 0.1  # seconds after which a body counts as kept back; one that came with its head takes no time
 HELD = 8  # bodies kept back by one address; its next ones are refused at once
+# An address that kept back so many comes again with a rush, which nothing tells from good senders at first. For some
+# seconds it may therefore have fewer threads, those that wait for a turn among them.
+REMEMBERED = 10.0  # seconds since it last kept one back
+READING, WAITING = 12, 8
 PATIENCE, SHORT = 10.0, 2.0  # seconds for a body; for those of an address that keeps so many back
 LOOK = 0.5  # seconds between looks at what is late
 LEAST = 512  # bytes a second, over a look, below which a connection counts as silent
@@ -48,15 +52,15 @@ class Bodies:
     each: int
     monotonic: Callable[[], float] = time.monotonic
     _reading: set[_Reading] = field(default_factory=set)
+    _waiting: Counter[str] = field(default_factory=Counter)
+    _known: dict[str, float] = field(default_factory=dict)  # who kept bodies back, and when last
     _free: threading.Condition = field(default_factory=threading.Condition)
 
     @contextmanager
     def turn(self, address: str) -> Iterator[None]:
         """While the body of this address is read. Raises Unavailable when there is no turn to be had."""
         with self._free:
-            if self._kept_back(address) >= HELD or not self._free.wait_for(
-                lambda: self._has_room(address), TURN_SECONDS
-            ):
+            if self._is_refused(address) or not self._comes(address):
                 raise Unavailable("too many senders keep their bodies back")
             mine = _Reading(address, self.monotonic())
             self._reading.add(mine)
@@ -78,9 +82,30 @@ class Bodies:
                 if now - one.began > (SHORT if held[one.address] >= HELD else PATIENCE)
             }
 
+    def _is_refused(self, address: str) -> bool:
+        """Whether it is told at once to come again; remembers who keeps bodies back."""
+        kept, now = self._kept_back(address), self.monotonic()
+        known = self._known.get(address, float("-inf")) > now - REMEMBERED
+        if kept >= HELD or (known and kept):
+            self._known[address] = now
+            self._known = {one: at for one, at in self._known.items() if at > now - REMEMBERED}
+        return kept >= HELD or (known and self._waiting[address] >= WAITING)
+
+    def _comes(self, address: str) -> bool:
+        """Wait for a turn; whether it came."""
+        self._waiting[address] += 1
+        try:
+            return self._free.wait_for(lambda: self._has_room(address), TURN_SECONDS)
+        finally:
+            self._waiting[address] -= 1
+            if not self._waiting[address]:
+                del self._waiting[address]
+
     def _has_room(self, address: str) -> bool:
         mine = sum(1 for one in self._reading if one.address == address)
-        return len(self._reading) < self.most and mine < self.each
+        since = self.monotonic() - REMEMBERED
+        each = min(self.each, READING) if self._known.get(address, float("-inf")) > since else self.each
+        return len(self._reading) < self.most and mine < each
 
     def _kept_back(self, address: str) -> int:
         since = self.monotonic() - KEPT_BACK

@@ -1,4 +1,4 @@
-"""Who sends bad signatures, and how many: after some an address gets a brief answer and no line in the log for each.
+"""Who is refused, and how often: after some bad signatures or lost bodies an address gets no line in the log for each.
 
 A good signature is let in whoever sends it: Stripe and a stranger may come through one proxy.
 """
@@ -55,9 +55,12 @@ class _Sender:
 
 @dataclass
 class Floods:
-    """monotonic: a stopwatch. Safe from many threads."""
+    """monotonic: a stopwatch. station, flood: what the lines are called that tell of one, and of many. Safe from many
+    threads."""
 
     monotonic: Callable[[], float] = time.monotonic
+    station: str = "event.refused"
+    flood: str = "webhooks.flooded"
     _senders: OrderedDict[str, _Sender] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -67,9 +70,9 @@ class Floods:
             sender = self._sender(address, self.monotonic())
             few, silent = sender.count()
         if few:
-            logs.line("event.refused", logging.WARNING, status=400, problem=problem)
+            logs.line(self.station, logging.WARNING, problem=problem)
         elif silent:
-            logs.line("webhooks.flooded", logging.WARNING, refused=silent, problem=problem)
+            logs.line(self.flood, logging.WARNING, refused=silent, problem=problem)
         return not few
 
     def _sender(self, address: str, now: float) -> _Sender:

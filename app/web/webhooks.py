@@ -32,12 +32,12 @@ TOO_MANY = "Too many requests without a valid signature came from this address."
 
 def in_front_of(flask: Wsgi, services: Services) -> Wsgi:
     """The WSGI application: webhooks and health checks here, the rest by Flask."""
-    bad = floods.Floods()
+    bad, slow = floods.Floods(), floods.Floods(station="event.not_read", flood="webhooks.held_up")
 
     def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if path == PATH:
-            answer = _stripe(environ, services, bad)
+            answer = _stripe(environ, services, bad, slow)
             services.meter.add("signalbox.events.received", outcome=outcome_of(answer[0]))
             return _answer(start_response, *answer)
         if path == "/healthz":
@@ -50,7 +50,10 @@ def in_front_of(flask: Wsgi, services: Services) -> Wsgi:
 
 
 # ---- stripe ---------------------------------------------------------------------------------------------------------
-def _stripe(environ: Environ, services: Services, bad: floods.Floods) -> tuple[int, Any, Mapping[str, str]]:
+def _stripe(
+    environ: Environ, services: Services, bad: floods.Floods, slow: floods.Floods
+) -> tuple[int, Any, Mapping[str, str]]:
+    """bad, slow: who sends bad signatures, and who keeps bodies back."""
     if environ["REQUEST_METHOD"] != "POST":
         return *_problem(405, "Stripe posts its events here; other methods are not answered."), {"Allow": "POST"}
     now = services.clock.now()
@@ -71,7 +74,7 @@ def _stripe(environ: Environ, services: Services, bad: floods.Floods) -> tuple[i
                 quarantine=partial(quarantine.keep, keeper_of(services)),
             )
     except Unavailable as error:
-        logs.line("event.not_read", logging.ERROR, error=str(error))
+        slow.refuse(_address(environ, services), str(error))
         return *_problem(503, "The body could not be read just now; send the event again."), {"Retry-After": "10"}
     except Exception as error:  # a fault of ours: say nothing of it to the outside, and let Stripe send it again
         logs.failed("event.failed", error)
