@@ -29,6 +29,7 @@ BYTES = 5_000_000  # in a commit, before it is packed; a request to Firestore ha
 MARK = "import-of-everything"  # the document that says an import is under way; itself never moved
 PROGRESS_IN = "imported.json"
 MANIFEST, PROGRESS, KEYS = "manifest.json", "progress.json", "keys.json"
+BARRED = "barred.json"  # of whom the vault keeps nothing; an older export has none
 _SUM = 1 << 256
 
 ValueRow = tuple[str, str, str, str, bytes, str, int]  # tenant, token, subject, key id, sealed value, sort, day heard
@@ -41,6 +42,12 @@ class SealedValues(Protocol):
     def rows(self) -> Iterator[ValueRow]: ...
 
     def take(self, rows: Sequence[ValueRow]) -> None: ...
+
+    def every_barred(self) -> Iterator[tuple[str, str]]:
+        """Tenant and subject of all of whom nothing is kept."""
+        ...
+
+    def bar(self, tenant: str, subjects: Sequence[str], barred: bool = True) -> None: ...
 
 
 class NamedSecrets(Secrets, Protocol):
@@ -101,6 +108,7 @@ def export(kept: Kept, folder: Path, tell: Tell = lambda what, count: None) -> d
         for kind in MOVED:
             _export_kind(kept.store, tenant, kind, folder, progress, tell)
     _chunks(folder, "vault", (_value_line(row) for row in kept.vault.rows()), tell)
+    _write(folder / BARRED, orjson.dumps(sorted(kept.vault.every_barred())))
     _chunks(folder, "secrets", (_secret_line(kept, name) for name in kept.secrets.names()), tell)
     written = _sum_of_files(folder)
     if written != summed(kept.store).body():
@@ -201,6 +209,9 @@ def load(folder: Path, kept: Kept, tell: Tell = lambda what, count: None) -> dic
             _load_file(path, kept.store, tell)
             done.add(path.name)
             _write(folder / PROGRESS_IN, orjson.dumps({manifest["digest"]: sorted(done)}))
+    barred: list[tuple[str, str]] = _read(folder / BARRED) or []
+    for tenant in sorted({owner for owner, _ in barred}):
+        kept.vault.bar(tenant, [subject for owner, subject in barred if owner == tenant])
     for path in sorted(folder.glob("vault.*.sealed.gz")):
         rows = [_value_row(line) for line in _lines(path)]
         kept.vault.take(rows)

@@ -157,6 +157,12 @@ class FirestoreVault:
             with named():
                 batch.commit(timeout=PATIENCE)
 
+    def every_barred(self) -> Iterator[tuple[str, str]]:
+        """Tenant and subject of all of whom nothing is kept."""
+        with named():
+            for found in self._client.collection_group("barred").select([]).stream(timeout=60 * PATIENCE):
+                yield place_of(found.reference.path)
+
     def _keep(self, tenant: str, subject: str, new: Mapping[str, tuple[str, str]]) -> None:
         """Write the values blindly: what is there already is the same value, sealed with another nonce."""
         tokens = list(new)
@@ -234,7 +240,7 @@ class FirestoreVault:
 
 
 def place_of(path: str) -> tuple[str, str]:
-    """Tenant and token of a value's document."""
+    """Tenant and token of a value's document, or tenant and subject of a bar's."""
     _, tenant, _, token = path.split("/")
     return unquote(tenant), unquote(token)
 

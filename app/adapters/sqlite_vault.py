@@ -122,6 +122,11 @@ class SqliteVault:
         self._bus.keep(list(rows))
         self.flush()
 
+    def every_barred(self) -> Iterator[tuple[str, str]]:
+        """Tenant and subject of all of whom nothing is kept."""
+        with unavailable("reading the vault"):
+            yield from sqlite_values.news(self._readers.connection(), None)[1] or ()
+
     def resealed(self, row: ValueRow) -> ValueRow:
         """The same value under the current key."""
         tenant, token, subject, key, sealed, sort, heard = row

@@ -86,6 +86,7 @@ def lived_in(kept: Kept) -> Kept:
     assert seal(kept.store, TENANT, soon + MINUTE) == 2
     kept.vault.tokenise(TENANT, "cus_1", [ADA, "Ada"])
     kept.vault.tokenise(TENANT, "cus_2", [ADA])
+    kept.vault.bar(TENANT, ["cus_gone"])
     kept.secrets.put(SECRET, "whsec_1")
     return kept
 
@@ -99,6 +100,7 @@ def same(here: Kept, there: Kept) -> None:
     assert (report.whole, report.anchor, report.unsealed) == (True, known.anchor, 0)
     for value in (ADA, "Ada"):
         assert look(there.vault, TENANT, KEYS.token_for(TENANT, value)) == value
+    assert there.vault.is_barred(TENANT, "cus_gone")
     assert there.secrets.get(SECRET) == "whsec_1"
     assert there.vault.erase(TENANT, "cus_1") == 2
     assert look(there.vault, TENANT, KEYS.token_for(TENANT, ADA)) == ADA  # of the other customer too
