@@ -18,6 +18,12 @@ blueprint = Blueprint("schemas", __name__)
 SHOWN = 150  # fields of a type that a page shows at once
 
 
+@blueprint.app_template_global()
+def has_schema(type: str) -> bool:
+    """Whether events of this type are checked."""
+    return registry.newest().knows(type)
+
+
 @blueprint.get("/schemas")
 def types() -> Response:
     s, mine = services(), tenant()

@@ -131,6 +131,7 @@ def test_an_unknown_type_is_kept_flagged_and_counted(client: FlaskClient, servic
     assert "Not in the registry" in page
     assert "invoice.sent_to_the_moon" in page
     assert services.store.count(TENANT, "event", [("type", "==", "invoice.sent_to_the_moon")]) == 2
+    assert "Not in the registry" in text_of(client.get("/events/evt_0"))
 
 
 def test_webhooks_of_another_version_are_named_with_the_rules_they_concern(
