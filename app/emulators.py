@@ -81,7 +81,7 @@ def _roots() -> Iterator[Path]:
 def main(which: str, port: int) -> int:
     from app import supervise
 
-    process = subprocess.Popen(command(which, port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command(which, port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603  the program and its arguments are our own
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: process.terminate())
     supervise.end_with_parent()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 CANNOT_RUN = 2  # exit code: a person has to change something first
 ROOT = Path(__file__).parents[1]
 MAIN = str(ROOT / "main.py")
-TOKEN_FILE = "admin-token"
+TOKEN_FILE = "admin-token"  # noqa: S105  a name or a sentence, not a secret
 
 
 class CannotRun(Exception):
@@ -167,7 +167,7 @@ def _serve(settings: Settings, one_process: bool) -> int:
     if is_taken(settings.host, port):
         raise CannotRun(f"Something else listens on {settings.host}:{port}. Set PORT to another number.")
     settings = replace(settings, port=port)
-    address = f"http://{'127.0.0.1' if settings.host == '0.0.0.0' else settings.host}:{port}"
+    address = f"http://{'127.0.0.1' if settings.host == '0.0.0.0' else settings.host}:{port}"  # noqa: S104  compared with, or what Cloud Run requires
     supervisor = Supervisor(_say)
     supervisor.stop_on_signals()
     environment = {"PORT": str(port), "SIGNALBOX_PUBLIC_URL": settings.public_url or address}

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from rules.columns import Columns
     from rules.fields import Catalogue
 
-LOCAL_SECRET = "stripe/webhook/local"  # signs what this machine posts to itself in development (the sample)
+LOCAL_SECRET = "stripe/webhook/local"  # noqa: S105  signs what this machine posts to itself in development (the sample)
 STORED_SECRETS = "stripe/webhook"  # set in the pages; comma-separated, like STRIPE_WEBHOOK_SECRET
 FRESH = 2.0  # seconds that a look at the stored webhook secrets stays good
 

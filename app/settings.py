@@ -73,7 +73,7 @@ class Settings:
         settings = cls(
             port=read.port("PORT", 8080),
             # Production listens on every interface because Cloud Run requires it; a laptop only on loopback.
-            host=read.text("SIGNALBOX_HOST", "127.0.0.1" if environment == "development" else "0.0.0.0"),
+            host=read.text("SIGNALBOX_HOST", "127.0.0.1" if environment == "development" else "0.0.0.0"),  # noqa: S104  compared with, or what Cloud Run requires
             backend=cast(Backend, read.choice("SIGNALBOX_BACKEND", "sqlite", "google", "memory")),
             data=Path(read.text("SIGNALBOX_DATA", "data")),
             environment=environment,

@@ -48,7 +48,7 @@ class Supervisor:
     def start(self, part: Part) -> None:
         environment = {**os.environ, **part.environment, PARENT: str(self._alive)}
         part.started = time.monotonic()
-        part.process = subprocess.Popen(
+        part.process = subprocess.Popen(  # noqa: S603  the program and its arguments are our own
             [sys.executable, *part.arguments],
             env=environment,
             stdin=subprocess.DEVNULL,

@@ -21,7 +21,7 @@ from rules.ports import Refused, Secrets
 
 SESSION_KEY = "web/session"  # the name of the signing key among the secrets
 SAFE = ("GET", "HEAD", "OPTIONS")
-NO_TOKEN = "Send `Authorization: Bearer <token>`; `python main.py token` prints the admin token in development."
+NO_TOKEN = "Send `Authorization: Bearer <token>`; `python main.py token` prints the admin token in development."  # noqa: S105  a name or a sentence, not a secret
 READ_ONLY = "Signalbox is read-only just now: nothing can be changed. Webhooks, runs and actions go on."
 
 

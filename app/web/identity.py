@@ -19,10 +19,10 @@ from app.web import floods, roles
 from app.web.roles import Right
 from rules.ports import Identity, Store
 
-ADMIN_TOKEN = "admin token"
+ADMIN_TOKEN = "admin token"  # noqa: S105  a name or a sentence, not a secret
 LOCAL = "local operator"
 ASSERTION = "X-Goog-IAP-JWT-Assertion"
-SECRET = "sid"  # in the signed cookie: what finds the session
+SECRET = "sid"  # noqa: S105  in the signed cookie: what finds the session
 Way = Literal["bearer", "proxy", "session", "local"]
 
 

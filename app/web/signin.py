@@ -25,7 +25,7 @@ CALLBACK = "/sign-in/openid/back"
 WAITING = timedelta(minutes=10)  # for the issuer to send somebody back
 OPENID = "openid"  # in the signed cookie, while somebody is at the issuer
 WRONG = "That e-mail address and password do not belong together."
-WRONG_TOKEN = "That is not the admin token of this Signalbox."
+WRONG_TOKEN = "That is not the admin token of this Signalbox."  # noqa: S105  a name or a sentence, not a secret
 
 
 @blueprint.get("/sign-in")
