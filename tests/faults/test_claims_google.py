@@ -338,3 +338,31 @@ def test_worker_processes_do_every_run_once(firestore_emulator: None, count: int
     assert len(done) == 1000
     assert set(done.values()) == {1}
     assert lost <= 8 * count, (lost, seconds)
+
+
+# ---- as it is wired -------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("process", "lives"), [("worker", 1), ("web", 0), ("tick", 0)])
+def test_a_worker_process_shares_and_a_tick_takes_what_there_is(
+    firestore_emulator: None, pubsub_emulator: None, tmp_path: Path, process: str, lives: int
+) -> None:
+    from app import backends
+    from app.adapters.memory import ManualClock
+    from app.settings import Settings
+
+    project = f"test-{uuid.uuid4().hex[:12]}"
+    settings = Settings(
+        backend="google",
+        google_project=project,
+        data=tmp_path,
+        firestore_emulator=os.environ["FIRESTORE_EMULATOR_HOST"],
+        pubsub_emulator=os.environ["PUBSUB_EMULATOR_HOST"],
+    )
+    look, _ = recording_client(project, settings.firestore_emulator)
+    backend = backends.on_google(settings, ManualClock(NOW), process)
+    backend.store.commit(A, None, [due_run("run_1")])
+    assert [one.id for one in backend.store.claim("run", NOW, LEASE, 10)] == ["run_1"]
+    assert len(list(look.collection("workers").stream())) == lives
+    for close in backend.closers:
+        close()
+    assert list(look.collection("workers").stream()) == []
+    look.close()
