@@ -13,7 +13,7 @@ from flask import Blueprint, Response, request
 from app import approvals, author, author_lint, backtests, browse, bulk, declared
 from app.approvals import Change, Outcome
 from app.numbers import whole
-from app.web import proposed, second
+from app.web import example_words, proposed, second
 from app.web.backtests import effect_of
 from app.web.pages import actor, go, now, page, services, tenant
 from rules import english
@@ -49,6 +49,7 @@ def look(id: str) -> Response:
         "rule.html",
         rule=row,
         said=sentences(row["in_force"] or row["document"]),
+        example_words=example_words.sentences((row["in_force"] or row["document"] or {}).get("examples")),
         draft_diff=difference(row["in_force"], row["draft"]) if row["in_force"] and row["draft"] else [],
         problems=_problems(row["document"]),
         asked=approvals.of_rule(store, mine, id),
@@ -228,7 +229,7 @@ def _in_line(row: Row) -> list[str]:
 def _publishing(row: Row, verb: str) -> list[str]:
     document = row["document"]
     changes = difference(row["in_force"], document) if row["in_force"] and row["draft"] else []
-    told = changes or [one["text"] for one in sentences(document)]
+    told = changes or [one["text"] for one in sentences(document) if one["part"] != "examples"]
     if verb == "watch":
         return [*told, "It decides on live events and sends nothing: its runs say what it would have done."]
     return [*told, *_in_flight(row), *_from_now()]

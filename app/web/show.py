@@ -30,7 +30,7 @@ def install(flask: Flask) -> None:
     flask.jinja_env.filters.update(
         money=money, moneys=moneys, number=number, when=when, ago=ago, lasts=lasts, ident=ident, pretty=pretty
     )
-    flask.jinja_env.filters.update(plainly=plainly, sentence=sentence, changed=changed)
+    flask.jinja_env.filters.update(plainly=plainly, sentence=sentence, changed=changed, told=told)
     flask.jinja_env.globals.update(tone=tone, href=href, cloud_trace=cloud_trace)
 
 
@@ -168,6 +168,13 @@ def sentence(text: str) -> str:
     return text if "." in first.rstrip(".") or "_" in first else text[:1].upper() + text[1:]
 
 
+def told(text: str) -> Markup:
+    """A sentence of the read-back: the ends of lines in a person's text are lines, and an amount whose currency the
+    rule leaves open is said once."""
+    lines = re.sub(r" \(-?[\d,]+ in minor units\)", "", text).split(" ¶ ")
+    return Markup("<br>").join(lines)
+
+
 def changed(text: str) -> Markup:
     """A line of a difference between two versions, the words that went struck out and those that came marked."""
     if text.startswith("Was: ") and " Now: " in text:
@@ -175,7 +182,7 @@ def changed(text: str) -> Markup:
         return _word_by_word(before.split(" "), after.split(" "))
     for start, tag in (("New: ", "ins"), ("No longer: ", "del")):
         if text.startswith(start):
-            return Markup(f"<{tag}>{{}}</{tag}>").format(text.removeprefix(start))
+            return Markup(f"<{tag}>{{}}</{tag}>").format(text.removeprefix(start))  # noqa: S704  the tag is one of two constants; the text is escaped by format
     return escape(text)
 
 
