@@ -426,7 +426,8 @@ def doctor(given: argparse.Namespace, settings: Settings) -> int:
     else:
         found = list(looking.examine(settings, lambda: build(settings, "doctor"), not given.offline, now))
     wrong = sum(one.state == "wrong" for one in found)
-    show(given, [asdict(one) for one in found], lambda: _findings(found, wrong, REVIEWED if given.security else PRESENT))
+    words = REVIEWED if given.security else PRESENT
+    show(given, [asdict(one) for one in found], lambda: _findings(found, wrong, words))
     return 1 if wrong else 0
 
 
