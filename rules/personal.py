@@ -111,7 +111,7 @@ def _walk(container: Any, node: Node, found: list[Place]) -> None:
     metadata = container.get("metadata")
     if metadata:
         _metadata(metadata, found)
-    rest = node.get("*")
+    rest: Any = node.get("*")
     if rest is None:
         for name, below in node.items():
             value = container.get(name)
