@@ -140,7 +140,7 @@ def _body(
         "id": id,
         "change": wanted.verb,
         "about": wanted.about,
-        "title": _TITLES[wanted.verb].format(about=wanted.about, number=wanted.given.get("number")),
+        "title": _title(office.store, tenant, wanted),
         "given": keep(office, f"proposal/{tenant}/{id}", wanted),
         "basis": basis(office, tenant, wanted),
         "says": says(office, tenant, wanted),
@@ -154,6 +154,13 @@ def _body(
         "decided_at": None,
         "decision": "",
     }
+
+
+def _title(store: Store, tenant: str, wanted: Change) -> str:
+    """What it is in a few words, a rule by its name."""
+    rule = store.get(tenant, "rule", wanted.about) if wanted.verb in RULE_VERBS else None
+    about = f"“{rule.body['name']}”" if rule and rule.body["name"] else wanted.about
+    return _TITLES[wanted.verb].format(about=about, number=wanted.given.get("number"))
 
 
 def _emergency(office: Office, tenant: str, wanted: Change, actor: str, note: str, now: datetime) -> Row:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -350,6 +352,25 @@ def test_an_emergency_without_a_reason_is_none(town: Town) -> None:
     with pytest.raises(RuleError):
         town.change("ann", emergency=True, note="")
     assert town.rule()["state"] == "off"
+
+
+# ---- there is no way past it ----------------------------------------------------------------------------------------
+FREER = re.compile(
+    r"\b(author\.(publish|rollback|resume|save_connection|save_list|delete_list)|bulk\.resume_rule"
+    r"|author_lists\.(save_connection|save_list|delete_list)|live_actions\.switch|tenant_settings\.save)\("
+)
+KNOWN = {
+    "app/approval_changes.py": "the one place that does what was approved, or takes no approval",
+    "app/bulk.py": "adds a customer to a list that rules leave alone; and is what approval_changes calls to resume",
+    "app/sample.py": "the sample's own rules and connection, in the sample's tenant",
+    "app/web/routes.py": "routes carry events and move no money",
+}
+
+
+def test_pages_api_and_commands_change_what_is_in_force_through_approvals_only() -> None:
+    root = Path(__file__).parents[2]
+    found = {str(path.relative_to(root)) for path in (root / "app").rglob("*.py") if FREER.search(path.read_text())}
+    assert found - set(KNOWN) == set()
 
 
 # ---- the promise ----------------------------------------------------------------------------------------------------
