@@ -18,6 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as POLICY
@@ -38,6 +39,7 @@ LOCKED = (530, 534, 535, 538, 523, 524)
 # RFC 3463: the mailbox or its domain does not exist, has moved, or is disabled; without such a code, RFC 5321's
 BOUNCED = re.compile(r"5\.(?:1\.[1236]|2\.1)\b")
 NO_MAILBOX = (550, 551, 553)
+UNWRITABLE = (ValueError, IndexError, MessageError)  # what the library says of addresses and texts that fit nowhere
 LEAVE = "Get no more e-mail like this"
 LINK = re.compile(r"https?://[^\s<>\"]+[^\s<>\".,;:!?)]")
 
@@ -195,7 +197,11 @@ class SendMail:
             return Outcome("branch", "The customer gets no e-mail: see Settings.", {"result": "suppressed"})
         request = _kept_request(connection, task, token)
         leave = unsubscribe.link(self.public_url, self.secrets, task["tenant"], known)
-        made = message(task, connection["from"], to, subject, text, leave)
+        try:
+            made = message(task, connection["from"], to, subject, text, leave)
+            made.as_bytes()
+        except UNWRITABLE:
+            return Outcome("person", "The customer's e-mail address or the text cannot be written as an e-mail.")
         outcome = self._sent(connection, made, (to, *told), request)
         return self._told(outcome, task, known, now)
 
