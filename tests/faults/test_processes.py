@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import ADMIN_TOKEN, envelope
+from tests.builders import ADMIN_TOKEN, envelope, invoice
 from tests.running import Running, free_port, running, start, until
 
 BEARER = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
@@ -58,6 +58,19 @@ def test_a_part_that_is_killed_is_started_again_and_nothing_is_lost(served: Runn
     for when in ("before", "after"):
         until(lambda when=when: is_handled(served, f"evt_{when}_{part}"))
     assert "starting it again" in served.printed
+
+
+def test_a_damaged_webhook_survives_the_kill_that_follows_its_200_and_is_let_on_by_a_person(served: Running) -> None:
+    assert served.post_event(envelope("evt_damaged", object=invoice(attempt_count="twice"))) == 200
+    before = served.children()["web"]
+    os.kill(before, signal.SIGKILL)
+    until(lambda: served.children().get("web", before) != before)
+    until(served.is_ready)
+    assert b"text stands where" in served.request("GET", "/api/v1/quarantine/evt_damaged", headers=BEARER)[1]
+    body = b'{"ids": ["evt_damaged"], "note": "the registry is wrong", "as_it_is": true}'
+    headers = {**BEARER, "Content-Type": "application/json"}
+    assert served.request("POST", "/api/v1/quarantine/replay", body, headers)[0] == 200
+    until(lambda: is_handled(served, "evt_damaged"))
 
 
 @pytest.mark.parametrize(("part", "said"), [("web", "receives into"), ("work", "another worker")])
