@@ -1,5 +1,5 @@
 # make run: set up and start everything on this machine.  make test: set up and run the whole suite (T=tests/app: a part
-# of it).  make bench, lint, test-all, clean: see below.
+# of it).  make bench, lint, audit, test-all, clean: see below.
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v "$$p"; break; }; done)
@@ -11,7 +11,7 @@ TESTABLE := $(VENV)/.testable-$(call hash,requirements.txt tests/requirements.tx
 PEERS := .venv-bench/.ready-$(call hash,bench/requirements.txt)
 PIP := $(IN)/python -m pip --disable-pip-version-check -qq
 
-.PHONY: run setup test test-all bench lint clean
+.PHONY: run setup test test-all bench lint audit clean
 
 run: $(READY)
 	@exec $(IN)/python main.py serve
@@ -30,6 +30,10 @@ bench: $(TESTABLE) $(PEERS)
 
 lint: $(TESTABLE)
 	@$(IN)/ruff check . && $(IN)/ruff format --check . && $(IN)/mypy && $(IN)/lint-imports --config .importlinter
+
+# known weaknesses of the pinned packages; SIGNALBOX_ADVISORIES=folder asks no network
+audit: $(TESTABLE)
+	@$(IN)/python .ci/audit.py requirements.txt
 
 clean:
 	rm -rf $(VENV) .venv-bench .bench-node .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
