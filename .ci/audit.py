@@ -1,6 +1,6 @@
 """Known weaknesses of the pinned packages: from a file of advisories in OSV's form, else from PyPI by pip-audit.
 
-python .ci/audit.py [requirements.txt ...]     With SIGNALBOX_ADVISORIES=osv.json, or a folder of such, it needs no network.
+python .ci/audit.py [requirements.txt ...]     SIGNALBOX_ADVISORIES=osv.json, or a folder of such, needs no network.
 Exit code 1: something pinned has a known weakness. Where nothing could be asked, it says so loudly and exits with 0.
 """
 
