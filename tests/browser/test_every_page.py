@@ -39,6 +39,7 @@ PAGES = (
     "/settings/audit",
     "/settings/account",
     "/settings/switch?what=all",
+    "/settings/dry-run?on=1",
     "/why",
     "/lint",
     "/settings/stripe/forget",

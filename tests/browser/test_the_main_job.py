@@ -138,3 +138,29 @@ def test_the_read_back_follows_as_one_types(page: Page, product: Product, inbox:
     expect(page.locator("#read-back")).to_contain_text("at least 3 times within 7 days")
     page.get_by_label("How many times").fill("none")
     expect(page.locator("#when-at_least-error")).not_to_be_empty()
+
+
+def put_into_a_branch(page: Page, name: str) -> None:
+    """A step into the `Otherwise` of the dunning ladder, which has its own choice of action."""
+    page.goto("/rules/new/edit?from=dunning-ladder")
+    page.get_by_role("textbox", name="Name", exact=True).fill(name)
+    otherwise = page.locator("#steps-3").get_by_role("group", name="Otherwise")
+    otherwise.get_by_label("Action to add").select_option("review.flag")
+    otherwise.get_by_role("button", name="+ action").click()
+    added = page.locator("#steps-3").get_by_role("group", name="Otherwise").locator("li.step")
+    expect(added).to_have_count(1)
+    added.get_by_label("What to look at").fill("Paid in the meantime?")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scripts", [True, False])
+def test_a_step_is_put_into_a_branch_of_the_ladder(
+    page: Page, plain_page: Page, product: Product, inbox: None, scripts: bool
+) -> None:
+    chosen, id = (page, "ladder-with") if scripts else (plain_page, "ladder-without")
+    put_into_a_branch(chosen, id)
+    chosen.get_by_role("button", name="Save draft").click()
+    expect(chosen.locator(".said")).to_contain_text("Draft saved")
+    steps = product.api("GET", f"/rules/{id}")["draft"]["steps"]
+    assert steps[3]["else"][0]["with"]["text"] == "Paid in the meantime?"
+    archive(product, id)
