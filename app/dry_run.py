@@ -33,9 +33,10 @@ def switch(store: Store, tenant: str, on: bool, actor: str, why: str, now: datet
     before = read(store)
     if bool(before["on"]) == on:
         raise Conflict("The dry run is on already." if on else "There is no dry run to end.")
-    body = {"on": on, "by": actor, "at": iso(now), "why": why.strip()[:LONGEST]}
+    short = why.strip()[:LONGEST]
+    body = {"on": on, "by": actor, "at": iso(now), "why": short}
     verb = "begin dry run" if on else "end dry run"
-    store.commit(tenant, None, [entry(now, actor, verb, "everything", bool(before["on"]), on, body["why"])])
+    store.commit(tenant, None, [entry(now, actor, verb, "everything", bool(before["on"]), on, short)])
     store.commit(SYSTEM, None, [Put("switch", ID, body, found.version if found else ABSENT)])
     if not on:
         for one in tenants.every(store):

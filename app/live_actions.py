@@ -63,9 +63,10 @@ def switch(
         raise Conflict("This is test mode: nothing is live, so there is nothing to switch.")
     if may_act(found.body) == on:
         raise Conflict(f"Live actions over {name} are {'on' if on else 'off'} already.")
-    told = {"live_actions": on, "live_by": actor, "live_at": iso(now), "live_why": why.strip()[:LONGEST]}
+    short = why.strip()[:LONGEST]
+    told = {"live_actions": on, "live_by": actor, "live_at": iso(now), "live_why": short}
     verb = "switch live actions on" if on else "switch live actions off"
-    change = entry(now, actor, verb, name, may_act(found.body), on, told["live_why"])
+    change = entry(now, actor, verb, name, may_act(found.body), on, short)
     body = {**found.body, **told, "updated_at": iso(now)}
     store.commit(tenant, None, [Put("connection", name, body, found.version), change, *also])
     if on:

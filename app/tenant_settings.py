@@ -126,7 +126,7 @@ def _pause_problems(given: Mapping[str, Any]) -> list[Problem]:
 
 def _is_day(text: Any) -> bool:
     try:
-        return date.fromisoformat(text).isoformat() == text
+        return date.fromisoformat(str(text)).isoformat() == str(text)
     except (TypeError, ValueError):
         return False
 

@@ -21,7 +21,7 @@ NO_HOURS: Form = {"use": "", "days": ["mon", "tue", "wed", "thu", "fri"], "from"
 def tags_form(tags: Any) -> str | None:
     if tags is None:
         return ""
-    listed = tags if isinstance(tags, list) else [None]
+    listed: list[Any] = tags if isinstance(tags, list) else [None]
     good = all(isinstance(one, str) and one and one == one.strip() and "," not in one for one in listed)
     return ", ".join(listed) if good and all(map(fits_a_line, listed)) else None
 

@@ -38,8 +38,10 @@ def test_no_starters_example_shows_machine_syntax(starter: dict[str, object]) ->
         assert not any(sign in line for sign in ("{", "}", "data.object", "PT", "=")), line
 
 
-JSON = st.recursive(st.one_of(st.text(max_size=8), st.integers(), st.none()),
-                    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=6), inner, max_size=2))  # fmt: skip
+NESTED = st.one_of(st.text(max_size=8), st.integers(), st.none())
+JSON = st.recursive(
+    NESTED, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=6), inner, max_size=2)
+)
 
 
 @given(st.one_of(JSON, st.lists(st.dictionaries(st.sampled_from(["given", "then", "after", "stands"]), JSON))))
