@@ -233,8 +233,12 @@ def copied(services: Services, value: str) -> FlaskClient:
 def test_signing_in_begins_a_session_that_nobody_can_have_put_there(services: Services) -> None:
     client = signed_in(services, BO)
     planted = cookie(client)
+    with client.session_transaction(base_url="https://localhost") as kept:
+        kept["planted"] = "by whoever had the browser before"
     sign_in(client, ADA)
     assert cookie(client) != planted
+    with client.session_transaction(base_url="https://localhost") as kept:
+        assert set(kept) == {"sid", "_permanent"}
     assert BO in copied(services, planted).get("/account").text  # the old one is Bo's, and never became Ada's
 
 
