@@ -169,9 +169,14 @@ class Silent:
 
     def _closed(self, number: int, addresses: set[str], seen: dict[tuple[int, Any], tuple[float, int]]) -> bool:
         try:
-            connection = socket.socket(fileno=os.dup(number))
+            copied = os.dup(number)
         except OSError:
-            return False  # no socket, or gone by now
+            return False  # gone by now
+        try:
+            connection = socket.socket(fileno=copied)
+        except OSError:
+            os.close(copied)  # no socket: each look would leave a copy of it behind, and then copies of copies
+            return False
         with connection, suppress(OSError, AttributeError, struct.error):
             peer = connection.getpeername()
             if not isinstance(peer, tuple) or peer[0] not in addresses:

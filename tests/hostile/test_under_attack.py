@@ -14,7 +14,7 @@ import pytest
 
 from bench import events
 from bench.load import run as load
-from tests.running import ROOT, Running, running
+from tests.running import ROOT, Running, running, until
 
 GOOD, COUNT = 40.0, 200  # a second, and how many in all
 SLACK = 0.05  # seconds beside the ratio: so much a busy machine adds by itself
@@ -62,17 +62,22 @@ def test_good_webhooks_stay_quick_beside_bad_signatures_and_slow_senders(server:
     pytest.fail(f"quiet and under attack, seconds: {tries}")
 
 
-def test_memory_stays_bounded_and_the_log_short_in_a_flood(server: Running) -> None:
+def test_memory_files_and_the_log_stay_bounded_in_a_flood(server: Running) -> None:
     def resident() -> int:
         lines = Path(f"/proc/{server.process.pid}/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) // 1024
 
     if not Path("/proc/self/status").exists():
         return  # only Linux tells
-    before, lines = resident(), len(server.printed.splitlines())
-    with attacked(server, 4.0, rate=1_000, slow=200):
+    before, lines, opened = resident(), len(server.printed.splitlines()), descriptors(server)
+    with attacked(server, 8.0, rate=1_000, slow=200):
         began = time.monotonic()
         assert server.request("GET", "/healthz")[0] == 200
         assert time.monotonic() - began < 5
     assert resident() - before < 60
     assert len(server.printed.splitlines()) - lines < 200
+    until(lambda: descriptors(server) < opened + 20)
+
+
+def descriptors(server: Running) -> int:
+    return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
