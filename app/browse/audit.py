@@ -21,7 +21,7 @@ def audit(
     after: str | None = None,
     limit: int = 50,
 ) -> Row:
-    """The newest entries first: `{"items": [{"id", "at", "actor", "verb", "about", "from", "to", "why", ...}], "next"}`.
+    """Newest first, `{"items": [{"id", "at", "actor", "verb", "about", "from", "to", "why", ...}], "next"}`.
     since, until: instants as `iso` writes them."""
     asked = {name: value for name, value in (("about", about), ("actor", actor), ("verb", verb)) if value}
     first = next((name for name in _BY if name in asked), None)

@@ -43,7 +43,8 @@ def look() -> Response:
 
 def _found(chosen: Row) -> tuple[Row, Row]:
     """The entries, and what is wrong with the days that were typed."""
-    wrong, days = {}, {}
+    wrong: Row = {}
+    days: Row = {}
     for name in ("since", "until"):
         try:
             days[name] = _day(chosen[name], end=name == "until")
@@ -51,9 +52,18 @@ def _found(chosen: Row) -> tuple[Row, Row]:
             wrong[name] = "Write a day such as 2026-11-23."
     if wrong:
         return {"items": [], "next": None}, wrong
-    asked_for = {name: chosen[name] for name in ("actor", "verb", "about")}
-    verb = asked_for["verb"].lower() if asked_for["verb"] else None
-    return browse.audit(services().store, tenant(), **{**asked_for, "verb": verb}, **days, after=cursor()), {}
+    verb = chosen["verb"].lower() if chosen["verb"] else None
+    found = browse.audit(
+        services().store,
+        tenant(),
+        actor=chosen["actor"],
+        verb=verb,
+        about=chosen["about"],
+        since=days["since"],
+        until=days["until"],
+        after=cursor(),
+    )
+    return found, {}
 
 
 def _day(text: str | None, end: bool) -> str | None:

@@ -37,6 +37,8 @@ PAGES = (
     "/settings/stripe",
     "/settings/import",
     "/settings/audit",
+    "/settings/audit/verify",
+    "/proposals",
     "/settings/account",
     "/settings/switch?what=all",
     "/settings/dry-run?on=1",
