@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ from app.adapters.firestore_indexes import firestore_indexes
 from app.cli import CommandError
 from app.fanout import Group
 from app.provision import Command, Place
+from app.provision_alerts import LABEL, changes
 from app.settings import Settings
 from rules.kinds import EXPIRING
 from rules.ports import Unavailable
@@ -271,11 +273,19 @@ def test_a_time_to_live_policy_that_is_off_is_switched_on(kind: str) -> None:
 def test_the_google_cloud_cli_knows_every_command_and_flag(tmp_path: Path) -> None:
     gcloud = shutil.which("gcloud") or lacking_program("gcloud")
     environ = {**os.environ, "CLOUDSDK_CONFIG": str(tmp_path), "CLOUDSDK_CORE_DISABLE_PROMPTS": "1"}
+    commands = [command for step in provision.steps(PLACE) for command in (step.look, step.make)]
+    lag = json.dumps([{"name": "policies/1", "userLabels": {LABEL: "lag"}}])
+
+    def console(command: Command) -> tuple[int, str]:
+        commands.append(command)
+        return 0, lag if "policies" in command.arguments else "[]"
+
+    commands += [change.command for change in changes(PLACE, console, "ops@example.com")]
     shapes = {}
-    for step in provision.steps(PLACE):
-        for command in (step.look, step.make):
-            flags = tuple(part.split("=")[0] for part in command.arguments if part.startswith("--"))
-            shapes[command.arguments[:3], flags] = command
+    for command in commands:
+        flags = tuple(part.split("=")[0] for part in command.arguments if part.startswith("--"))
+        deep = 4 if "monitoring" in command.arguments else 3
+        shapes[command.arguments[:deep], flags] = command
     for command in shapes.values():
         done = subprocess.run([gcloud, *command.arguments], env=environ, capture_output=True, text=True, check=False)
         assert "active account" in done.stderr, (command.text, done.stderr)
