@@ -80,7 +80,7 @@ class Counting:
         from app.adapters.firestore import FirestoreStore
 
         self.calls = calls
-        self.world = World(opened=lambda: FirestoreStore(client))
+        self.world = World(opened=lambda: FirestoreStore(client, patience=60.0))
         self.world.publish(LADDER)
         self.costs: list[Cost] = []
         self.deliver(event("evt_warm", "customer.created", {"id": "cus_0", "object": "customer"}))
@@ -136,7 +136,7 @@ def idle_hour(client: Any, calls: Calls, world: World) -> Cost:
     from app.adapters.firestore import FirestoreStore
     from app.backends import IDLE
 
-    store = FirestoreStore(client, worker="worker", idle=IDLE)
+    store = FirestoreStore(client, patience=60.0, worker="worker", idle=IDLE)
     work = Work(replace(world.services, store=store))
     start = world.clock.now() + DAY
     for one in ("run", "command"):

@@ -82,7 +82,7 @@ def test_in_firestore_each_carries_the_time_that_its_policy_deletes_by(firestore
     from tests.firestore_calls import recording_client
 
     client, _ = recording_client(f"test-{uuid.uuid4().hex[:12]}", os.environ["FIRESTORE_EMULATOR_HOST"])
-    store = FirestoreStore(client)
+    store = FirestoreStore(client, patience=60.0)
     store.commit(A, None, [expiring(kind, "a", iso(NOON)), expiring(kind, "b", None)])
     stored = {found.id: found.to_dict() for found in client.collection("tenants", "default%2Flive", kind).stream()}
     assert stored["a"][TTL] == NOON
