@@ -44,11 +44,13 @@ class Session:
 
     @classmethod
     def read(cls, found: Document) -> Session:
-        return cls(**{**found.body, "id": found.id, "roles": tuple(found.body["roles"]), "version": found.version})
+        body = {name: value for name, value in found.body.items() if name != "until"}
+        return cls(**{**body, "id": found.id, "roles": tuple(body["roles"]), "version": found.version})
 
     def put(self) -> Put:
         body = {name: value for name, value in asdict(self).items() if name not in ("id", "version")}
-        return Put("session", self.id, {**body, "roles": list(self.roles)}, self.version)
+        until = iso(instant(self.created_at) + LONGEST)  # from then on every store lets it go
+        return Put("session", self.id, {**body, "roles": list(self.roles), "until": until}, self.version)
 
     def is_over(self, now: datetime) -> bool:
         return now - instant(self.seen_at) >= IDLE or now - instant(self.created_at) >= LONGEST

@@ -146,9 +146,15 @@ _ALL = (
         lists=("subjects",),
         queries=(("created_at",), ("subjects", "created_at")),
     ),
-    Kind("session", fields=("member", "created_at"), queries=(("member", "created_at"),), moves=False),
+    Kind(
+        "session",
+        fields=("member", "created_at", "until"),
+        queries=(("member", "created_at"),),
+        moves=False,
+        expires="until",
+    ),
     Kind("api_token", fields=("created_at",), queries=(("created_at",),)),
-    Kind("attempt", fields=("until",), queries=(("until",),), moves=False),
+    Kind("attempt", fields=("until",), queries=(("until",),), moves=False, expires="until"),
 )
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
