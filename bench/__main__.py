@@ -64,7 +64,7 @@ def plan(report: Report, given: argparse.Namespace) -> dict[str, Callable[[], No
         "M9": lambda: m9.measure(report, max(rounds, 3), fresh=not quick),
         "tokens": lambda: tokens.measure(report, max(rounds, 5) if not quick else rounds, seconds),
         "explain": lambda: explain.measure(report, rounds),
-        "attack": lambda: attack.measure(report, rounds, 10.0 if not quick else 5.0),
+        "attack": lambda: attack.measure(report, rounds, 8.0 if not quick else 5.0),
     }
 
 
