@@ -43,6 +43,7 @@ class Backend:
 
 def on_sqlite(settings: Settings, clock: Clock) -> Backend:
     """In the data folder. Raises what opening it raises: Unavailable, NewerData, WrongKeys."""
+    from app.adapters.folder import private
     from app.adapters.keys import LiveKeys, load_keys, save_keys
     from app.adapters.sqlite_bus import SqliteBus
     from app.adapters.sqlite_inbox import SqliteInbox
@@ -50,7 +51,7 @@ def on_sqlite(settings: Settings, clock: Clock) -> Backend:
     from app.adapters.sqlite_store import SqliteStore
     from app.adapters.sqlite_vault import SqliteSecrets, SqliteVault
 
-    path = settings.data / "keys.json"
+    path = private(settings.data) / "keys.json"
     keys = LiveKeys(partial(load_keys, path), partial(save_keys, path))
     store = SqliteStore(settings.data / "store.db")
     bus = SqliteBus(settings.data, clock.now)
@@ -186,11 +187,11 @@ def adopt(settings: Settings, keys: Keyring) -> None:
         from app.adapters.firestore_keys import StoredKeyring
 
         return StoredKeyring(_client(settings), _wrapper(settings)).adopt(keys)
+    from app.adapters.folder import private
     from app.adapters.keys import WrongKeys, load_keys, save_keys
 
     path = settings.data / "keys.json"
     if path.exists() and load_keys(path).fingerprint != keys.fingerprint:
         raise WrongKeys(f"{path} has other keys: an import needs a data folder that is empty")
-    settings.data.mkdir(parents=True, exist_ok=True)
-    save_keys(path, keys)
+    save_keys(private(settings.data) / path.name, keys)
     return None
