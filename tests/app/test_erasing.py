@@ -104,10 +104,11 @@ def test_what_comes_after_gets_the_same_tokens_and_is_not_kept(services: Service
 
 
 def test_a_value_that_another_process_kept_in_between_goes_with_the_second_look(services: Services) -> None:
-    heard(services, 1)
+    own = heard(services, 1)
     s = services
     id = erasing.start(s.store, s.vault, TENANT, "cus_1", "kim", WHY, NOON)
     assert jobs.run_one(s.store, job_types(s), NOON)
+    assert value(s, own["customer_name"]) is None  # at once, not only with the second look
     s.vault.bar(TENANT, ["cus_1"], barred=False)  # as a process that has not heard yet
     (late,) = s.vault.tokenise(TENANT, "cus_1", ["late value"])
     s.vault.bar(TENANT, ["cus_1"])

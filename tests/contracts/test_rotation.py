@@ -213,6 +213,19 @@ def test_what_waited_with_a_retired_key_is_sealed_anew_on_its_way(tmp_path: Path
     bus.close()
 
 
+def test_a_key_stays_while_anything_is_sealed_with_it(folder: Installation) -> None:
+    process = folder.start(Points())
+    tokens = filled(process)
+    process.rotation.begin()
+    assert not process.rotation.finish()
+    assert len(process.keys.stored().keys) == 2
+    assert process.rotation.reseal(None, 100)[0] == 9
+    assert process.rotation.finish()
+    assert len(process.keys.stored().keys) == 1
+    assert [look(process.vault, A, token) for token in tokens] == VALUES
+    process.close()
+
+
 def test_a_key_that_is_gone_opens_nothing(folder: Installation, tmp_path: Path) -> None:
     process = folder.start(Points())
     old, _ = process.keys.stored(), filled(process)
