@@ -25,6 +25,7 @@ SHARDS = 60  # half of them is what one query may name (30): a worker that is al
 FIELD = "shard"
 AT_ONCE = 100  # claims in one batch of writes
 BEAT = timedelta(seconds=10)  # between two signs of life
+SOON = timedelta(seconds=1)  # and when another worker was met where none should be
 GONE = timedelta(seconds=30)  # without one a worker is gone
 FORGOTTEN = timedelta(hours=1)  # then its name goes too
 SWEEP = timedelta(seconds=60)  # between two looks over all shards, at what is overdue by as much
@@ -45,16 +46,21 @@ class Workers:
         self._id = id
         self._beat: datetime | None = None
         self._mine: tuple[int, ...] | None = None
+        self._doubts = False
         self._lock = threading.Lock()
 
     def shards(self, now: datetime, limits: dict[str, Any]) -> tuple[int, ...] | None:
         """Those that are this worker's; None for all of them. Where they cannot be told now: those it had."""
         with self._lock:
-            if self._beat is None or not timedelta(0) <= now - self._beat < BEAT:
+            if self._beat is None or not timedelta(0) <= now - self._beat < (SOON if self._doubts else BEAT):
                 with suppress(Unavailable, Conflict), named():
                     self._mine = self._shared(now, limits)
-                self._beat = now
+                self._beat, self._doubts = now, False
             return self._mine
+
+    def doubt(self) -> None:
+        """Another worker was at the same document: look again soon who lives."""
+        self._doubts = True
 
     @property
     def share(self) -> float:
@@ -150,6 +156,8 @@ class Claims:
             return self._move(due, until)
         except Conflict:
             self.lost += 1
+            if self._workers:
+                self._workers.doubt()
             if len(due) == 1:
                 return []
         middle = len(due) // 2

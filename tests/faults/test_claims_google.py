@@ -147,6 +147,18 @@ def test_a_new_worker_takes_its_share_without_a_word(started: Started) -> None:
     assert first.lost == second.lost == 0
 
 
+def test_a_worker_that_met_another_looks_again_at_once_who_lives(started: Started) -> None:
+    first, second = started("w1"), started("w2")
+    first.claimed(NOW)  # alone, as it believes for ten seconds
+    second.claimed(NOW)
+    every = fill(second, 60)
+    first.calls.faults.append(("Commit", "ABORTED", "before"))  # the second was at one of them
+    assert set(first.claimed(NOW, limit=2)) <= every
+    mine = set(first.claimed(LATER))
+    assert mine
+    assert {shard_of(id) % 2 for id in mine} == {0}
+
+
 def test_what_an_older_release_wrote_without_a_shard_is_found_too(started: Started) -> None:
     first, second = started("w1"), started("w2")
     acquainted(first, second)
