@@ -14,6 +14,7 @@ import pytest
 from app.adapters import sqlite_values
 from app.adapters.keys import Keyring
 from app.adapters.memory import ManualClock
+from app.adapters.sealed import today
 from app.adapters.sqlite import connect, transaction
 from app.adapters.sqlite_bus import SqliteBus
 from app.adapters.sqlite_vault import SqliteVault
@@ -190,6 +191,25 @@ def test_a_folder_of_the_first_format_keeps_its_values(tmp_path: Path) -> None:
     assert [look(vault, A, token) for token in tokens] == [f"value {number}" for number in range(300)]
     assert vault.erase(A, "cus_1") == 100
     assert look(vault, A, tokens[1]) is None
+    bus.close()
+
+
+def test_a_folder_of_the_second_format_keeps_its_values_as_heard_today(tmp_path: Path) -> None:
+    bus = SqliteBus(tmp_path, ManualClock(NOON).now)
+    tokens = kept(new_vault(tmp_path, bus), A, "cus_1", "Ada", "ada@example.com")
+    bus.close()
+    connection = sqlite3.connect(tmp_path / "inbox.db")
+    for sql in ("ALTER TABLE vault DROP COLUMN sort", "ALTER TABLE vault DROP COLUMN heard", "DROP TABLE vault_barred"):
+        connection.execute(sql)
+    connection.execute("DELETE FROM meta WHERE name IN ('forgotten', 'retired')")
+    connection.execute("PRAGMA user_version = 2")
+    connection.commit()
+    connection.close()
+    bus = SqliteBus(tmp_path, ManualClock(NOON).now)
+    vault = new_vault(tmp_path, bus)
+    assert [look(vault, A, token) for token in tokens] == ["Ada", "ada@example.com"]
+    assert vault.expiring(A, {"email": today(), "other": today()}) == {}
+    assert vault.expiring(A, {"email": today() + 2, "other": today() + 2}) == {"email": 1, "other": 1}
     bus.close()
 
 
