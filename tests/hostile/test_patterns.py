@@ -39,7 +39,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "causes of dead letters": lambda text: [p.sub("", text[:2000]) for p in (dead_letters._IDS, dead_letters._QUOTED)],
     "address of a sender": lambda text: connection_checks.ADDRESS.fullmatch(text[:320]),
     "members": author_lists._MEMBER.fullmatch,
-    "personal values": lambda text: classes.cleanse(_event_of(text), list, None),
+    "personal values": lambda text: classes.cleanse(_event_of(text), lambda texts, *_: list(texts), None),
     "Stripe's words": lambda text: show.plainly(text[:2000]),
     "unfinished": lambda text: unfinished.SAID.sub("", text[:2000]),
     "examples": lambda text: example_reader._TEXT.fullmatch(text[:1000]),
