@@ -32,7 +32,7 @@ def issued(store: Store, read: Document, commands: Sequence[Command]) -> list[Pu
 
 
 def _may_exist(run: Document, step: str) -> bool:
-    return step.startswith(UNDO) or "command" in run.body["steps"].get(step, {})
+    return step.startswith(UNDO) or step in run.body["steps"]
 
 
 def advanced(store: Store, read: Document, advance: Advance) -> list[Put]:
