@@ -136,8 +136,9 @@ def job(store: Store) -> jobs.Run:
 
 # ---- a customer who is left alone -----------------------------------------------------------------------------------
 def exclude(store: Store, tenant: str, customer: str, list_name: str, actor: str, why: str, now: datetime) -> Row:
-    """Put a customer on a suppression list and cancel what is open for it. Every rule leaves alone who is on `excluded`,
-    the list unless another is named; and who is on a list that it names itself: `{"list", "cancelled", "refused", "honoured_by": rules that name the list, "not_by": those that do not}`."""
+    """Put a customer on a suppression list and cancel what is open for it. Every rule leaves alone who is on
+    `excluded`, the list unless another is named; a rule leaves alone who is on a list that it names: `{"list",
+    "cancelled", "refused", "honoured_by": rules that leave alone who is on the list, "not_by": the others}`."""
     name = list_name or EXCLUDED
     if name.startswith(author_lists.ROLE):  # whoever may exclude a customer must not make people approvers
         raise NotPossible(f"the list {name} says who may approve; customers go on another")

@@ -68,7 +68,11 @@ EXCLUDED = define(
         list=text(),
         cancelled={**NUMBER, "description": "Open runs that were cancelled."},
         refused=REFUSED,
-        honoured_by={"type": "array", "items": text(), "description": "Rules in force that leave alone who is on the list: all, for `excluded`."},
+        honoured_by={
+            "type": "array",
+            "items": text(),
+            "description": "Rules in force that leave alone who is on the list: all, for `excluded`.",
+        },
         not_by={"type": "array", "items": text(), "description": "Rules in force that do not, and go on as before."},
     ),
 )
