@@ -132,7 +132,7 @@ RULES: Table = {
         "static",
         "signin.form",
         "POST signin.sign_in",
-        "POST signin.begin_openid",
+        "GET signin.begin_openid",
         "signin.finish_openid",
         "POST signin.sign_out",
         "signin.ask_set_up",  # both look themselves whether there is a member yet, and who asks

@@ -79,8 +79,9 @@ def sign_out() -> Response:
 
 
 # ---- OpenID Connect -------------------------------------------------------------------------------------------------
-@blueprint.post("/sign-in/openid")
+@blueprint.get("/sign-in/openid")
 def begin_openid() -> Response:
+    """By a link: browsers hold the redirect of a form to `form-action`, which names this site alone."""
     try:
         begun = _issuer().begin(_callback())
     except Unavailable as error:
@@ -89,7 +90,7 @@ def begin_openid() -> Response:
         "state": begun.state,
         "nonce": begun.nonce,
         "verifier": begun.verifier,
-        "next": access.safe_target(request.form.get("next", "/")),
+        "next": access.safe_target(request.args.get("next", "/")),
         "at": iso(now()),
     }
     return redirect(begun.url, 303)  # type: ignore[return-value]

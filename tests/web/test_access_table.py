@@ -148,7 +148,7 @@ def test_the_open_addresses_are_few_and_known() -> None:
         "POST /set-up",
         "GET /sign-in",
         "POST /sign-in",
-        "POST /sign-in/openid",
+        "GET /sign-in/openid",
         "GET /sign-in/openid/back",
         "POST /sign-out",
         "GET /static/one",

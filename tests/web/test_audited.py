@@ -538,7 +538,6 @@ NONE: Mapping[str, str] = {
     "POST /sample": "it begins the sample's job; its rules and connection are in the log as the sample's doing",
     "POST /api/v1/retention/run": REMOVES,
     "POST /settings/personal/remove": REMOVES,
-    "POST /sign-in/openid": "it sends the browser to the issuer; who comes back is written down",
     "POST /unsubscribe/one": "held in tests/app/test_unsubscribe.py: the entry is the addressee's, who has no account",
     "POST /api/v1/proposals/one/approve": "held in tests/web/test_proposals.py: it takes two members",
     "POST /api/v1/proposals/one/acknowledge": "held in tests/web/test_proposals.py: it takes two members",

@@ -83,7 +83,7 @@ def browser(services: Services) -> FlaskClient:
 
 def go(client: FlaskClient, target: str = "/runs") -> str:
     """Off to the issuer."""
-    answer = client.post("/sign-in/openid", data={"next": target})
+    answer = client.get("/sign-in/openid", query_string={"next": target})
     assert answer.status_code == 303
     return str(answer.location)
 
@@ -259,7 +259,7 @@ def test_who_says_no_at_the_issuer_stays_outside(client: FlaskClient) -> None:
 
 def test_an_issuer_that_is_away_is_said_to_be_and_the_others_ways_stay(client: FlaskClient, issuer: Issuer) -> None:
     issuer.away = True
-    answer = client.post("/sign-in/openid")
+    answer = client.get("/sign-in/openid")
     assert answer.status_code == 503
     assert "does not answer just now" in answer.text
     issuer.away = False
@@ -276,7 +276,7 @@ def test_a_configuration_that_is_not_the_issuers_is_not_used(
     client: FlaskClient, issuer: Issuer, configuration: dict[str, Any]
 ) -> None:
     issuer.configuration = configuration
-    assert client.post("/sign-in/openid").status_code == 503
+    assert client.get("/sign-in/openid").status_code == 503
 
 
 def test_an_issuer_over_https_is_not_left_for_http(issuer: Issuer) -> None:
@@ -288,7 +288,7 @@ def test_an_issuer_over_https_is_not_left_for_http(issuer: Issuer) -> None:
 
 def test_without_an_issuer_there_is_no_such_way() -> None:
     client = browser(services_in_memory(environment="production"))
-    assert client.post("/sign-in/openid").status_code == 404
+    assert client.get("/sign-in/openid").status_code == 404
     assert "/sign-in/openid" not in client.get("/sign-in").text
 
 
