@@ -182,7 +182,7 @@ def changed(text: str) -> Markup:
         return _word_by_word(before.split(" "), after.split(" "))
     for start, tag in (("New: ", "ins"), ("No longer: ", "del")):
         if text.startswith(start):
-            return Markup(f"<{tag}>{{}}</{tag}>").format(text.removeprefix(start))  # noqa: S704  the tag is one of two constants; the text is escaped by format  # noqa: S704  the tag is one of two constants; the text is escaped by format
+            return Markup(f"<{tag}>{{}}</{tag}>").format(text.removeprefix(start))  # noqa: S704  the tag is one of two constants; the text is escaped by format
     return escape(text)
 
 
