@@ -294,11 +294,10 @@ define(
 
 # ---- checks of what was sent ----------------------------------------------------------------------------------------
 def problems_of(operation: Operation, body: Any) -> list[dict[str, Any]]:
-    """What the declared schema finds wrong with a body, every one placed."""
-    return [
-        {"path": place(error.instance_path), "message": sentence(error.message), "suggestion": None}
-        for error in operation.validator.iter_errors(body)
-    ]
+    """What the declared schema finds wrong with a body, every one placed, and told once."""
+    errors = operation.validator.iter_errors(body)
+    found = dict.fromkeys((place(error.instance_path), sentence(error.message)) for error in errors)
+    return [{"path": path, "message": message, "suggestion": None} for path, message in found]
 
 
 def place(path: Sequence[str | int]) -> str:
@@ -308,8 +307,8 @@ def place(path: Sequence[str | int]) -> str:
 
 
 def sentence(message: str) -> str:
-    """The validator's message, shortened where it repeats a long value."""
-    return message if len(message) <= 300 else message[:297] + "..."
+    """The validator's message, shortened where it repeats a long value: what is wrong with it stands at its end."""
+    return message if len(message) <= 300 else f"{message[:150]} ... {message[-145:]}"
 
 
 def moment(name: str, given: str | None) -> datetime | None:
