@@ -144,10 +144,12 @@ def href(id: str) -> str:
     return next((page + quote(id) for prefix, page in PAGES if id.startswith(prefix)), "/find?q=" + quote(id))
 
 
-def ident(id: str | None, to: str | None = None) -> Markup:
-    """An id in fixed-width type, linked; `to` overrides where."""
+def ident(id: Any, to: str | None = None) -> Markup:
+    """An id in fixed-width type, linked; `to` overrides where. What came as an id and is no text leads nowhere."""
     if not id:
         return Markup("–")
+    if not isinstance(id, str):
+        return Markup('<span class="id">{}</span>').format(str(id)[:80])
     return Markup('<a class="id" href="{}">{}</a>').format(to or href(id), id)
 
 

@@ -16,6 +16,7 @@ from app.connectors.signed import signed_headers
 from app.handle import handle
 from app.services import Services
 from app.web import create_app
+from app.web.show import ident
 from rules.event import Event, iso, trace_id
 from rules.ports import Delivery, Disposition, Put
 from tests.builders import DAY, NOON, TENANT, event, invoice, services_in_memory
@@ -476,3 +477,10 @@ def test_tags_in_names_payloads_and_answers_come_out_as_text(services: Services,
         assert answer.status_code == 200, address
         assert "<script>alert" not in answer.text, address
         assert "<img src=x" not in answer.text, address
+
+
+@pytest.mark.parametrize("id", [5, 1.5, ["in_1"], {"id": "<b>"}, True])
+def test_what_came_as_an_id_and_is_no_text_is_shown_and_leads_nowhere(id: Any) -> None:
+    shown = str(ident(id))
+    assert "href" not in shown
+    assert "<b>" not in shown
