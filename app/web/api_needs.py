@@ -12,6 +12,7 @@ from app.tenant_settings import TenantSettings
 from app.web import second
 from app.web.api_log import ID, PAGED
 from app.web.api_rules import note
+from app.web.api_runs import REFUSED
 from app.web.openapi import (
     NUMBER,
     TIME,
@@ -111,27 +112,29 @@ DONE = define(
         "How many are tried again or let go; with a filter, how many will be, by the job.",
         events=NUMBER,
         actions=NUMBER,
-        refused={"type": "array", "items": record(("id", "why"), id=text(), why=text())},
+        refused=REFUSED,
         job=text("The job that does it; ask for it by its id."),
     ),
 )
-JOB = define(
-    "DeadLetterJob",
-    record(
-        ("id", "status", "progress", "summary"),
-        "A replay or discard of many.",
-        id=text(),
-        status=text(enum=["queued", "running", "done", "failed", "cancelled"]),
-        progress={"type": "number", "minimum": 0, "maximum": 1},
-        error=nullable(text()),
-        summary=record(
-            ("done", "refused"),
-            done=NUMBER,
-            refused=NUMBER,
-            why={"type": "array", "items": record(("id", "why"), id=text(), why=text())},
+
+
+def many_job(name: str, **told: Any) -> dict[str, Any]:
+    """The component of a job that replays or discards many. told: what its summary says beside the counts."""
+    return define(
+        name,
+        record(
+            ("id", "status", "progress", "summary"),
+            "A replay or discard of many.",
+            id=text(),
+            status=text(enum=["queued", "running", "done", "failed", "cancelled"]),
+            progress={"type": "number", "minimum": 0, "maximum": 1},
+            error=nullable(text()),
+            summary=record(("done", "refused"), done=NUMBER, refused=NUMBER, **told),
         ),
-    ),
-)
+    )
+
+
+JOB = many_job("DeadLetterJob", why=REFUSED)
 FILTER = closed(
     (),
     "All that fit; empty parts ask for nothing.",

@@ -8,7 +8,9 @@ from app import jobs, quarantine, quarantine_job, schemas
 from app.quarantine import Which
 from app.services import keeper_of
 from app.web.api_log import AFTER, ID, PAGED
+from app.web.api_needs import many_job
 from app.web.api_rules import note
+from app.web.api_runs import REFUSED
 from app.web.openapi import (
     NUMBER,
     TIME,
@@ -146,22 +148,11 @@ SETTLED = define(
         "How many went on or were given up, and what stays; by filter, how many the job will look at.",
         done=NUMBER,
         count=NUMBER,
-        refused={"type": "array", "items": record(("id", "why"), id=text(), why=text())},
+        refused=REFUSED,
         job=text("The job that does it; ask for it by its id."),
     ),
 )
-JOB = define(
-    "QuarantineJob",
-    record(
-        ("id", "status", "progress", "summary"),
-        "A replay or discard of many.",
-        id=text(),
-        status=text(enum=["queued", "running", "done", "failed", "cancelled"]),
-        progress={"type": "number", "minimum": 0, "maximum": 1},
-        error=nullable(text()),
-        summary=record(("done", "refused"), done=NUMBER, refused=NUMBER),
-    ),
-)
+JOB = many_job("QuarantineJob")
 _WHICH = {"type": text(maxLength=300), "cause": text(maxLength=300)}
 _MANY = {
     "ids": {"type": "array", "items": text(maxLength=300), "minItems": 1, "maxItems": 100},
