@@ -16,8 +16,8 @@ from rules.ports import Body, Bus, Clock, Inbox, Secrets, Store, Vault
 
 if TYPE_CHECKING:
     from app.adapters.keys import Keyring, LiveKeys
-    from app.doctor_google import Look
-    from app.rotating import Rotation
+    from app.doctor.google import Look
+    from app.personal.rotating import Rotation
 
 PATIENCE = 10.0  # seconds for one answer of Firestore
 IDLE = timedelta(seconds=1)  # a worker's look at what is due in Firestore is billed; see app.adapters.firestore_claims
@@ -152,7 +152,7 @@ def look(settings: Settings) -> tuple[Look, Callable[[], None]]:
     """What the doctor looks with on Google, and what lets go of it. Raises Unavailable, SettingsError."""
     from app.adapters import firestore_admin, google_project, pubsub_topics
     from app.adapters.firestore_errors import named
-    from app.doctor_google import Look, region_of
+    from app.doctor.google import Look, region_of
 
     client = _client(settings)
     publisher, subscriber = pubsub_topics.clients()

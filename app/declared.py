@@ -13,8 +13,8 @@ from typing import Any
 
 from app import jobs, scores
 from app.audit import entry
-from app.author_lists import in_force_again
-from app.connections import NAME
+from app.author.parts import in_force_again
+from app.connections.types import NAME
 from rules import paths
 from rules.event import Event, instant, iso
 from rules.fields import Catalogue

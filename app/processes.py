@@ -119,7 +119,7 @@ def _started_worker(services: Services) -> Worker:
 def take_over(services: Services) -> None:
     """Become the one worker of a data folder, and make due again what the one before, which is gone, had claimed. A
     subscription has many workers; there each lease runs out by itself."""
-    from app import desk, waking
+    from app.perform import desk, waking
 
     hold, release = getattr(services.inbox, "hold", None), getattr(services.store, "release", None)
     if hold and release:

@@ -14,7 +14,7 @@ from typing import Any
 
 from app import logs
 from app.audit import entry
-from app.author_lists import in_force_again
+from app.author.parts import in_force_again
 from rules.constants import personal_constants
 from rules.event import Event, iso
 from rules.fields import Catalogue

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
-from app import dry_run, logs, tenant_settings
+from app import logs, tenant_settings
 from app.declared import paths_of
+from app.perform import dry_run
 from app.routes import routes_of
 from rules.hours import of_account
 from rules.matcher import Matcher
@@ -50,7 +51,7 @@ class _Known:
 
 
 class RuleSets:
-    """Thread-safe. One for each process. dry_run: whatever the switch says (app.dry_run)."""
+    """Thread-safe. One for each process. dry_run: whatever the switch says (app.perform.dry_run)."""
 
     def __init__(self, matcher: Matcher, dry_run: bool = False) -> None:
         self.matcher = matcher

@@ -33,10 +33,10 @@ from rules.ports import (
 
 if TYPE_CHECKING:
     from app import jobs
-    from app.approval_changes import Office
-    from app.backtests import Lab
-    from app.quarantine import Keeper
-    from app.rotating import Rotation
+    from app.approvals.changes import Office
+    from app.inquire.backtests import Lab
+    from app.personal.rotating import Rotation
+    from app.receive.quarantine import Keeper
     from app.rulesets import RuleSets
     from rules.columns import Columns
     from rules.fields import Catalogue
@@ -84,8 +84,8 @@ def build(settings: Settings, process: str = "web") -> Services:
     from app import backends
     from app.adapters.clock import SystemClock
     from app.adapters.stripe_verifier import StripeVerifier
+    from app.observe.telemetry import telemetry
     from app.rulesets import RuleSets
-    from app.telemetry import telemetry
     from rules.matcher import choose_matcher
 
     clock = SystemClock()
@@ -183,7 +183,7 @@ def every_action(
     settings: Settings, secrets: Secrets, vault: Vault, store: Store, rulesets: RuleSets
 ) -> Mapping[str, ActionExecutor]:
     """What reaches the outside, and what rules do to our own runs."""
-    from app.own_runs import own_actions
+    from app.perform.own_runs import own_actions
 
     ours = {action.name: action for action in own_actions(store, rulesets)}
     return {**connectors(settings, secrets, vault, store), **ours}
@@ -199,14 +199,14 @@ def guard_of(settings: Settings) -> Guard:
 
 def keeper_of(services: Services) -> Keeper:
     """What keeps a payload that does not conform."""
-    from app.quarantine import Keeper
+    from app.receive.quarantine import Keeper
 
     return Keeper(services.store, services.vault, services.tell)
 
 
 def lab_of(services: Services) -> Lab:
     """The ports of whoever tries rules out."""
-    from app.backtests import Lab
+    from app.inquire.backtests import Lab
 
     s = services
     return Lab(s.store, s.vault, s.catalogue, s.connectors, s.columns)
@@ -214,7 +214,7 @@ def lab_of(services: Services) -> Lab:
 
 def office_of(services: Services) -> Office:
     """The ports of whoever changes what is in force; in production that takes a second person."""
-    from app.approval_changes import Office
+    from app.approvals.changes import Office
 
     s, settings = services, services.settings
     production = settings.environment == "production"
@@ -223,21 +223,13 @@ def office_of(services: Services) -> Office:
 
 def job_types(services: Services, wait: Callable[[float], object] = time.sleep) -> Mapping[str, jobs.Run]:
     """How each type of job takes a step. wait: sleeps so many seconds, where a job has to."""
-    from app import (
-        audit_job,
-        backtest_job,
-        bulk,
-        dead_letters,
-        declared,
-        erasing,
-        history,
-        quarantine,
-        quarantine_job,
-        retention,
-        rotating,
-        sample,
-    )
+    from app import declared, sample
     from app.adapters.stripe_events import StripeEvents
+    from app.audit import job
+    from app.inquire import backtest_job
+    from app.operate import bulk, dead_letters
+    from app.personal import erasing, retention, rotating
+    from app.receive import history, quarantine, quarantine_job
 
     s, settings = services, services.settings
     lister = StripeEvents(settings.stripe_api_key, settings.stripe_api_base)
@@ -255,7 +247,7 @@ def job_types(services: Services, wait: Callable[[float], object] = time.sleep) 
         "backtest": backtest,
         declared.JOB: declared.job(s.store),
         bulk.JOB: bulk.job(s.store),
-        audit_job.TYPE: audit_job.job(s.store),
+        job.TYPE: job.job(s.store),
         dead_letters.JOB: dead_letters.job(s.store, s.inbox),
         quarantine_job.JOB: quarantine_job.job(keeper_of(s), s.bus),
         erasing.JOB: erasing.job(s.store, s.vault),

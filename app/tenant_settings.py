@@ -12,7 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from app.audit import entry
-from app.connection_checks import ADDRESS
+from app.connections.checks import ADDRESS
 from rules.event import iso
 from rules.ports import ABSENT, Conflict, Document, Put, Store, Write
 from rules.rule import Problem, RuleError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from app import live_actions
+from app.connections import live_actions
 from rules.event import iso
 from rules.kinds import SYSTEM
 from rules.ports import ABSENT, Conflict, Put, Store

@@ -14,12 +14,15 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from app import first_look, history, jobs, logs, retention, sample, tenants
-from app.alerts import announce
-from app.audit_seal import seal_due
+from app import jobs, logs, sample, tenants
+from app.audit.seal import seal_due
 from app.handle import handle
-from app.lanes import Lanes
-from app.perform import Crew, finish, perform, wake
+from app.inquire import first_look
+from app.operate.alerts import announce
+from app.perform.due import Crew, finish, perform, wake
+from app.perform.lanes import Lanes
+from app.personal import retention
+from app.receive import history
 from app.services import Services, key_tenant
 from rules.ports import Delivery, Disposition, Unavailable
 

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from app.adapters.memory import MemoryVault
-from app.receive import event_of
+from app.receive.webhook import event_of
 from bench import events, systems
 from bench.harness import Failed, median, ratios, spread
 from bench.m1 import OURS, Figures, Start, one_round

@@ -22,12 +22,12 @@ from typing import Any
 
 import orjson
 
-from app import backtests
 from app.adapters.documents import encode, searched
 from app.adapters.sqlite_columns import SqliteColumns
 from app.adapters.sqlite_schema import TABLES, ListTable, marks, names
 from app.adapters.sqlite_store import SqliteStore
-from app.columns import History
+from app.inquire import backtests
+from app.inquire.columns import History
 from app.services import catalogue
 from bench import events
 from bench.harness import ROOT, Failed, folder, median, spread

@@ -21,7 +21,7 @@ from typing import Any
 
 from app import emulators
 from app.handle import handle
-from app.perform import perform, wake
+from app.perform.due import perform, wake
 from app.worker import JOB_LOOK, Work
 from bench.harness import Missing, free_port
 from bench.report import Report

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from app.adapters.sqlite_store import SqliteStore
+from app.perform.waking import wake
 from app.rulesets import RuleSets
-from app.waking import wake
 from app.worker import BATCH, NAP
 from rules.event import Event, iso
 from rules.matcher import PythonMatcher

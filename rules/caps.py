@@ -1,4 +1,4 @@
-"""Caps: how often the actions of all rules may reach one customer. Pure; app.capped keeps the count.
+"""Caps: how often the actions of all rules may reach one customer. Pure; app.perform.capped keeps the count.
 
 A cap `{tag, at_most, per}` speaks of a rule's own actions that carry the tag: those that go by that name
 (rules.channels: `email`, `crm`, `stripe.change_plan`), or all of them when it is one of the rule's `tags`. An e-mail of

@@ -109,7 +109,7 @@ _ALL = (
         queries=(("created_at",), ("type", "created_at"), ("state", "due_at")),
         expires="expires_at",
     ),
-    Kind(  # a payload that does not conform, without its values: app.quarantine
+    Kind(  # a payload that does not conform, without its values: app.receive.quarantine
         "quarantine",
         fields=("state", "type", "cause", "received_at"),
         lists=("customers",),
@@ -123,8 +123,10 @@ _ALL = (
     ),
     Kind("unknown_type", fields=("last_at",), queries=(("last_at",),)),  # an event type that is in no registry
     Kind("setting"),  # what a tenant has set: app.tenant_settings
-    Kind("alert"),  # what was announced last: app.alerts
-    Kind("review", fields=("state", "created_at"), queries=(("created_at",), ("state", "created_at"))),  # app.reviews
+    Kind("alert"),  # what was announced last: app.operate.alerts
+    Kind(
+        "review", fields=("state", "created_at"), queries=(("created_at",), ("state", "created_at"))
+    ),  # app.operate.reviews
     Kind("case", fields=("owner", "updated_at"), queries=(("updated_at",), ("owner", "updated_at"))),
     Kind(
         "audit",
@@ -132,14 +134,14 @@ _ALL = (
         queries=(("at",), ("about", "at"), ("actor", "at"), ("verb", "at")),
         append_only=True,
     ),
-    Kind("audit_seal", fields=("until",), queries=(("until",),), append_only=True),  # the chain: app.audit_seal
+    Kind("audit_seal", fields=("until",), queries=(("until",),), append_only=True),  # the chain: app.audit.seal
     Kind("audit_head"),
     Kind(  # a change that waits for a second person: app.approvals
         "proposal",
         fields=("state", "about", "created_at"),
         queries=(("created_at",), ("state", "created_at"), ("about", "created_at")),
     ),
-    # who may come in, all of the tenant SYSTEM: app.members, app.sessions, app.api_tokens, app.attempts
+    # who may come in, all of the tenant SYSTEM: app.access
     Kind(
         "member",
         fields=("created_at",),

@@ -465,7 +465,7 @@ class Tracer(Protocol):
 
 
 class Meter(Protocol):
-    """Both take a metric of app.metering, cost a microsecond and never raise."""
+    """Both take a metric of app.observe.metering, cost a microsecond and never raise."""
 
     def add(self, metric: str, amount: int = 1, **attributes: str) -> None: ...
 

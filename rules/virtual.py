@@ -97,7 +97,7 @@ class Virtual:
         self.took(self._admitted(run, rule, now) if run.state == "pending" else self._woken(run, rule, now), now)
 
     def _admitted(self, run: Run, rule: Rule, now: datetime) -> Advance:
-        """The run goes ahead, or is parked where that would pass a limit of its rule; see app.waking."""
+        """The run goes ahead, or is parked where that would pass a limit of its rule; see app.perform.waking."""
         if rule.limits is None:
             return workflow.admit(run, rule, now)
         place = f"{rule.id}|{limits.window_of(rule.limits, now)}"

@@ -2,7 +2,7 @@
 operator and backtest.
 
 Every function takes the run as it was read and answers an Advance: the run as it is now, and the commands now due.
-Nothing is done here: rules.decide begins runs, app.perform does what they ask.
+Nothing is done here: rules.decide begins runs, app.perform.due does what they ask.
 """
 
 from __future__ import annotations

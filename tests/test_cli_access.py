@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from app import api_tokens, members, sessions
+from app.access import api_tokens, members, sessions
 from app.services import Services, build
 from tests.builders import NOON
 from tests.test_cli import Cli

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from app import history
 from app.adapters.keys import load_keys
+from app.receive import history
 from app.services import build
 from app.settings import Settings
 from app.worker import Work, tick

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app import quarantine, tenants
+from app import tenants
+from app.receive import quarantine
 from app.services import build, keeper_of
 from app.settings import Settings
 from rules import registry

@@ -113,8 +113,8 @@ class FirestoreSecrets:
 
 
 class FirestoreRotation:
-    """See app.rotating.Rotation. secrets: those that are sealed with the keyring, where there are. point: called
-    between any two steps; tests end it there."""
+    """See app.personal.rotating.Rotation. secrets: those that are sealed with the keyring, where there are. point:
+    called between any two steps; tests end it there."""
 
     def __init__(
         self,

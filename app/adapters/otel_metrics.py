@@ -16,7 +16,7 @@ from opentelemetry.sdk.metrics.export import MetricExporter, PeriodicExportingMe
 from opentelemetry.sdk.resources import Resource
 
 from app import logs
-from app.metric_names import METRICS, Metric, Reading
+from app.observe.metric_names import METRICS, Metric, Reading
 
 BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 FRESH = 1.0  # seconds that a look at the gauges serves: one sending asks once for each of them

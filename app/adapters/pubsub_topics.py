@@ -16,7 +16,7 @@ from google.protobuf import duration_pb2, field_mask_pb2
 from app.adapters import pubsub_schema
 from app.adapters.delivery import MAX_ATTEMPTS
 from app.adapters.pubsub import Names
-from app.fanout import Group, filter_of
+from app.provision.fanout import Group, filter_of
 from rules.ports import Unavailable
 
 PREFIX = "signalbox"

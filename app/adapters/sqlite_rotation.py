@@ -19,7 +19,7 @@ from app.adapters.sqlite_vault import SqliteSecrets, SqliteVault
 
 
 class SqliteRotation:
-    """See app.rotating.Rotation. point: called between any two steps; tests end it there."""
+    """See app.personal.rotating.Rotation. point: called between any two steps; tests end it there."""
 
     grace = timedelta(0)
 

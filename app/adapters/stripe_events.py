@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 class StripeEvents:
-    """See app.history.Lister. base: STRIPE_API_BASE. Nothing is tried twice here: the job takes its step again."""
+    """See app.receive.history.Lister. base: STRIPE_API_BASE. Nothing is tried twice here: the job takes its
+    step again."""
 
     def __init__(self, api_key: str, base: str) -> None:
         self._api_key = api_key

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from app.browse.rows import JSON, Row, command_row, gather
-from app.dead_letters import Which, cause_of, dead_events, every_action, page_of_actions, reason_of
+from app.operate.dead_letters import Which, cause_of, dead_events, every_action, page_of_actions, reason_of
 from rules.event import iso
 from rules.ports import DeadDelivery, Inbox, Page, Store
 

@@ -87,8 +87,8 @@ def shown(found: JSON, when: When, key: str | None, trigger: Event) -> Row:
 
 
 def shown_at(store: Store, tenant: str, rule_id: str, found: JSON, number: int | None = None) -> Row:
-    """An explanation of a rule (app.explaining) as it is in force, or of one of its versions, with its conditions and
-    its window to be drawn."""
+    """An explanation of a rule (app.inquire.explaining) as it is in force, or of one of its versions, with its
+    conditions and its window to be drawn."""
     rule = store.get(tenant, "rule", rule_id)
     event = store.get(tenant, "event", found["trigger"]) if found["trigger"] else None
     version = rule_of(store, tenant, f"{rule_id}@{number or rule.body.get('number')}") if rule else None

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from app import live_actions, quarantine, reviews
 from app.browse.dead_letters import dead_letters
 from app.browse.deliveries import connections, day_start
 from app.browse.rows import JSON, Row, command_row, run_row
 from app.browse.runs import version_of
 from app.browse.steps import verbs
-from app.cases import case_id, case_of, is_overdue
+from app.connections import live_actions
+from app.operate import reviews
+from app.operate.cases import case_id, case_of, is_overdue
+from app.receive import quarantine
 from rules.event import iso
 from rules.ports import Document, Inbox, Store, Where
 

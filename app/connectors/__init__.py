@@ -15,8 +15,8 @@ To add a connector
      try is counted. Let surprises rise.
   4. Keep secrets and personal values out of `request`, `response` and `data` (personal.masked, a token where a value
      is needed again); keep the time-out under 30 seconds.
-  5. When it needs a connection of a new type, describe that in app/connections.py: its fields, its secrets, what cannot
-     be, and the action that tests it (the task of a test has `trial`).
+  5. When it needs a connection of a new type, describe that in app/connections/types.py: its fields, its secrets, what
+     cannot be, and the action that tests it (the task of a test has `trial`).
   6. Say in `undo` (plain words) what undoing it does, or "Cannot be undone: ..." with the reason; what can be undone
      has `inverse(command)` (rules.ports.Reversible). The action that undoes reads the state first and answers `person`
      when it finds neither what we left nor what was before: it overwrites nothing that somebody changed meanwhile.

@@ -26,7 +26,7 @@ from email.utils import format_datetime
 from typing import Any, Protocol
 
 from app import unsubscribe
-from app.connections import ADDRESS
+from app.connections.types import ADDRESS
 from app.connectors.delivery import CONNECT, Courier, Forbidden, TimedReader, Undelivered, left
 from app.connectors.personal import TOKEN, connection_of, masked, revealed
 from rules.event import instant

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from app.connections import private_of
+from app.connections.types import private_of
 from app.connectors.delivery import Courier, Forbidden, Undelivered
 from app.connectors.signed import retry_after
 from rules.event import iso

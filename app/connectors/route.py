@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from app.connections import is_topic
+from app.connections.types import is_topic
 from app.connectors.personal import connection_of
 from app.connectors.signed import Signer
 from rules.event import Event, iso

@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from app.connections import opened
+from app.connections.types import opened
 from app.connectors.delivery import Courier, Forbidden, Reply, Undelivered
 from app.connectors.personal import masked, revealed
 from app.numbers import whole

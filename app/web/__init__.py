@@ -10,7 +10,8 @@ from flask import Flask
 
 import app.web
 from app.services import Services
-from app.web import access, pages, show
+from app.web import pages, show
+from app.web.gate import access
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,8 +26,8 @@ def create_app(services: Services) -> Flask:
     access.install(flask, services)
     pages.install(flask)
     show.install(flask)
-    for found in sorted(pkgutil.iter_modules(app.web.__path__), key=lambda module: module.name):
-        module = importlib.import_module(f"app.web.{found.name}")
+    for found in pkgutil.walk_packages(app.web.__path__, "app.web."):
+        module = importlib.import_module(found.name)
         if hasattr(module, "blueprint"):
             flask.register_blueprint(module.blueprint)
     return flask

@@ -7,9 +7,9 @@ from typing import Any
 
 from flask import Blueprint, Response, abort, current_app, g, request
 
-from app import api_tokens, attempts, members, sessions
-from app.members import Member
-from app.web import identity, roles
+from app.access import api_tokens, attempts, members, sessions
+from app.access.members import Member
+from app.web.gate import identity, roles
 from app.web.pages import actor, go, now, page, services
 from rules.rule import RuleError
 

@@ -7,7 +7,10 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from app import audit_export, audit_job, audit_seal, browse, jobs
+from app import browse, jobs
+from app.audit import export as audit_export
+from app.audit import job as audit_job
+from app.audit import seal
 from app.browse.audit_diff import difference
 from app.web.addresses import address, asked, cursor
 from app.web.pages import go, now, page, services, tenant
@@ -92,7 +95,7 @@ def verify() -> Response:
 def _chain() -> Row:
     """How far the log is sealed, and what the last look came to."""
     store, mine = services().store, tenant()
-    head = audit_seal.head(store, mine)
+    head = seal.head(store, mine)
     waiting = store.count(mine, "audit", [("at", ">", head.until)] if head else [])
     newest = jobs.latest(store, mine, audit_job.TYPE)
     job = dict(newest.body) if newest else None

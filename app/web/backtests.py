@@ -10,7 +10,8 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from app import author, backtests, browse, preview
+from app import author, browse
+from app.inquire import backtests, preview
 from app.numbers import whole
 from app.services import lab_of
 from app.web.addresses import asked

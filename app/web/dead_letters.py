@@ -6,8 +6,9 @@ from typing import Any, cast
 
 from flask import Blueprint, Response, abort, request
 
-from app import browse, dead_letters, jobs
-from app.dead_letters import Verb, Which
+from app import browse, jobs
+from app.operate import dead_letters
+from app.operate.dead_letters import Verb, Which
 from app.web.addresses import address, cursor, pages
 from app.web.pages import actor, go, now, page, services, tenant
 

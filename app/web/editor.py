@@ -12,15 +12,19 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, current_app, request
 
-from app import author, author_examples, declared, preview, scores, step_previews, tenant_settings
+from app import author, declared, scores, tenant_settings
+from app.author import examples
+from app.inquire import preview, step_previews
 from app.services import lab_of
 from app.starters import starter
-from app.web import form_presses, form_read, form_words, forms, proposed, unfinished
+from app.web import proposed
 from app.web.backtests import begin_with
-from app.web.form_extras import DAYS
-from app.web.form_spots import beside, slot, spots
-from app.web.form_words import Said
-from app.web.forms import Form
+from app.web.forms import document as forms
+from app.web.forms import presses, read, unfinished, words
+from app.web.forms.document import Form
+from app.web.forms.extras import DAYS
+from app.web.forms.spots import beside, slot, spots
+from app.web.forms.words import Said
 from app.web.pages import actor, go, now, page, services, tenant
 from app.web.picker import Picker, Seen, example, newest
 from app.web.rules import sentences
@@ -129,7 +133,7 @@ def press(id: str) -> Response:
         return _show(_desk(id, desk.expect, desk.document, button == "json"))
     if button in ("use", "rename"):
         path, _, suggestion = rest.partition("|")
-        change = form_presses.use if button == "use" else form_presses.rename
+        change = presses.use if button == "use" else presses.rename
         return _show(_desk(id, desk.expect, change(desk.document, path, suggestion), desk.as_json))
     if desk.as_json:
         return _show(desk)
@@ -137,7 +141,7 @@ def press(id: str) -> Response:
         button = f"add:step-{request.form.get('new_step', '')}"
     if button.endswith((".then", ".else")):  # which action is chosen beside the button
         button += f"={request.form.get(button.removeprefix('into:') + '.new', '')}"
-    return _show(_with_form(desk, _connected(form_presses.press(desk.form, button))), pressed=button)
+    return _show(_with_form(desk, _connected(presses.press(desk.form, button))), pressed=button)
 
 
 def _proposed(desk: Desk) -> Response:
@@ -164,7 +168,7 @@ def _tried(desk: Desk, button: str, rest: str) -> Response:
 
 def _connected(form: Form) -> Form:
     """A new step goes over the one connection there is of its type."""
-    for step in form_presses.every_step(form["steps"]):
+    for step in presses.every_step(form["steps"]):
         if step["was"] is None and step.get("do"):
             said = {key: text for key, text in step["with"].items() if text}
             step["with"] = {**_only_connections(step["do"]), **said}
@@ -220,7 +224,7 @@ def _posted(id: str) -> Desk:
     text = request.form.get("text")
     if text is not None:
         return _desk_of_text(id, expect, text)
-    form = form_read.read(request.form.to_dict(flat=False))
+    form = read.read(request.form.to_dict(flat=False))
     picker = _picker(form["when"]["event"])
     return _with_form(Desk(id, expect, form, {}, picker), form)
 
@@ -335,11 +339,7 @@ def _said(desk: Desk) -> list[Said]:
     if desk.broken:
         return []
     found = _problems(desk)
-    return (
-        form_words.as_written(found)
-        if desk.as_json
-        else list(form_words.said(found, desk.document, services().connectors))
-    )
+    return words.as_written(found) if desk.as_json else list(words.said(found, desk.document, services().connectors))
 
 
 def _lines(desk: Desk) -> list[dict[str, Any]]:
@@ -354,7 +354,7 @@ def _examples(desk: Desk) -> list[ExampleResult]:
     """What comes of each of the rule's examples as it stands here."""
     if desk.broken or not desk.document.get("examples"):
         return []
-    return author_examples.results(services().store, services().catalogue, tenant(), desk.document)
+    return examples.results(services().store, services().catalogue, tenant(), desk.document)
 
 
 def _step_names(steps: Any) -> list[str]:
@@ -378,7 +378,7 @@ def fields() -> Response:
         raise LookupError(f"Stripe has no event type {request.args.get('event', '')!r}.")
     picker = _picker([type.name])
     typed = next((value for key, value in request.args.items() if key == "q" or key.endswith(".field")), "")
-    query = form_read.picked(typed)[:100].strip()
+    query = read.picked(typed)[:100].strip()
     everything = picker.fields(everything=True)
     listed = services().catalogue.search(type.name, query, SHOWN) if query else everything[:SHOWN]
     block = "options" if request.args.get("as") == "options" else "found"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from app import browse, real_examples
+from app import browse
+from app.author import real_examples
 from app.web.addresses import asked, chosen, cursor, end_of_day, pages
 from app.web.pages import go, now, page, services, tenant
 

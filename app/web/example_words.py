@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from app.web import form_examples
+from app.web.forms import examples as form_examples
 from rules.example import SPAN, seconds_of
 from rules.trace import field_text
 from rules.words import event_text, span_text

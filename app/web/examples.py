@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from flask import Blueprint, Response, request
 
-from app import real_examples
+from app.author import real_examples
 from app.web.pages import actor, go, now, services, tenant
 from rules.example import FIRES
 from rules.rule import RuleError

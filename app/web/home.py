@@ -6,7 +6,8 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from app import author, browse, first_look
+from app import author, browse
+from app.inquire import first_look
 from app.web.pages import now, page, services, tenant
 from app.web.sample import refusal
 from app.web.settings import stripe_status

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from flask import Blueprint, Response
 
-from app import author, author_lint, browse
+from app import author, browse
+from app.author import lint
 from app.web.addresses import asked
 from app.web.pages import now, page, services, tenant
 from rules.lint import Finding
@@ -31,7 +32,7 @@ SHOWN: Final = 8  # events of a constructed history that a page writes out
 def look() -> Response:
     s, rule = services(), asked("rule")
     document = author.rule(s.store, tenant(), rule)["document"] if rule else None
-    looked = author_lint.looked(s.store, s.catalogue, tenant(), now(), document)
+    looked = lint.looked(s.store, s.catalogue, tenant(), now(), document)
     return page(
         "lint.html",
         rule=rule,

@@ -7,8 +7,9 @@ from typing import get_args
 
 from flask import Blueprint, Response, request
 
-from app import author, browse, bulk
-from app.web import access, roles
+from app import author, browse
+from app.operate import bulk
+from app.web.gate import access, roles
 from app.web.pages import actor, go, now, page, services, tenant
 from rules.model import EXCLUDED
 from rules.run import RunState

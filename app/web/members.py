@@ -6,9 +6,10 @@ from typing import Any
 
 from flask import Blueprint, Response, g, request
 
-from app import browse, members, sessions
-from app.members import ROLES
-from app.web import roles
+from app import browse
+from app.access import members, sessions
+from app.access.members import ROLES
+from app.web.gate import roles
 from app.web.pages import actor, go, now, page, services
 from rules.kinds import SYSTEM
 from rules.ports import Conflict

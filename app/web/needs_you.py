@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, abort, request
 
-from app import browse, cases, operate, reviews
+from app import browse, operate
+from app.operate import cases, reviews
 from app.web.addresses import chosen
 from app.web.pages import actor, go, now, page, services, tenant
 from rules.rule import RuleError

@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 
 from app import approvals, browse, operate
 from app.services import Services
-from app.web import offered
+from app.web.gate import offered
 from rules.kinds import SYSTEM
 from rules.ports import Conflict, Refused, RefusedQuery, Unavailable
 from rules.rule import RuleError

@@ -6,8 +6,8 @@ from typing import Any
 
 from flask import Blueprint, Response, abort, request
 
-from app import erasing, retention, revealing, rotating
-from app.revealing import ON, On
+from app.personal import erasing, retention, revealing, rotating
+from app.personal.revealing import ON, On
 from app.web.pages import actor, go, now, page, services, tenant
 from rules.personal_sorts import SORTS
 from rules.ports import Conflict, Refused

@@ -12,9 +12,9 @@ from functools import lru_cache
 
 from app import sample
 from app.web import picker_known
-from app.web.form_read import PICKED
-from app.web.form_values import Kind, KindName, operators, scalar_shown
-from app.web.forms import Form
+from app.web.forms.document import Form
+from app.web.forms.read import PICKED
+from app.web.forms.values import Kind, KindName, operators, scalar_shown
 from rules import paths
 from rules.event import JSON
 from rules.fact_fields import known_field

@@ -11,7 +11,8 @@ from typing import Any
 
 from flask import request
 
-from app import author, preview
+from app import author
+from app.inquire import preview
 from app.services import lab_of
 from app.web.pages import actor, now, services, tenant
 

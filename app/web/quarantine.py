@@ -6,8 +6,9 @@ from typing import Any
 
 from flask import Blueprint, Response, abort, request
 
-from app import jobs, quarantine, quarantine_job
-from app.quarantine import Which
+from app import jobs
+from app.receive import quarantine, quarantine_job
+from app.receive.quarantine import Which
 from app.services import keeper_of
 from app.web.addresses import address, chosen, cursor, pages
 from app.web.pages import actor, go, now, page, services, tenant

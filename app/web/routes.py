@@ -9,7 +9,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from app import author, routes
-from app.web.form_values import BARE, OPERATORS, Kind, meant, shown
+from app.web.forms.values import BARE, OPERATORS, Kind, meant, shown
 from app.web.pages import actor, go, now, page, services, tenant
 from app.web.picker import KINDS
 from rules import english

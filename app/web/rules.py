@@ -10,9 +10,12 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from app import approvals, author, author_lint, backtests, browse, bulk, declared
+from app import approvals, author, browse, declared
 from app.approvals import Change, Outcome
+from app.author import lint
+from app.inquire import backtests
 from app.numbers import whole
+from app.operate import bulk
 from app.web import example_words, proposed, second
 from app.web.backtests import effect_of
 from app.web.pages import actor, go, now, page, services, tenant
@@ -193,7 +196,7 @@ def _ask(row: Row, verb: str, number: int, error: str | None = None, status: int
 def odd_about(row: Row) -> Row:
     """What lint finds about what is to be put in force."""
     ports = services()
-    looked = author_lint.looked(ports.store, ports.catalogue, tenant(), now(), row["document"])
+    looked = lint.looked(ports.store, ports.catalogue, tenant(), now(), row["document"])
     return {"odd": looked.findings, "odd_rule": row["id"]}
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request
 
-from app import dry_run
 from app.approvals import Change
+from app.perform import dry_run
 from app.web import second
 from app.web.pages import actor, go, is_dry, now, page, services, tenant
 from rules.ports import Conflict

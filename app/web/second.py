@@ -7,13 +7,14 @@ from typing import Any
 
 from flask import g, request
 
-from app import api_tokens, approvals
+from app import approvals
+from app.access import api_tokens
 from app.approvals import Change, Office, Outcome
 from app.services import Services, office_of
-from app.web.access import require
-from app.web.openapi import Answer
+from app.web.api.openapi import Answer
+from app.web.gate.access import require
+from app.web.gate.roles import Rights
 from app.web.pages import actor, now, services, tenant
-from app.web.roles import Rights
 
 Row = dict[str, Any]
 # what doing it at once takes; the routes let in whoever may ask for it, too

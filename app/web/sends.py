@@ -6,8 +6,10 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from app import author, step_previews, trial
-from app.connection_checks import ADDRESS
+from app import author
+from app.connections import trial
+from app.connections.checks import ADDRESS
+from app.inquire import step_previews
 from app.web.pages import actor, go, is_dry, now, page, services, tenant
 from rules.rule import RuleError
 

@@ -4,7 +4,7 @@ Granian's own supervisor would fork a child, which outlives a killed parent and 
 is killed is the one that serves. Its thread server is meant for free-threaded Pythons, because several workers gain
 nothing under the GIL; one worker is all this needs (one ingest process, group commit), so that check is left out.
 
-Bodies that are kept back by their senders are app.web.bodies' matter.
+Bodies that are kept back by their senders are app.web.gate.bodies' matter.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from granian.constants import Interfaces
 from granian.http import HTTP1Settings
 from granian.server.mt import MTServer
 
-from app.web.bodies import Bodies, Silent, Wsgi, bounded
+from app.web.gate.bodies import Bodies, Silent, Wsgi, bounded
 
 THREADS = 32  # each may wait for the group commit, so as many webhooks can share one
 BODIES = THREADS - 8  # threads that may wait for bodies at one moment: pages and health checks have the rest

@@ -9,11 +9,12 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from app import author, declared, history, jobs, operate, tenant_settings
+from app import author, declared, jobs, operate, tenant_settings
 from app.audit import entry
+from app.receive import history
 from app.scores import scores
 from app.services import STORED_SECRETS, key_tenant
-from app.web import access
+from app.web.gate import access
 from app.web.pages import actor, go, now, page, services, tenant
 from app.web.safety import dry_run_row
 from rules.ports import Conflict

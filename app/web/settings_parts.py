@@ -6,11 +6,13 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from app import author, operate, suppressions, trial
+from app import author, operate, suppressions
 from app.approvals import Change
-from app.connections import PACE, STRIPE, TYPES, type_of
+from app.connections import trial
+from app.connections.types import PACE, STRIPE, TYPES, type_of
 from app.numbers import whole
-from app.web import access, roles, second
+from app.web import second
+from app.web.gate import access, roles
 from app.web.pages import actor, go, is_dry, now, page, services, tenant
 from rules.event import iso
 from rules.ports import ABSENT, Conflict

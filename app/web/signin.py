@@ -11,11 +11,13 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, Response, current_app, g, redirect, request, session
 
-from app import attempts, logs, members, sessions
-from app.attempts import Attempt
-from app.web import access, identity, pages
+from app import logs
+from app.access import attempts, members, sessions
+from app.access.attempts import Attempt
+from app.web import pages
+from app.web.gate import access, identity
+from app.web.gate.roles import EVERY_ROLE
 from app.web.pages import go, now, page, services
-from app.web.roles import EVERY_ROLE
 from rules.event import instant, iso
 from rules.ports import Begun, Conflict, OpenId, Refused, Unavailable
 from rules.rule import RuleError

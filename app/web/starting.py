@@ -8,12 +8,14 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from app import author, first_look
-from app.backtests import Lab
+from app import author
+from app.inquire import first_look
+from app.inquire.backtests import Lab
+from app.inquire.touched import DAYS, Touched, touched
 from app.starters import Parameter, Starter, find, library
-from app.touched import DAYS, Touched, touched
-from app.web import editor, unfinished
-from app.web.form_values import money_meant, money_shown, number_meant, number_shown, span_meant, span_shown
+from app.web import editor
+from app.web.forms import unfinished
+from app.web.forms.values import money_meant, money_shown, number_meant, number_shown, span_meant, span_shown
 from app.web.pages import go, now, page, services, tenant
 from app.web.picker import newest
 from rules.model import duration

@@ -6,8 +6,8 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from app import api_tokens
-from app.web import roles
+from app.access import api_tokens
+from app.web.gate import roles
 from app.web.pages import actor, go, now, page, services
 from rules.rule import RuleError
 

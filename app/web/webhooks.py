@@ -14,11 +14,12 @@ from typing import Any
 
 import orjson
 
-from app import logs, quarantine
-from app.metering import outcome_of
-from app.receive import LIMIT, Receipt, receive
+from app import logs
+from app.observe.metering import outcome_of
+from app.receive import quarantine
+from app.receive.webhook import LIMIT, Receipt, receive
 from app.services import Services, keeper_of
-from app.web import floods
+from app.web.gate import floods
 from rules.kinds import SYSTEM
 from rules.ports import Unavailable
 

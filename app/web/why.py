@@ -6,7 +6,8 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from app import browse, explaining
+from app import browse
+from app.inquire import explaining
 from app.numbers import whole
 from app.web.addresses import asked, end_of_day
 from app.web.pages import now, page, services, tenant

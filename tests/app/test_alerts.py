@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import alerts, author, operate, tenant_settings
-from app.alerts import APART, CALM, Finding, what_to_say
+from app import author, operate, tenant_settings
+from app.operate import alerts
+from app.operate.alerts import APART, CALM, Finding, what_to_say
 from app.worker import Work, tick
 from rules.ports import Outcome
 from rules.rule import RuleError

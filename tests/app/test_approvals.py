@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from app import api_tokens, approvals, author, live_actions, tenant_settings
+from app import approvals, author, tenant_settings
+from app.access import api_tokens
 from app.approvals import Change, Office, Outcome
+from app.connections import live_actions
 from app.services import Services
 from rules.ports import Conflict, Put
 from rules.rule import RuleError
@@ -360,8 +362,8 @@ FREER = re.compile(
     r"|author_lists\.(save_connection|save_list|delete_list)|live_actions\.switch|tenant_settings\.save)\("
 )
 KNOWN = {
-    "app/approval_changes.py": "the one place that does what was approved, or takes no approval",
-    "app/bulk.py": "adds a customer to a list that rules leave alone; and is what approval_changes calls to resume",
+    "app/approvals/changes.py": "the one place that does what was approved, or takes no approval",
+    "app/operate/bulk.py": "adds a customer to a list that rules leave alone; and is what changes.py calls to resume",
     "app/sample.py": "the sample's own rules and connection, in the sample's tenant",
     "app/web/routes.py": "routes carry events and move no money",
 }

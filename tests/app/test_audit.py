@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
-from app import audit_seal, tenants
+from app import tenants
 from app.adapters.memory import MemoryStore
 from app.adapters.sqlite_store import SqliteStore
 from app.audit import entry, entry_hash
-from app.audit_seal import LATE, MOST, head, seal, seal_due
-from app.audit_verify import Report, read_anchor, verify
+from app.audit import seal as audit_seal
+from app.audit.seal import LATE, MOST, head, seal, seal_due
+from app.audit.verify import Report, read_anchor, verify
 from rules.event import iso
 from rules.kinds import SYSTEM
 from rules.ports import Conflict, Put, Refused, Store

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
-from app import author, author_advice, author_lint, browse, explaining
+from app import author, browse
+from app.author import advice as author_advice
+from app.author import lint
+from app.inquire import explaining
 from app.services import Services
 from app.web import create_app
 from rules.lint import Finding
@@ -61,7 +64,7 @@ def cancelled(services: Services, number: int, days: float, reason: str = "payme
 
 
 def found(services: Services, kind: str, rule: Document | None = None) -> list[Finding]:
-    looked = author_lint.looked(services.store, services.catalogue, TENANT, NOON, rule)
+    looked = lint.looked(services.store, services.catalogue, TENANT, NOON, rule)
     return [one for one in looked.findings if one.kind == kind]
 
 

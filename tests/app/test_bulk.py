@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
-from app import author, author_lists, bulk, jobs, members, operate
+from app import author, jobs, operate
+from app.access import members
 from app.adapters.passwords import Argon2Passwords
+from app.author import parts
+from app.operate import bulk
 from app.services import job_types
 from rules.steps import NotPossible
 from tests.builders import DAY, NOON, TENANT, event, invoice
@@ -113,7 +116,7 @@ def test_an_excluded_customer_is_on_the_list_and_its_open_runs_are_cancelled() -
     world.live(again, *[(again, failed(n, again, "sub_2")) for n in (8, 9)])
     assert len([run for run in world.runs() if run["customer"] == "cus_2"]) == 1
     assert bulk.exclude(world.durable, TENANT, "cus_2", "", ACTOR, "twice", now)["cancelled"] == 0
-    assert [row["members"] for row in author_lists.lists(world.durable, TENANT)] == [["cus_2"]]
+    assert [row["members"] for row in parts.lists(world.durable, TENANT)] == [["cus_2"]]
 
 
 def test_rules_that_do_not_name_the_list_are_told_of() -> None:
@@ -210,7 +213,7 @@ def test_an_approval_is_answered_by_who_has_the_role_where_the_role_is_given_to_
     world = world_with(twice_in_a_week([ask, NOTIFY]), 1)
     (run,) = world.runs()
     now = world.clock.now()
-    author_lists.save_list(world.durable, TENANT, "role-approver", ["grace"], ACTOR, now)
+    parts.save_list(world.durable, TENANT, "role-approver", ["grace"], ACTOR, now)
     with pytest.raises(NotPossible, match="only approver may answer"):
         operate.act(world.durable, TENANT, run["id"], "approve", ACTOR, "", now)
     operate.act(world.durable, TENANT, run["id"], "approve", "grace", "", now)
@@ -240,7 +243,7 @@ def test_without_a_list_a_role_that_members_have_is_answered_by_a_member_who_has
 def test_nobody_becomes_an_approver_by_being_excluded_as_a_customer() -> None:
     world = world_with(LADDER, 1)
     now = world.clock.now()
-    author_lists.save_list(world.durable, TENANT, "role-approver", ["grace@example.com"], ACTOR, now)
+    parts.save_list(world.durable, TENANT, "role-approver", ["grace@example.com"], ACTOR, now)
     with pytest.raises(NotPossible, match="says who may approve"):
         bulk.exclude(world.durable, TENANT, "eve@example.com", "role-approver", ACTOR, "", now)
 

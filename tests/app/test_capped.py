@@ -8,7 +8,7 @@ from typing import Any
 
 from app import operate
 from app.adapters.memory import MemoryStore
-from app.capped import take_place
+from app.perform.capped import take_place
 from rules.event import Event
 from rules.matcher import PythonMatcher
 from rules.model import Cap, Rule, RuleVersion

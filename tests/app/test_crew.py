@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from app import author, operate
-from app.breaker import OPEN_AFTER
-from app.crew import EACH, SLOW_LINE, THREADS, Crew
-from app.desk import Desk
 from app.handle import handle
-from app.lanes import Lanes, Settings
+from app.perform.breaker import OPEN_AFTER
+from app.perform.crew import EACH, SLOW_LINE, THREADS, Crew
+from app.perform.desk import Desk
+from app.perform.lanes import Lanes, Settings
 from rules.ports import Body, Delivery, Field, Outcome, Put, Unavailable
 from tests.builders import DAY, NOON, TENANT
 from tests.stories.world import ACTOR, World, failed, twice_in_a_week

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.adapters.memory import MemorySecrets, MemoryVault
-from app.connections import HIDDEN
+from app.connections.types import HIDDEN
 from app.connectors import actions
 from app.connectors.delivery import Courier
 from app.connectors.rest import Settled, settings

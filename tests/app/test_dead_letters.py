@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from app import browse, dead_letters, jobs
-from app.dead_letters import Which
+from app import browse, jobs
+from app.operate import dead_letters
+from app.operate.dead_letters import Which
 from rules.event import iso
 from rules.ports import Disposition
 from rules.run import Command

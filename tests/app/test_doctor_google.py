@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
-from app import cli_google, doctor_google
 from app.adapters.google_project import GoogleProject
-from app.doctor_google import APPLY, Look
-from app.finding import Finding
+from app.cli import google
+from app.doctor import google as doctor_google
+from app.doctor.finding import Finding
+from app.doctor.google import APPLY, Look
 from app.settings import Settings
 from rules.kinds import EXPIRING
 from rules.ports import Unavailable
@@ -284,7 +285,7 @@ def test_the_command_looks_at_the_emulators(firestore_emulator: None, pubsub_emu
     assert code == 1
     assert {row["mend"] for row in found if row["name"] == "topics"} == {APPLY}
     assert not {"folder", "web", "worker", "address", "disk"} & {row["name"] for row in found}
-    list(cli_google.topics(project, apply=True))
+    list(google.topics(project, apply=True))
     code, found = doctor(project, tmp_path)
     assert (code, [row for row in found if row["state"] == "wrong"]) == (0, [])
     by = {row["name"]: row["text"] for row in found}

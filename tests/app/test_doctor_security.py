@@ -11,10 +11,14 @@ from typing import Any
 import pytest
 
 import main
-from app import api_tokens, audit_seal, doctor_security, dry_run, members, operate, retention, tenant_settings
+from app import operate, tenant_settings
+from app.access import api_tokens, members
 from app.adapters.passwords import Argon2Passwords
-from app.audit import entry
-from app.finding import Finding
+from app.audit import entry, seal
+from app.doctor import security
+from app.doctor.finding import Finding
+from app.perform import dry_run
+from app.personal import retention
 from app.services import Services
 from app.settings import Settings
 from rules.ports import Put
@@ -34,7 +38,7 @@ SOUND: dict[str, Any] = {
 def look(services: Services) -> dict[str, Finding]:
     """By name, the worst of each."""
     found: dict[str, Finding] = {}
-    for one in doctor_security.examine(services.settings, lambda: services, NOON):
+    for one in security.examine(services.settings, lambda: services, NOON):
         if one.name not in found or found[one.name].state == "ok":
             found[one.name] = one
     return found
@@ -133,7 +137,7 @@ def test_retention_and_second_person_that_are_set_are_ok() -> None:
 def test_an_audit_log_that_was_changed_is_wrong() -> None:
     services = services_in_memory(**SOUND)
     services.store.commit(TENANT, None, [entry(NOON, "ada", "publish", "rule", None, 1)])
-    assert audit_seal.seal(services.store, TENANT, NOON + timedelta(hours=1))
+    assert seal.seal(services.store, TENANT, NOON + timedelta(hours=1))
     assert "sealed up to" in look(services)[f"{TENANT}: audit log"].text
     kept = services.store._documents[(TENANT, "audit")]  # type: ignore[attr-defined]
     for id, written in kept.items():
@@ -149,31 +153,31 @@ def test_a_folder_that_others_can_read_is_wrong(tmp_path: Path) -> None:
     (folder / "store.db").chmod(0o644)
     (folder / "keys.json").write_text("{}")
     (folder / "keys.json").chmod(0o640)
-    found = {one.name: one for one in doctor_security.modes(folder)}
+    found = {one.name: one for one in security.modes(folder)}
     assert (found["keys"].state, found["keys"].mend) == ("wrong", f"chmod 600 {folder / 'keys.json'}")
     assert (found["data folder"].state, found["data folder"].mend) == ("wrong", f"chmod 700 {folder}")
     folder.chmod(0o700)
     (folder / "keys.json").chmod(0o600)
-    assert {one.state for one in doctor_security.modes(folder)} == {"ok"}
+    assert {one.state for one in security.modes(folder)} == {"ok"}
 
 
 def test_a_package_that_is_not_as_pinned_is_named(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("Flask==0.1  # old\nnot-there==1\ndurable_rules==2.0.28\n")
-    found = next(doctor_security.dependencies(tmp_path / "requirements.txt"))
+    found = next(security.dependencies(tmp_path / "requirements.txt"))
     assert found.state == "wrong"
     assert "Flask" in found.text
     assert "not-there missing" in found.text
 
 
 def test_every_open_route_is_listed() -> None:
-    found = {one.name: one.text for one in doctor_security.open_routes()}
+    found = {one.name: one.text for one in security.open_routes()}
     assert "POST signin.sign_in" in found["answered to everybody"]
     assert "POST tasks.push" in found["answered to callers whom each checks by itself"]
 
 
 def test_no_line_tells_a_secret() -> None:
     with haunted() as home:
-        said = [str(one) for one in doctor_security.examine(home.services.settings, lambda: home.services, NOON)]
+        said = [str(one) for one in security.examine(home.services.settings, lambda: home.services, NOON)]
     assert len(said) > 15
     assert [line for line in said if SECRET in line] == []
 

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app import author, browse, dry_run, operate, tenant_settings, trial
-from app.perform import Crew, perform
+from app import author, browse, operate, tenant_settings
+from app.connections import trial
+from app.perform import dry_run
+from app.perform.due import Crew, perform
 from app.rulesets import RuleSets
 from app.settings import Settings
 from app.worker import Work

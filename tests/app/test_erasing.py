@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from app import erasing, history, jobs, quarantine
+from app import jobs
 from app.adapters.memory import ManualClock
+from app.personal import erasing
+from app.receive import history, quarantine
 from app.services import Services, job_types, keeper_of
 from app.worker import Work, tick
 from rules.conforming import Fault

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from app.connections import HIDDEN, TYPES
+from app.connections.types import HIDDEN, TYPES
 from app.connectors import actions
 from app.connectors.delivery import Courier
 from app.services import Services

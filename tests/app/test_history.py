@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from app import history, jobs, quarantine
-from app.history import DAY, DAYS
+from app import jobs
+from app.receive import history, quarantine
+from app.receive.history import DAY, DAYS
 from app.services import Services, keeper_of
 from rules.event import Event
 from rules.ports import Delivery, Disposition, Document, Refused, Unavailable

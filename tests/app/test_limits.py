@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from app import operate
 from app.adapters.sqlite_store import SqliteStore
 from app.handle import handle
+from app.perform.waking import wake
 from app.rulesets import RuleSets
-from app.waking import wake
 from rules.limits import counted, refusal, window_of
 from rules.matcher import PythonMatcher
 from rules.measure import proposed_limits

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from app import author, browse, live_actions, tenants
+from app import author, browse, tenants
+from app.connections import live_actions
 from app.handle import handle
-from app.perform import perform
+from app.perform.due import perform
 from app.services import Services
 from rules.ports import ABSENT, Conflict, Delivery, Outcome, Put
 from rules.run import Command

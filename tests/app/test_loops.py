@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app import author, browse, operate
-from app.loops import MOST
+from app.perform.loops import MOST
 from rules.event import Event
 from rules.ports import Outcome
 from tests.builders import DAY, NOON, TENANT, event, invoice

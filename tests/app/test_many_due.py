@@ -11,8 +11,8 @@ import pytest
 from app import author, browse, operate
 from app.adapters.memory import MemoryBus
 from app.adapters.sqlite_store import SqliteStore
-from app.crew import EACH, Crew
-from app.desk import Desk
+from app.perform.crew import EACH, Crew
+from app.perform.desk import Desk
 from app.services import Services
 from rules.event import iso
 from rules.ports import Outcome, Put

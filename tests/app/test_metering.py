@@ -22,11 +22,11 @@ from app.adapters import otel, otel_metrics
 from app.adapters.memory import MemoryTracer
 from app.adapters.sqlite_bus import SqliteBus
 from app.handle import handle
-from app.metering import MeteredTracer, connector_of, outcome_of, readings
-from app.metric_names import METRICS
-from app.provision_alerts import policies
-from app.receive import receive
-from app.telemetry import telemetry
+from app.observe.metering import MeteredTracer, connector_of, outcome_of, readings
+from app.observe.metric_names import METRICS
+from app.observe.telemetry import telemetry
+from app.provision.alerts import policies
+from app.receive.webhook import receive
 from app.web.webhooks import in_front_of
 from rules.ports import Delivery, Disposition, Put, Span, Unavailable
 from tests.builders import NOON, TENANT, body_of, envelope, event, services_in_memory, signed

@@ -18,8 +18,8 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from app.adapters.otel import SQLITE_NAMES, OtelTracer, cloud_trace, otlp, pubsub_names
 from app.adapters.otel_names import attributes_of
+from app.observe.telemetry import signed_session
 from app.settings import Settings
-from app.telemetry import signed_session
 from rules.event import span_id, trace_id
 from rules.ports import Span
 from tests.builders import envelope

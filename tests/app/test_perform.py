@@ -10,9 +10,9 @@ import pytest
 
 from app import author, operate
 from app.adapters.memory import MemoryTracer
-from app.desk import HELD, LEASE, Desk
 from app.handle import handle
-from app.waking import admit
+from app.perform.desk import HELD, LEASE, Desk
+from app.perform.waking import admit
 from app.worker import Work, tick
 from rules.backoff import FIRST, LONGEST, TRIES, delay
 from rules.event import instant, iso, span_id, trace_id

@@ -17,12 +17,12 @@ import pytest
 import yaml
 from google.api_core import exceptions
 
-from app import cli_google, provision
+from app import provision
 from app.adapters.firestore_indexes import firestore_indexes
-from app.cli import CommandError
-from app.fanout import Group
+from app.cli import CommandError, google
 from app.provision import Command, Place
-from app.provision_alerts import LABEL, changes
+from app.provision.alerts import LABEL, changes
+from app.provision.fanout import Group
 from app.settings import Settings
 from rules.kinds import EXPIRING
 from rules.ports import Unavailable
@@ -97,27 +97,27 @@ def test_what_cannot_be_looked_at_yet_ends_no_plan_but_ends_an_apply() -> None:
         yield "missing: a"
         raise Unavailable("the API is off")
 
-    assert list(cli_google._looked(lines(), apply=False)) == ["missing: a", "cannot be looked at yet: the API is off"]
+    assert list(google._looked(lines(), apply=False)) == ["missing: a", "cannot be looked at yet: the API is off"]
     with pytest.raises(Unavailable):
-        list(cli_google._looked(lines(), apply=True))
+        list(google._looked(lines(), apply=True))
 
 
 def test_groups_come_from_a_file_whose_faults_are_all_named(tmp_path: Path) -> None:
     path = tmp_path / "groups.json"
     path.write_text('{"groups": [{"name": "A", "types": []}, {"name": "b", "types": ["x"], "typo": 1}]}')
     with pytest.raises(CommandError) as error:
-        cli_google.groups(path)
+        google.groups(path)
     assert all(part in str(error.value) for part in ("'A' is no name", "types are event types", "typo is no part"))
     with pytest.raises(CommandError, match="No such file"):
-        cli_google.groups(tmp_path / "none.json")
-    example = cli_google.groups(ROOT / "deploy" / "subscriptions.example.json")
+        google.groups(tmp_path / "none.json")
+    example = google.groups(ROOT / "deploy" / "subscriptions.example.json")
     assert [group.name for group in example] == ["provisioning", "reporting", "legacy"]
 
 
 def test_the_command_needs_a_project() -> None:
     given = argparse.Namespace(apply=False, region="r", url="")
     with pytest.raises(CommandError, match="GOOGLE_CLOUD_PROJECT"):
-        cli_google.run(given, Settings(), Cloud())
+        google.run(given, Settings(), Cloud())
 
 
 # ---- the files that are deployed ------------------------------------------------------------------------------------
@@ -196,27 +196,27 @@ def project(pubsub_emulator: None) -> str:
 
 @pytest.mark.emulator
 def test_topics_and_subscriptions_are_planned_made_and_then_as_wanted(project: str) -> None:
-    planned = list(cli_google.topics(project, apply=False))
+    planned = list(google.topics(project, apply=False))
     assert len(planned) == 7
     assert all(line.startswith("missing: ") for line in planned)
-    assert len(list(cli_google.topics(project, apply=False))) == 7
-    assert all(line.startswith("making: ") for line in cli_google.topics(project, apply=True))
-    assert list(cli_google.topics(project, apply=False)) == []
+    assert len(list(google.topics(project, apply=False))) == 7
+    assert all(line.startswith("making: ") for line in google.topics(project, apply=True))
+    assert list(google.topics(project, apply=False)) == []
 
 
 @pytest.mark.emulator
 def test_a_setting_that_somebody_changed_is_found_and_set_right(project: str) -> None:
     from app.adapters import pubsub_topics
 
-    list(cli_google.topics(project, apply=True))
+    list(google.topics(project, apply=True))
     publisher, subscriber = pubsub_topics.clients()
     name = pubsub_topics.names(project).subscription
     wanted = {"name": name, "topic": pubsub_topics.names(project).topic, "ack_deadline_seconds": 11}
     subscriber.update_subscription(request={"subscription": wanted, "update_mask": {"paths": ["ack_deadline_seconds"]}})
-    (line,) = cli_google.topics(project, apply=False)
+    (line,) = google.topics(project, apply=False)
     assert line == f"differs: {name}: ack_deadline_seconds"
-    list(cli_google.topics(project, apply=True))
-    assert list(cli_google.topics(project, apply=False)) == []
+    list(google.topics(project, apply=True))
+    assert list(google.topics(project, apply=False)) == []
     publisher.stop()
     subscriber.close()
 
@@ -246,26 +246,26 @@ class Admin:
 def test_indexes_and_exemptions_are_planned_made_and_then_all_there() -> None:
     admin, wanted = Admin(), firestore_indexes()
     count = len(wanted["indexes"]) + len(wanted["fieldOverrides"])
-    assert len(list(cli_google.indexes(admin, "p", apply=False))) == count
-    assert len(list(cli_google.indexes(admin, "p", apply=True))) == count
-    assert list(cli_google.indexes(admin, "p", apply=False)) == []
+    assert len(list(google.indexes(admin, "p", apply=False))) == count
+    assert len(list(google.indexes(admin, "p", apply=True))) == count
+    assert list(google.indexes(admin, "p", apply=False)) == []
     group = next(iter(admin.indexes))
     admin.indexes[group].pop()
-    assert len(list(cli_google.indexes(admin, "p", apply=False))) == 1
+    assert len(list(google.indexes(admin, "p", apply=False))) == 1
 
 
 @pytest.mark.parametrize("kind", EXPIRING)
 def test_a_time_to_live_policy_that_is_off_is_switched_on(kind: str) -> None:
     admin = Admin()
-    list(cli_google.indexes(admin, "p", apply=True))
+    list(google.indexes(admin, "p", apply=True))
     name = f"projects/p/databases/(default)/collectionGroups/{kind}/fields/ttl"
     there = admin.fields[name]
     assert there._pb.HasField("ttl_config")
     assert not there.index_config.indexes  # a time that only grows has no index
     there._pb.ClearField("ttl_config")
-    assert list(cli_google.indexes(admin, "p", apply=False)) == [f"differs: Firestore field {kind}.ttl"]
-    list(cli_google.indexes(admin, "p", apply=True))
-    assert list(cli_google.indexes(admin, "p", apply=False)) == []
+    assert list(google.indexes(admin, "p", apply=False)) == [f"differs: Firestore field {kind}.ttl"]
+    list(google.indexes(admin, "p", apply=True))
+    assert list(google.indexes(admin, "p", apply=False)) == []
 
 
 @pytest.mark.nightly

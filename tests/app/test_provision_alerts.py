@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from app import cli_google
-from app.metric_names import METRICS
+from app.cli import google
+from app.observe.metric_names import METRICS
 from app.provision import Command, Place
-from app.provision_alerts import changes, policies
+from app.provision.alerts import changes, policies
 from rules.ports import Unavailable
 
 PLACE = Place("my-project", "europe-west1", "123")
@@ -55,7 +55,7 @@ def console() -> Console:
 
 
 def applied(console: Console, notify: str = "", apply: bool = True) -> list[str]:
-    return list(cli_google.alerts(PLACE, console, apply, notify))
+    return list(google.alerts(PLACE, console, apply, notify))
 
 
 def conditions() -> Iterator[tuple[str, dict[str, Any]]]:

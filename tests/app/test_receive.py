@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from app import logs
-from app.receive import LIMIT, Receipt, receive
+from app.receive.webhook import LIMIT, Receipt, receive
 from app.services import Services
 from rules.event import Event, span_id
 from rules.ports import Delivery, Disposition, Unavailable

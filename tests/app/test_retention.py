@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from app import history, jobs, retention, revealing
+from app import jobs
 from app.adapters.memory import ManualClock, MemoryVault
+from app.personal import retention, revealing
+from app.receive import history
 from app.services import Services, job_types
 from app.worker import Work, tick
 from rules.ports import Conflict, Refused

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from app import browse, cases, operate, reviews
+from app import browse, operate
+from app.operate import cases, reviews
 from app.services import Services
 from app.web import create_app
 from rules.event import iso

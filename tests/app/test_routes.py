@@ -15,7 +15,7 @@ from app.connectors.delivery import Courier
 from app.connectors.route import Forward
 from app.connectors.signed import Signer
 from app.handle import handle
-from app.perform import perform
+from app.perform.due import perform
 from app.services import Services
 from rules.event import Event, iso
 from rules.ports import ABSENT, Delivery, Put, Refused, Unavailable

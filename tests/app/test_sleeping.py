@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from app.adapters.sqlite_store import SqliteStore
+from app.perform.waking import wake
 from app.rulesets import RuleSets
-from app.waking import wake
 from app.worker import BATCH
 from bench.sleepers import BEGAN, DUE, TENANT, fill
 from rules.event import iso

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from app import history, jobs
+from app import jobs
 from app.adapters.stripe_events import StripeEvents
-from app.receive import check
+from app.receive import history
+from app.receive.webhook import check
 from rules.ports import Refused, Unavailable
 from tests.builders import NOON, TENANT, envelope, services_in_memory
 from tests.fakes.stripe_api import FakeStripe, Fault

@@ -10,7 +10,7 @@ import pytest
 
 from app.connectors.stripe import stripe_actions
 from app.connectors.stripe_answers import StripeAccess
-from app.inverses import inverse_of
+from app.perform.inverses import inverse_of
 from rules.ports import ActionExecutor, Inverse, Outcome, Reversible
 from tests.builders import task
 from tests.fakes.stripe_api import FakeStripe, Fault

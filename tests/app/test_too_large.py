@@ -16,7 +16,7 @@ import pytest
 from app.adapters.documents import MAX_BODY, encode
 from app.adapters.memory import MemoryStore, MemoryTracer
 from app.handle import handle
-from app.receive import LIMIT
+from app.receive.webhook import LIMIT
 from rules.model import Again
 from rules.ports import Outcome, Put, Store, TooLarge, Write
 from rules.trace import shortened

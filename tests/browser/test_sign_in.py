@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser
 from werkzeug.serving import make_server
 
-from app import members
+from app.access import members
 from app.adapters.openid import OpenIdIssuer
 from app.web import create_app
 from tests.builders import NOON, services_in_memory

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from app import api_tokens, attempts, members, sessions
+from app.access import api_tokens, attempts, members, sessions
+from app.access.attempts import Attempt
+from app.access.members import Member
 from app.adapters.passwords import Argon2Passwords
-from app.attempts import Attempt
-from app.members import Member
 from rules.kinds import SYSTEM
 from rules.ports import Conflict, Identity, Put, Refused, Store, Write
 from tests.builders import NOON

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from app import jobs, quarantine, quarantine_job
+from app import jobs
 from app.adapters.stripe_verifier import StripeVerifier
-from app.quarantine import Keeper, Which
-from app.receive import Receipt, receive
+from app.receive import quarantine, quarantine_job
+from app.receive.quarantine import Keeper, Which
+from app.receive.webhook import Receipt, receive
 from rules.conforming import Fault
 from rules.event import iso
 from rules.ports import Bus, Delivery, Disposition, Inbox, Store, Unavailable, Vault

@@ -10,8 +10,8 @@ import pytest
 
 from app.adapters.documents import MAX_WRITES, AppendOnly, TooLarge
 from app.audit import entry
-from app.audit_seal import seal
-from app.audit_verify import verify
+from app.audit.seal import seal
+from app.audit.verify import verify
 from rules.event import Event, iso
 from rules.kinds import KINDS
 from rules.ports import ABSENT, AlreadyProcessed, Conflict, Delete, Document, Put, RefusedQuery, Store, Where

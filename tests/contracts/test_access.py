@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app import api_tokens, members, sessions
+from app.access import api_tokens, members, sessions
 from app.adapters.keys import Keyring
 from app.adapters.memory import MemoryStore
 from app.adapters.sqlite_store import SqliteStore

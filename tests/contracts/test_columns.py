@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app import backtests
 from app.adapters.sqlite_columns import SqliteColumns
 from app.adapters.sqlite_store import SqliteStore
-from app.columns import History
+from app.inquire import backtests
+from app.inquire.columns import History
 from rules.columns import Reads, slim_of
 from rules.event import Event
 from tests.builders import NOON, TENANT, event, invoice, services_in_memory

@@ -20,8 +20,8 @@ from app.adapters.memory import MemoryVault
 from app.adapters.pubsub import attributes_of, event_of
 from app.adapters.pubsub_envelope import FILE, decoded, definition, encoded, plain
 from app.adapters.stripe_verifier import StripeVerifier
-from app.receive import event_of as received
-from app.receive import receive
+from app.receive.webhook import event_of as received
+from app.receive.webhook import receive
 from rules.envelope import FIELDS, avro_schema
 from rules.event import Event
 from rules.ports import Unavailable
@@ -142,26 +142,26 @@ def test_a_changed_schema_and_a_topic_without_one_are_told_and_mended(project: t
     from google.protobuf import field_mask_pb2
     from google.pubsub_v1.types import Schema
 
-    from app import cli_google
+    from app.cli import google
 
     publisher, _, names = project
     name = names.topic.split("/")[1]
-    assert list(cli_google.topics(name, False)) == []
+    assert list(google.topics(name, False)) == []
     older = {**avro_schema(), "fields": [one for one in avro_schema()["fields"] if one["name"] != "causationid"]}
     with pubsub_v1.SchemaServiceClient() as client:
         revised = {"name": names.schema, "type_": Schema.Type.AVRO, "definition": json.dumps(older)}
         client.commit_schema(request={"name": names.schema, "schema": revised})
-    (line,) = cli_google.topics(name, False)
+    (line,) = google.topics(name, False)
     assert line.endswith("signalbox-event: definition")
-    list(cli_google.topics(name, True))
-    assert list(cli_google.topics(name, False)) == []
+    list(google.topics(name, True))
+    assert list(google.topics(name, False)) == []
     publisher.update_topic(
         request={"topic": {"name": names.topic}, "update_mask": field_mask_pb2.FieldMask(paths=["schema_settings"])}
     )
-    (line,) = cli_google.topics(name, False)
+    (line,) = google.topics(name, False)
     assert line.endswith("signalbox-events: schema_settings")
-    list(cli_google.topics(name, True))
-    assert list(cli_google.topics(name, False)) == []
+    list(google.topics(name, True))
+    assert list(google.topics(name, False)) == []
 
 
 @pytest.mark.emulator

@@ -18,7 +18,7 @@ from app.adapters.firestore_indexes import TTL, firestore_indexes
 from app.adapters.memory import MemoryStore
 from app.adapters.sqlite_store import SqliteStore
 from app.jobs import Step
-from app.waking import COUNTED
+from app.perform.waking import COUNTED
 from rules.event import instant, iso
 from rules.kinds import EXPIRING, KINDS
 from rules.ports import Put

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import cli_google
 from app.adapters import pubsub_topics
 from app.adapters.pubsub import PubSubBus, attributes_of
-from app.fanout import LONGEST, Group, filter_of, groups_of
+from app.cli import google
+from app.provision.fanout import LONGEST, Group, filter_of, groups_of
 from rules.event import Event
 from rules.fields import Catalogue
 from rules.ports import Refused
@@ -110,7 +110,7 @@ def test_two_groups_of_one_name_are_refused() -> None:
 def made(pubsub_emulator: None) -> Iterator[tuple[Any, Any, Any]]:
     """A project with the example's groups, as `provision --apply` makes it: (publisher, subscriber, names)."""
     project = f"test-{uuid.uuid4().hex[:12]}"
-    assert [line for line in cli_google.topics(project, True, tuple(EXAMPLE)) if "-for-reporting" in line]
+    assert [line for line in google.topics(project, True, tuple(EXAMPLE)) if "-for-reporting" in line]
     publisher, subscriber = pubsub_topics.clients()
     yield publisher, subscriber, pubsub_topics.names(project)
     publisher.stop()
@@ -128,14 +128,14 @@ def test_pubsub_has_each_groups_filter_order_and_retry_policy(made: tuple[Any, A
         assert there.message_retention_duration.days == 7
         assert not there.expiration_policy.ttl
     project = names.topic.split("/")[1]
-    assert list(cli_google.topics(project, False, tuple(EXAMPLE))) == []
+    assert list(google.topics(project, False, tuple(EXAMPLE))) == []
 
 
 @pytest.mark.emulator
 def test_a_changed_filter_is_said_to_need_a_new_subscription(made: tuple[Any, Any, Any]) -> None:
     project = made[2].topic.split("/")[1]
     changed = (Group("reporting", ("payout.*",)),)
-    (line,) = cli_google.topics(project, False, changed)
+    (line,) = google.topics(project, False, changed)
     assert line.endswith("filter (filter cannot be changed: delete it and run this again)")
 
 

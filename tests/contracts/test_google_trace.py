@@ -17,8 +17,8 @@ from app.adapters import otel, pubsub_topics
 from app.adapters.pubsub import PubSubBus, PubSubInbox
 from app.adapters.pubsub_dead import Tenants
 from app.handle import handle
-from app.perform import perform
-from app.receive import receive
+from app.perform.due import perform
+from app.receive.webhook import receive
 from app.services import Services
 from rules.event import span_id, trace_id
 from rules.ports import Put

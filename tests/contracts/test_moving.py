@@ -22,9 +22,9 @@ from app.adapters.sqlite_bus import SqliteBus
 from app.adapters.sqlite_store import SqliteStore
 from app.adapters.sqlite_vault import SqliteSecrets, SqliteVault
 from app.audit import entry
-from app.audit_seal import head, seal
-from app.audit_verify import read_anchor, verify
-from app.cli_moving import Bar
+from app.audit.seal import head, seal
+from app.audit.verify import read_anchor, verify
+from app.cli.moving import Bar
 from app.moving import Kept
 from rules.ports import Put, Refused, Store
 from tests.builders import DAY, NOON, TENANT

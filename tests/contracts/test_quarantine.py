@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from app import quarantine
 from app.adapters.keys import Keyring
 from app.adapters.memory import ManualClock, MemoryBus, MemoryStore, MemoryVault
 from app.adapters.sqlite_bus import SqliteBus
 from app.adapters.sqlite_inbox import SqliteInbox
 from app.adapters.sqlite_store import SqliteStore
 from app.adapters.sqlite_vault import SqliteVault
+from app.receive import quarantine
 from rules.ports import Unavailable
 from tests.builders import NOON, TENANT, body_of
 from tests.contracts.quarantine import QuarantineContract, World, bad

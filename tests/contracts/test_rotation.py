@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from app import jobs, rotating
+from app import jobs
 from app.adapters.keys import Keyring, LiveKeys, WrongKeys, load_keys, save_keys
 from app.adapters.memory import ManualClock, MemoryStore
 from app.adapters.sealed import Ear
 from app.adapters.sqlite_bus import SqliteBus
 from app.adapters.sqlite_rotation import SqliteRotation
 from app.adapters.sqlite_vault import SqliteSecrets, SqliteVault
+from app.personal import rotating
 from rules.kinds import SYSTEM
 from rules.ports import Secrets, Vault
 from tests.contracts.bus import NOON, event

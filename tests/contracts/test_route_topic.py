@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from app.handle import handle
-from app.perform import perform
+from app.perform.due import perform
 from app.services import connectors
 from rules.ports import Delivery, Put
 from tests.builders import NOON, TENANT, event, services_in_memory

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from app.perform import Crew, finish, perform
+from app.perform.due import Crew, finish, perform
 from app.processes import take_over
 from app.services import build
 from app.settings import Settings

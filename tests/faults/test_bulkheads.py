@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from app.crew import Crew
-from app.desk import Desk
+from app.perform.crew import Crew
+from app.perform.desk import Desk
 from rules.event import instant
 from rules.ports import Body, Outcome
 from tests.app.test_crew import SECOND, Gate, commands, desk, opening, world_with

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import waking
 from app.adapters.firestore_claims import BEAT, GONE, SHARDS, shard_of
+from app.perform import waking
 from rules.event import iso
 from rules.ports import ABSENT, Put, Unavailable
 from tests.contracts.store import NOON, A, B

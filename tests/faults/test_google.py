@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from app import desk
 from app.adapters.memory import MemoryTracer
 from app.handle import handle
+from app.perform import desk
 from rules.model import Again
 from rules.ports import ABSENT, AlreadyProcessed, Conflict, Put, Store, Unavailable
 from tests.app.test_handle import NOW, TWICE, deliveries, fixed, kinds

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from app import author
-from app.crew import WINDOW
 from app.handle import handle
+from app.perform.crew import WINDOW
 from app.services import Services, build
 from app.settings import Settings
 from rules.ports import Delivery

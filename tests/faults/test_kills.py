@@ -22,8 +22,9 @@ from typing import Any
 
 import pytest
 
-from app import author, turns
-from app.crew import WINDOW
+from app import author
+from app.perform import turns
+from app.perform.crew import WINDOW
 from app.services import Services, build
 from app.settings import Settings
 from rules.ports import Put

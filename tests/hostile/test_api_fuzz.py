@@ -12,8 +12,8 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode, checks
 from schemathesis.specs.openapi import checks as openapi
 
-from app.web.api import OPERATIONS
-from app.web.openapi import PREFIX, Operation
+from app.web.api.entrance import OPERATIONS
+from app.web.api.openapi import PREFIX, Operation
 from tests.hostile.haunted import Haunted, haunted
 
 

@@ -16,10 +16,10 @@ from typing import Any
 import orjson
 import pytest
 
-from app import history
-from app.receive import LIMIT
+from app.receive import history
+from app.receive.webhook import LIMIT
 from app.web import create_app
-from app.web.api import OPERATIONS
+from app.web.api.entrance import OPERATIONS
 from rules.ports import Refused
 from tests.builders import ADMIN_TOKEN, NOON, body_of, envelope, services_in_memory
 from tests.web.test_webhooks import ask

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.services import Services
-from app.web.floods import ADDRESSES, BURST, Floods, address
+from app.web.gate.floods import ADDRESSES, BURST, Floods, address
 from app.web.webhooks import in_front_of
 from tests.builders import body_of, envelope, services_in_memory
 from tests.web.test_webhooks import Answer, environ_of, flask

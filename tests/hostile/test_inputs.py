@@ -17,8 +17,9 @@ from urllib.parse import quote
 import pytest
 from flask.testing import FlaskClient
 
-from app import history, scores
-from app.receive import LIMIT
+from app import scores
+from app.receive import history
+from app.receive.webhook import LIMIT
 from app.services import Services, job_types
 from app.web import create_app
 from app.web.webhooks import in_front_of

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app import author
-from app.connection_checks import url_problem
+from app.connections.checks import url_problem
 from app.connectors.delivery import Courier, Forbidden, Undelivered, is_public
 from rules.rule import RuleError
 from tests.builders import NOON, TENANT, services_in_memory

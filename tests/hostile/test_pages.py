@@ -13,8 +13,9 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 
-from app.web import create_app, headers
-from app.web.api import OPERATIONS
+from app.web import create_app
+from app.web.api.entrance import OPERATIONS
+from app.web.gate import headers
 from tests.builders import services_in_memory
 from tests.hostile.haunted import EVIL, SECRET, SETTINGS, SHORT, Haunted, Page, haunted, walk
 

@@ -11,12 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import author_lists, connection_checks, dead_letters
+from app.author import parts as author_lists
+from app.connections import checks
 from app.connectors import mail, personal, stripe_answers
 from app.connectors.oauth import _object
 from app.connectors.signed import retry_after
 from app.numbers import whole
-from app.web import show, unfinished
+from app.operate import dead_letters
+from app.web import show
+from app.web.forms import unfinished
 from rules import example_reader, holes, paths
 from rules import personal as classes
 from rules.event import instant, iso, seconds, within
@@ -37,7 +40,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "e-mail in Stripe's words": lambda text: stripe_answers.E_MAIL.sub("", text[:2000]),
     "links of a mail": mail.as_html,
     "causes of dead letters": lambda text: [p.sub("", text[:2000]) for p in (dead_letters._IDS, dead_letters._QUOTED)],
-    "address of a sender": lambda text: connection_checks.ADDRESS.fullmatch(text[:320]),
+    "address of a sender": lambda text: checks.ADDRESS.fullmatch(text[:320]),
     "members": author_lists._MEMBER.fullmatch,
     "personal values": lambda text: classes.cleanse(_event_of(text), lambda texts, *_: list(texts), None),
     "Stripe's words": lambda text: show.plainly(text[:2000]),

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from app.connectors.mail import UNWRITABLE, as_html, message
 from app.connectors.slack import escaped
 from app.web import create_app
-from app.web.access import safe_target
 from app.web.backtests import csv_lines
+from app.web.gate.access import safe_target
 from rules.event import iso
 from tests.builders import ADMIN_TOKEN, NOON, services_in_memory
 from tests.hostile.haunted import EVIL, SHORT, Page

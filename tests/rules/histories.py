@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from app.adapters.memory import MemoryStore, MemoryTracer
 from app.handle import handle
-from app.waking import wake
+from app.perform.waking import wake
 from rules.event import Event, instant, seconds
 from rules.matcher import Matcher
 from rules.model import Rule, RuleVersion

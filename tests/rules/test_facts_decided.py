@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.adapters.memory import MemoryStore
-from app.waking import wake
+from app.perform.waking import wake
 from rules.backtest import backtest
 from rules.event import Event, iso, seconds
 from rules.explain import explain

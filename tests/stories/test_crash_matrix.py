@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from app import desk, operate, waking
+from app import operate
+from app.perform import desk, waking
 from rules.event import Event
 from rules.ports import Outcome
 from rules.steps import NotPossible

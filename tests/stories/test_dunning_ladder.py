@@ -21,7 +21,7 @@ from app.adapters.memory import ManualClock
 from app.connectors import actions
 from app.connectors.stripe_answers import StripeAccess
 from app.connectors.stripe_guard import StripeGuard
-from app.receive import receive
+from app.receive.webhook import receive
 from app.rulesets import RuleSets
 from app.worker import Work, tick
 from rules.matcher import choose_matcher

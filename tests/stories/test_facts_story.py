@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from app import browse, explaining, knowing, scores
+from app import browse, knowing, scores
 from app.adapters.memory import MemoryStore
 from app.adapters.sqlite_store import SqliteStore
-from app.receive import receive
+from app.inquire import explaining
+from app.receive.webhook import receive
 from rules.ports import Store
 from tests.builders import DAY, NOON, TENANT, body_of, envelope, signed
 from tests.rules.known import customer, intent, price

@@ -11,7 +11,7 @@ import pytest
 from app import operate
 from app.adapters.memory import MemoryTracer
 from app.adapters.sqlite_store import SqliteStore
-from app.perform import Crew, perform, wake
+from app.perform.due import Crew, perform, wake
 from app.rulesets import RuleSets
 from rules.matcher import PythonMatcher
 from tests.builders import DAY, NOON, TENANT

@@ -24,9 +24,11 @@ from typing import Any
 
 import pytest
 
-from app import author, erasing, history, jobs, logs, moving, quarantine
+from app import author, jobs, logs, moving
 from app.adapters.memory import MemoryTracer
-from app.receive import receive
+from app.personal import erasing
+from app.receive import history, quarantine
+from app.receive.webhook import receive
 from app.services import Services, build, job_types, keeper_of
 from app.settings import Settings
 from app.web import create_app

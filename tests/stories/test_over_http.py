@@ -14,7 +14,7 @@ from standardwebhooks import Webhook
 
 from app import author, operate
 from app.connectors import actions
-from app.receive import receive
+from app.receive.webhook import receive
 from app.rulesets import RuleSets
 from app.services import Services
 from app.worker import Work, tick

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from app import author
-from app.receive import receive
+from app.receive.webhook import receive
 from app.starters import find
 from rules import skeletons
 from rules.ports import Outcome, Store

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app import desk, waking
+from app.perform import desk, waking
 from tests.stories.test_starters import DAY, FAILED, HOUR, NOW, PAID, Play, Sent, sent
 
 LATEST = desk.LEASE + waking.LEASE + timedelta(seconds=5)  # a crash costs at most the leases that it left behind

@@ -19,7 +19,7 @@ import pytest
 from app.adapters.memory import MemoryTracer
 from app.adapters.sqlite_store import SqliteStore
 from app.handle import handle
-from app.perform import perform, wake
+from app.perform.due import perform, wake
 from app.rulesets import RuleSets
 from rules.event import Event
 from rules.matcher import PythonMatcher

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app import desk, waking
+from app.perform import desk, waking
 from app.worker import Work
 from rules.event import Event
 from rules.ports import Outcome

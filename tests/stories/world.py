@@ -15,8 +15,8 @@ from typing import Any
 from app import author
 from app.adapters.memory import ManualClock, MemoryBus
 from app.connectors import actions
-from app.lanes import Lanes
-from app.own_runs import own_actions
+from app.perform.lanes import Lanes
+from app.perform.own_runs import own_actions
 from app.rulesets import RuleSets
 from app.services import Services
 from app.worker import Work, tick

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from flask import Flask
 
-from app.members import ROLES
+from app.access.members import ROLES
 from app.operate import VERBS
-from app.web import roles
+from app.web.gate import roles
 
 FILE = Path(__file__).parents[1] / "golden" / "access.txt"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")

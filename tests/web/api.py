@@ -14,8 +14,8 @@ from flask.testing import FlaskClient
 from app import tenants
 from app.services import Services
 from app.web import create_app
-from app.web.api import OPERATIONS
-from app.web.openapi import Operation, with_definitions
+from app.web.api.entrance import OPERATIONS
+from app.web.api.openapi import Operation, with_definitions
 from tests.builders import ADMIN_TOKEN, NOON, services_in_memory
 
 PREFIX = "/api/v1"

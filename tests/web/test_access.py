@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 
 from app.services import Services
 from app.web import create_app
-from app.web.access import safe_target
+from app.web.gate.access import safe_target
 from rules.event import iso
 from rules.kinds import SYSTEM
 from rules.ports import Put, Unavailable

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from app import api_tokens, attempts, members, sessions
-from app.members import ROLES
-from app.web import roles
+from app.access import api_tokens, attempts, members, sessions
+from app.access.members import ROLES
+from app.web.gate import roles
 from tests.web.access_table import known
 
 TEXT = (Path(__file__).parents[2] / "docs" / "access.md").read_text()

@@ -9,10 +9,11 @@ from flask import Flask, Response, request
 from flask.testing import FlaskClient
 from werkzeug.exceptions import MethodNotAllowed
 
-from app import api_tokens, members, sessions
-from app.members import ROLES
+from app.access import api_tokens, members, sessions
+from app.access.members import ROLES
 from app.services import Services
-from app.web import create_app, roles
+from app.web import create_app
+from app.web.gate import roles
 from tests.builders import ADMIN_TOKEN, NOON, services_in_memory
 from tests.web.access_table import FILE, METHODS, Place, known, lines, places
 
@@ -73,7 +74,7 @@ def may(place: Place, role: str) -> bool:
 
 
 def test_the_table_is_the_one_that_people_have_read(house: House) -> None:
-    """A new route belongs into app/web/roles.py; then write the table again (tests/web/access_table.py) and read it."""
+    """A new route belongs into app/web/gate/roles.py; write the table again (tests/web/access_table.py) and read it."""
     assert lines(house.flask) == FILE.read_text().splitlines()
 
 

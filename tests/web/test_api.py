@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from app.web.api import OPERATIONS
-from app.web.openapi import PREFIX, Operation
+from app.web.api.entrance import OPERATIONS
+from app.web.api.openapi import PREFIX, Operation
 from rules.ports import Unavailable
 from tests.builders import ADMIN_TOKEN, NOON, services_in_memory
 from tests.web.api import Api, api

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from app import backtest_job, backtests, jobs
+from app import jobs
+from app.inquire import backtest_job, backtests
 from rules.event import iso
 from rules.kinds import KINDS
 from tests.builders import NOON, SHARED, event, invoice

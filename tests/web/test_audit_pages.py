@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from app import audit_seal
-from app.audit import entry
+from app.audit import entry, seal
 from app.services import Services, job_types
 from app.web import create_app
 from app.worker import Work, tick
@@ -76,7 +75,7 @@ def test_verify_is_a_job_that_says_what_it_found(services: Services, client: Fla
 
 
 def test_a_log_that_was_tampered_with_is_told_on_the_page(services: Services, client: FlaskClient) -> None:
-    audit_seal.seal(services.store, TENANT, NOON)
+    seal.seal(services.store, TENANT, NOON)
     store: Any = services.store
     (document,) = services.store.find(TENANT, "audit", [("about", "==", "rule-2")]).items
     del store._documents[(TENANT, "audit")][document.id]  # past the port, as by hand
@@ -88,8 +87,8 @@ def test_a_log_that_was_tampered_with_is_told_on_the_page(services: Services, cl
 
 
 def test_a_head_that_was_kept_is_held_against_the_chain(services: Services, client: FlaskClient) -> None:
-    audit_seal.seal(services.store, TENANT, NOON)
-    head = audit_seal.head(services.store, TENANT)
+    seal.seal(services.store, TENANT, NOON)
+    head = seal.head(services.store, TENANT)
     assert head
     page = client.get("/settings/audit").text
     assert head.anchor in page
@@ -106,26 +105,27 @@ def test_a_head_that_was_kept_is_held_against_the_chain(services: Services, clie
 
 
 def test_a_long_log_shows_how_far_the_look_is(services: Services) -> None:
-    from app import audit_job, audit_verify, jobs
+    from app import jobs
+    from app.audit import job, verify
 
-    for number in range(2 * audit_verify.PART):
+    for number in range(2 * verify.PART):
         services.store.commit(TENANT, None, [entry(NOON, "ada", "publish", f"rule-{number}")])
-    id = audit_job.start(services.store, TENANT, NOON)
-    assert audit_job.start(services.store, TENANT, NOON) == id  # one at a time
-    run, seen = audit_job.job(services.store), list[float]()
+    id = job.start(services.store, TENANT, NOON)
+    assert job.start(services.store, TENANT, NOON) == id  # one at a time
+    run, seen = job.job(services.store), list[float]()
 
     def step(document: Document, now: Any) -> jobs.Step:
         made = run(document, now)
         seen.append(made.progress)
         return made
 
-    while jobs.run_one(services.store, {audit_job.TYPE: step}, NOON):
+    while jobs.run_one(services.store, {job.TYPE: step}, NOON):
         pass
     assert seen == sorted(seen)
     assert len(seen) >= 3
     found = services.store.get(TENANT, "job", id)
     assert found
-    assert (found.body["state"], found.body["summary"]["entries"]) == ("done", 2 * audit_verify.PART + 6)
+    assert (found.body["state"], found.body["summary"]["entries"]) == ("done", 2 * verify.PART + 6)
 
 
 def test_the_log_is_downloaded_as_cloudevents(client: FlaskClient) -> None:

@@ -17,28 +17,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import main
-from app import (
-    api_tokens,
-    approvals,
-    author,
-    cli,
-    dead_letters,
-    declared,
-    erasing,
-    history,
-    jobs,
-    members,
-    quarantine,
-    quarantine_job,
-    scores,
-    suppressions,
-    tenants,
-)
+from app import approvals, author, cli, declared, jobs, scores, suppressions, tenants
+from app.access import api_tokens, members
 from app.adapters.memory import MemoryVault
 from app.approvals import Change
 from app.audit import entry, entry_hash, entry_id, is_whole
 from app.backends import _looked
-from app.receive import receive
+from app.operate import dead_letters
+from app.personal import erasing
+from app.receive import history, quarantine, quarantine_job
+from app.receive.webhook import receive
 from app.services import Services, job_types, keeper_of, office_of
 from app.web import create_app
 from app.worker import Work, tick

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from app import author, trial
+from app import author
+from app.connections import trial
 from app.services import Services
 from rules.ports import ABSENT, Body, Conflict, Outcome, Put, Unconfigured
 from rules.rule import RuleError

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from app import author, backtest_job, backtests, first_look, jobs, preview
+from app import author, jobs
+from app.inquire import backtest_job, backtests, first_look, preview
 from app.services import Services, lab_of
 from app.starters import library
 from app.web import create_app

@@ -13,7 +13,7 @@ import pytest
 
 from app import logs
 from app.handle import handle
-from app.receive import receive
+from app.receive.webhook import receive
 from app.web import create_app
 from rules.event import trace_id
 from tests.builders import NOON, TENANT, body_of, envelope, event, services_in_memory, signed

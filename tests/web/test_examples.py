@@ -11,7 +11,8 @@ from flask.testing import FlaskClient
 
 from app import author
 from app.services import Services
-from app.web import create_app, form_examples
+from app.web import create_app
+from app.web.forms import examples as form_examples
 from app.worker import Work, tick
 from rules.catalogue import Catalogue
 from rules.context import Context

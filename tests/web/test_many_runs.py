@@ -99,7 +99,8 @@ def test_many_runs_are_counted_named_and_acted_on_with_a_reason(world: World, br
 
 
 def test_a_job_of_many_runs_shows_how_far_it_is(browser: FlaskClient, world: World) -> None:
-    from app import bulk, jobs
+    from app import jobs
+    from app.operate import bulk
 
     params = {"chosen": {}, "verb": "cancel", "actor": ACTOR, "why": "x", "name": "", "total": 200}
     id = jobs.enqueue(world.durable, TENANT, bulk.JOB, params, world.clock.now())

@@ -9,7 +9,8 @@ from datetime import timedelta
 import pytest
 from flask.testing import FlaskClient
 
-from app import author, dead_letters, jobs, tenant_settings
+from app import author, jobs, tenant_settings
+from app.operate import dead_letters
 from app.services import Services
 from app.web import create_app
 from rules.event import iso

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from app import history, jobs
+from app import jobs
 from app.adapters.memory import ManualClock
+from app.receive import history
 from app.services import Services, job_types
 from app.web import create_app
 from app.worker import Work, tick

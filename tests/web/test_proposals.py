@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from app import alerts, api_tokens, approvals, author, members, sessions, tenant_settings
+from app import approvals, author, tenant_settings
+from app.access import api_tokens, members, sessions
+from app.operate import alerts
 from app.services import Services, office_of
 from app.web import create_app
 from rules.event import iso

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from app.services import catalogue, connectors
 from app.settings import Settings
 from app.starters import starters
-from app.web import form_presses, form_read
-from app.web.form_spots import beside, spots
-from app.web.form_values import Kind, money_meant, money_shown, number_meant, operators, span_meant, span_shown
-from app.web.forms import document_of, form_of, refreshed
+from app.web.forms import presses, read
+from app.web.forms.document import document_of, form_of, refreshed
+from app.web.forms.spots import beside, spots
+from app.web.forms.values import Kind, money_meant, money_shown, number_meant, operators, span_meant, span_shown
 from app.web.picker import Picker
 from rules.rule import Problem, check
 from tests.builders import MemorySecrets, MemoryVault
@@ -303,8 +303,8 @@ def test_the_ladders_condition_branches_caps_tags_and_undo_are_edited_in_the_for
     branch = found["steps"][3]
     branch["if"][0][0]["value"] = "branch"
     branch["then"][1]["with"]["reason"] = "Not paid"
-    found = form_presses.press(found, "into:steps-3.else=stop")
-    found = form_presses.press(found, "down:steps-3.then-0")
+    found = presses.press(found, "into:steps-3.else=stop")
+    found = presses.press(found, "down:steps-3.then-0")
     found["tags"] = "dunning, late"
     found["caps"][0]["at_most"] = "2"
     found["undo"]["n"] = "30"
@@ -327,9 +327,9 @@ def test_a_branch_is_built_from_nothing_with_presses() -> None:
     found = form({"when": {"event": ["invoice.payment_failed"]}, "steps": []})
     for button in ("add:step-if", "into:steps-0.then=crm.notify", "into:steps-0.then=if", "into:steps-0.if",
                    "into:steps-0.if-1", "into:steps-0.then-1.else=wait", "add:undo", "add:cap"):  # fmt: skip
-        found = form_presses.press(found, button)
+        found = presses.press(found, button)
     assert [len(group) for group in found["steps"][0]["if"]] == [1, 2]
-    names = [step["name"] for step in form_presses.every_step(found["steps"])]
+    names = [step["name"] for step in presses.every_step(found["steps"])]
     assert names == ["if", "notify", "if-2", "wait"]
     found["undo"]["on"] = ["invoice.paid"]
     found["steps"][0]["if"][0][0] |= {"field": "data.object.attempted", "is": "is true", "not": "yes"}
@@ -338,9 +338,9 @@ def test_a_branch_is_built_from_nothing_with_presses() -> None:
     assert changed["steps"][0]["then"][1]["else"] == [{"name": "wait", "wait": {"for": "PT48H"}}]
     assert changed["caps"] == [{"tag": "email", "at_most": 1, "per": "P1D"}]
     assert changed["undo"] == {"on": ["invoice.paid"], "same": "customer", "within": "P60D"}
-    gone = form_presses.press(found, "remove:steps-0.then-1.else-0")
+    gone = presses.press(found, "remove:steps-0.then-1.else-0")
     assert "else" not in document_of(gone, KIND, ACTIONS)["steps"][0]["then"][1]
-    assert form_presses.press(found, "remove:steps-0.if-1-1")["steps"][0]["if"][1] == found["steps"][0]["if"][1][:1]
+    assert presses.press(found, "remove:steps-0.if-1-1")["steps"][0]["if"][1] == found["steps"][0]["if"][1][:1]
 
 
 @pytest.mark.parametrize(
@@ -355,13 +355,13 @@ def test_a_branch_is_built_from_nothing_with_presses() -> None:
     ],
 )  # fmt: skip
 def test_every_kind_of_wait_is_typed(typed_as: dict[str, Any], wait: dict[str, Any]) -> None:
-    found = form_presses.press(form({"steps": []}), "add:step-wait")
+    found = presses.press(form({"steps": []}), "add:step-wait")
     found["steps"][0] |= typed_as
     assert document_of(found, KIND, ACTIONS)["steps"][0]["wait"] == wait
 
 
 def test_an_approval_and_hours_are_typed() -> None:
-    found = form_presses.press(form({"steps": []}), "add:step-approve")
+    found = presses.press(form({"steps": []}), "add:step-approve")
     found["steps"][0] |= {"role": "lead", "n": "", "on_timeout": "continue"}
     found["hours"] |= {"use": "yes", "not_on": "2026-12-25 2027-01-01", "applies_to": ["email"]}
     changed = document_of(found, KIND, ACTIONS)
@@ -393,7 +393,7 @@ def test_what_is_typed_is_shown_again(document: Any, data: st.DataObject) -> Non
 # ---- what was typed -------------------------------------------------------------------------------------------------
 def typed(fields: dict[str, str], base: dict[str, Any] | None = None) -> dict[str, Any]:
     sent = {name: [value] for name, value in fields.items()} | {"base": [json.dumps(base or {})]}
-    return document_of(refreshed(form_read.read(sent), KIND), KIND, ACTIONS)
+    return document_of(refreshed(read.read(sent), KIND), KIND, ACTIONS)
 
 
 def row(field: str, operator: str, value: str, **more: str) -> dict[str, str]:
@@ -470,17 +470,17 @@ def test_leaving_a_limit_empty_takes_it_away() -> None:
 def test_a_condition_can_be_added_or_ed_and_removed() -> None:
     found = form(EVERYTHING)
     groups = len(found["only_if"])
-    added = form_presses.press(found, "add:test")
-    ored = form_presses.press(added, "add:or-0")
+    added = presses.press(found, "add:test")
+    ored = presses.press(added, "add:or-0")
 
     assert len(added["only_if"]) == groups + 1
     assert len(ored["only_if"][0]) == 2
-    assert len(form_presses.press(ored, "remove:only_if-0-1")["only_if"][0]) == 1
-    assert len(form_presses.press(found, "remove:only_if-0-0")["only_if"]) == groups - 1
+    assert len(presses.press(ored, "remove:only_if-0-1")["only_if"][0]) == 1
+    assert len(presses.press(found, "remove:only_if-0-0")["only_if"]) == groups - 1
 
 
 def test_a_step_moves_with_all_it_holds() -> None:
-    moved = document_of(form_presses.press(form(EVERYTHING), "up:steps-4"), KIND, ACTIONS)
+    moved = document_of(presses.press(form(EVERYTHING), "up:steps-4"), KIND, ACTIONS)
     names = [step["name"] for step in EVERYTHING["steps"]]
     names[3], names[4] = names[4], names[3]
     assert [step["name"] for step in moved["steps"]] == names
@@ -488,22 +488,22 @@ def test_a_step_moves_with_all_it_holds() -> None:
 
 
 def test_a_new_step_gets_a_name_of_its_own() -> None:
-    once = form_presses.press(form({"steps": []}), "add:step-crm.notify")
-    twice = form_presses.press(once, "add:step-crm.notify")
+    once = presses.press(form({"steps": []}), "add:step-crm.notify")
+    twice = presses.press(once, "add:step-crm.notify")
     assert [step["name"] for step in twice["steps"]] == ["notify", "notify-2"]
 
 
 @QUICK
 @given(st.text(max_size=30), st.sampled_from(["add", "remove", "up", "down", "no"]))
 def test_a_press_that_means_nothing_breaks_nothing(place: str, verb: str) -> None:
-    pressed = form_presses.press(form(EVERYTHING), f"{verb}:{place}")
+    pressed = presses.press(form(EVERYTHING), f"{verb}:{place}")
     assert document_of(pressed, KIND, ACTIONS)["id"] == "every-construct"
 
 
 def test_a_press_leaves_the_given_form_alone() -> None:
     found = form(EVERYTHING)
     before = copy.deepcopy(found)
-    form_presses.press(found, "remove:steps-0")
+    presses.press(found, "remove:steps-0")
     assert found == before
 
 
@@ -558,22 +558,22 @@ def test_a_problem_of_no_field_stands_at_the_top() -> None:
 # ---- taking a suggestion --------------------------------------------------------------------------------------------
 def test_a_suggestion_is_taken_where_its_problem_is() -> None:
     document = {"only_if": {"all": [{"field": "data.object.amont", "is": "equal to", "value": "500"}]}}
-    used = form_presses.use(document, "only_if.all[0].field", "data.object.amount_due")
+    used = presses.use(document, "only_if.all[0].field", "data.object.amount_due")
     assert used["only_if"]["all"][0]["field"] == "data.object.amount_due"
-    assert form_presses.use(document, "only_if.all[0].value", "500")["only_if"]["all"][0]["value"] == 500
-    assert form_presses.use(document, "only_if.all[0].is", "is present")["only_if"]["all"][0] == {
+    assert presses.use(document, "only_if.all[0].value", "500")["only_if"]["all"][0]["value"] == 500
+    assert presses.use(document, "only_if.all[0].is", "is present")["only_if"]["all"][0] == {
         "field": "data.object.amont",
         "is": "is present",
     }
-    assert form_presses.rename({"nmae": "x", "id": "y"}, "nmae", "name") == {"name": "x", "id": "y"}
+    assert presses.rename({"nmae": "x", "id": "y"}, "nmae", "name") == {"name": "x", "id": "y"}
 
 
 @QUICK
 @given(st.dictionaries(SECTIONS, JSON), st.text(max_size=20))
 def test_a_suggestion_for_nowhere_changes_nothing_it_should_not(document: dict[str, Any], path: str) -> None:
     before = copy.deepcopy(document)
-    form_presses.use(document, path, "x")
-    form_presses.rename(document, path, "x")
+    presses.use(document, path, "x")
+    presses.rename(document, path, "x")
     assert document == before
 
 

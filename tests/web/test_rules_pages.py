@@ -16,9 +16,10 @@ from flask.testing import FlaskClient
 from app import author
 from app.services import Services
 from app.starters import starter, starters
-from app.web import create_app, form_read
+from app.web import create_app
 from app.web.editor import Seen
-from app.web.forms import document_of
+from app.web.forms import read
+from app.web.forms.document import document_of
 from app.web.picker import MOST_SEEN, Picker
 from app.web.show import changed
 from rules.event import iso
@@ -140,7 +141,7 @@ def test_the_page_gives_back_the_document_that_it_shows(browser: FlaskClient, se
     found = opened(browser, "/rules/shown/edit")
 
     kind = Picker(services.catalogue).kind
-    assert document_of(form_read.read(found.sent()), kind, services.connectors) == document
+    assert document_of(read.read(found.sent()), kind, services.connectors) == document
 
 
 def test_saving_an_untouched_form_keeps_every_construct(browser: FlaskClient, services: Services) -> None:
@@ -469,7 +470,7 @@ def test_a_starters_page_sends_back_the_document_that_it_shows(browser: FlaskCli
     shown = opened(browser, f"/rules/new/edit?from={starter}")
     before = json.loads(dict(shown.fields)["base"])
     again_shown = again(press(browser, shown, "check"), shown)
-    assert document_of(form_read.read(again_shown.sent()), KIND, ACTIONS) == before
+    assert document_of(read.read(again_shown.sent()), KIND, ACTIONS) == before
 
 
 def test_a_step_is_put_into_a_branch_and_its_condition_typed_without_javascript(

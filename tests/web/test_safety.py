@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from app import author, browse, live_actions, operate, tenants
+from app import author, browse, operate, tenants
+from app.connections import live_actions
 from app.services import Services
 from app.web import create_app
 from rules.ports import ABSENT, Put

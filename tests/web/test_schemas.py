@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from app import doctor, jobs, quarantine
+from app import doctor, jobs
 from app.handle import handle
+from app.receive import quarantine
 from app.services import Services, job_types
 from app.web import create_app
 from app.web.webhooks import in_front_of

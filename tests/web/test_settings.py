@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from app import author, jobs, operate, tenant_settings
-from app.connections import opened, private_of
+from app.connections.types import opened, private_of
 from app.services import STORED_SECRETS, Services
 from app.web import create_app
 from rules.event import iso

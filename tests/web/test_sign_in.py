@@ -11,9 +11,9 @@ import pytest
 from flask import Flask, Response, request
 from flask.testing import FlaskClient
 
-from app import api_tokens, members, sessions
+from app.access import api_tokens, members, sessions
+from app.access.members import ROLES
 from app.adapters.passwords import Argon2Passwords
-from app.members import ROLES
 from app.services import Services
 from app.web import create_app
 from rules.kinds import SYSTEM

@@ -17,14 +17,14 @@ import pytest
 from flask.testing import FlaskClient
 from joserfc import jwt
 
-from app import members
+from app.access import members
 from app.adapters.iap import ISSUER as IAP
 from app.adapters.iap import IdentityAwareProxy
 from app.adapters.openid import OpenIdIssuer, checked
 from app.adapters.signed_tokens import FRESH, SOONEST
 from app.services import Services
 from app.web import create_app
-from app.web.identity import ASSERTION
+from app.web.gate.identity import ASSERTION
 from rules.kinds import SYSTEM
 from rules.ports import Unavailable
 from tests.builders import NOON, services_in_memory

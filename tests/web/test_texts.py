@@ -6,8 +6,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from app import author
+from app.inquire.step_previews import texts
 from app.services import Services
-from app.step_previews import texts
 from app.web import create_app
 from rules.event import iso
 from rules.ports import ABSENT, Put

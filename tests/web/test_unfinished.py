@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from app.starters import starter
-from app.web import form_words, unfinished
+from app.web.forms import unfinished
+from app.web.forms import words as form_words
 from rules.catalogue import Catalogue
 from rules.rule import check
 from tests.builders import services_in_memory

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from app.receive import LIMIT
-from app.web.bodies import HELD
+from app.receive.webhook import LIMIT
+from app.web.gate.bodies import HELD
 from app.web.server import THREADS
 from tests.builders import body_of, envelope, signature
 from tests.running import Running, running, until

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.receive import LIMIT
+from app.receive.webhook import LIMIT
 from app.services import Services
 from app.web.webhooks import in_front_of
 from tests.builders import body_of, envelope, services_in_memory, signature

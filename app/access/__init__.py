@@ -1,0 +1,1 @@
+"""Access: who may come in: people, their sessions, and tokens of programs."""

@@ -1,0 +1,1 @@
+"""Observe: what an installation tells of itself, as spans and metrics."""

@@ -1,0 +1,1 @@
+"""The gate: what every request passes before a page answers it."""
