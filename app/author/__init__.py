@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from app.author.advice import connections_of
 from app.author.drafts import (
-    Mode,
     Row,
-    archive,
     authors_of_draft,
     discard_draft,
-    pause,
     problems,
-    publish,
     refuse_errors,
-    restore,
-    resume,
-    rollback,
     rule,
     rules,
     save_draft,
@@ -24,6 +17,7 @@ from app.author.drafts import (
     versions,
     without_personal,
 )
+from app.author.force import Mode, archive, pause, publish, restore, resume, rollback
 from app.author.parts import (
     connection,
     connections,

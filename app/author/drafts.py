@@ -1,8 +1,4 @@
-"""Author: drafts of rules, and putting versions in force, out of force and back. Every change is audited.
-
-A rule document is never changed once it is a version. What is in force changes together with the rule set's revision,
-in one commit, so that no worker can see one without the other. Connections and lists: app.author.parts.
-"""
+"""Drafts of rules: read, checked, kept and discarded. Every change is audited. In force they come by force.py."""
 
 from __future__ import annotations
 
@@ -11,64 +7,23 @@ import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from app.audit import entry
 from app.author import examples, lint
-from app.author.advice import advice, connections_of
+from app.author.advice import advice
 from app.author.examples import checked
-from app.author.parts import (
-    connection,
-    connections,
-    delete_list,
-    lists,
-    pause_connection,
-    replace_secret,
-    resume_connection,
-    save_connection,
-    save_list,
-)
 from rules.event import iso
 from rules.fields import Catalogue
 from rules.personal import replace, replace_emails
 from rules.ports import ABSENT, ActionExecutor, Conflict, Document, Put, Store, Vault, Write
 from rules.rule import Problem, RuleError
 
-__all__ = [
-    "archive",
-    "connection",
-    "connections",
-    "connections_of",
-    "delete_list",
-    "discard_draft",
-    "lists",
-    "pause",
-    "pause_connection",
-    "problems",
-    "publish",
-    "replace_secret",
-    "restore",
-    "resume",
-    "resume_connection",
-    "rollback",
-    "rule",
-    "rules",
-    "save_connection",
-    "save_draft",
-    "save_list",
-    "slug",
-    "version",
-    "versions",
-    "without_personal",
-]
-
 Actions = Mapping[str, ActionExecutor]
 Row = dict[str, Any]
-Mode = Literal["live", "watch"]
 
 LARGEST = 256 * 1024  # characters of a rule document
 MANY = 500  # rules or versions that one page reads
-TRIES = 5  # of a commit that raced with another rule's
 ELSEWHERE = (
     "Someone else saved this rule after you opened it. Nothing of yours was stored over it: "
     "open the rule again in another tab, compare, and save once more."
@@ -85,7 +40,7 @@ def rules(store: Store, tenant: str) -> list[Row]:
 def rule(store: Store, tenant: str, id: str) -> Row:
     """One rule: its body, `version` (opaque, to be sent back with a change), `in_force` (the document or None) and
     `document` (the draft if there is one, else what is in force). LookupError."""
-    found = _read(store, tenant, id)
+    found = read(store, tenant, id)
     number = found.body.get("number")
     in_force = version(store, tenant, id, number)["document"] if number else None
     return {
@@ -136,7 +91,7 @@ def save_draft(
     id = _storable(document)
     document = without_personal(document, vault, catalogue, tenant)
     found = store.get(tenant, "rule", id)
-    _meet(expect, found, id)
+    meet(expect, found, id)
     body = dict(found.body) if found else _fresh(id, now)
     in_force = version(store, tenant, id, body["number"])["document"] if body["number"] else None
     errors = [one for one in checked(store, tenant, document, catalogue, actions) if one.severity == "error"]
@@ -152,7 +107,7 @@ def save_draft(
     writes: list[Write] = [Put("rule", id, body, found.version if found else ABSENT)]
     if before != body["draft"] or not found:
         writes.append(entry(now, actor, "save draft", id, before, body["draft"]))
-    _commit(store, tenant, writes)
+    commit(store, tenant, writes)
     return rule(store, tenant, id)
 
 
@@ -187,7 +142,7 @@ def without_personal(document: Mapping[str, Any], vault: Vault, catalogue: Catal
 
 def discard_draft(store: Store, tenant: str, rule_id: str, actor: str, note: str, now: datetime) -> Row:
     """Forget the draft; what is in force stays. The audit log keeps it."""
-    found = _read(store, tenant, rule_id)
+    found = read(store, tenant, rule_id)
     current = found.body["number"]
     if found.body["draft"] is None or not current:
         raise Conflict("There is no draft beside a version in force.")
@@ -195,124 +150,7 @@ def discard_draft(store: Store, tenant: str, rule_id: str, actor: str, note: str
     body = {**found.body, "draft": None, "draft_by": None, "problems": 0, "name": name, "updated_at": iso(now)}
     body["draft_authors"] = []
     change = entry(now, actor, "discard draft", rule_id, found.body["draft"], None, note)
-    _commit(store, tenant, [Put("rule", rule_id, body, found.version), change])
-    return rule(store, tenant, rule_id)
-
-
-# ---- what is in force -----------------------------------------------------------------------------------------------
-def publish(
-    store: Store,
-    catalogue: Catalogue,
-    actions: Actions,
-    tenant: str,
-    rule_id: str,
-    actor: str,
-    note: str,
-    now: datetime,
-    mode: Mode = "live",
-    expect: str | None = None,
-    effect: Mapping[str, Any] | None = None,
-    asked_by: str = "",
-    more: Sequence[Write] = (),
-) -> Row:
-    """Put the draft in force as the next version; without a draft, the version in force changes its mode.
-    RuleError when the document has errors. Events recorded before `now` start no runs of it.
-    effect: what it was measured to change (app.backtests.effect), kept with the version. asked_by: who asked for it,
-    where `actor` approved. more: what becomes true in the same commit. Who may do this: app.approvals."""
-    found = _read(store, tenant, rule_id)
-    _meet(expect, found, rule_id)
-    current = found.body["number"]
-    draft = found.body["draft"]
-    document = draft or (version(store, tenant, rule_id, current)["document"] if current else None)
-    if document is None:
-        raise Conflict("There is nothing to publish: the rule has neither a draft nor a version.")
-    refuse_errors(store, tenant, document, catalogue, actions)
-    if not draft and found.body["state"] == mode:
-        raise Conflict(f"Version {current} is in force already, and there is no draft.")
-    number = _next_number(store, tenant, rule_id) if draft else current
-    body = {
-        **found.body,
-        "name": document["name"],
-        "state": mode,
-        "number": number,
-        "draft": None,
-        "draft_authors": [],
-        "problems": 0,
-        "live_from": iso(now),
-        "paused_from": None,
-    }
-    writes: list[Write] = [*more]
-    if draft:
-        hands: Row = {"authors": authors_of_draft(found.body), **({"approved_by": actor} if asked_by else {})}
-        writes.append(_version(document, rule_id, number, asked_by or actor, note, now, mode, effect, hands))
-    _enforce(store, tenant, found, body, "publish" if mode == "live" else "watch", actor, note, now, writes)
-    return rule(store, tenant, rule_id)
-
-
-def pause(store: Store, tenant: str, rule_id: str, actor: str, note: str, now: datetime) -> Row:
-    """Matches are still recorded; no run starts, and open ones sleep."""
-    found = _in_state(store, tenant, rule_id, ("live", "watch"), "paused")
-    body = {**found.body, "state": "paused", "paused_from": found.body["state"]}
-    _enforce(store, tenant, found, body, "pause", actor, note, now)
-    return rule(store, tenant, rule_id)
-
-
-def resume(
-    store: Store,
-    tenant: str,
-    rule_id: str,
-    actor: str,
-    note: str,
-    now: datetime,
-    expect: str | None = None,
-    more: Sequence[Write] = (),
-) -> Row:
-    """Go on as before the pause, live or watching."""
-    found = _in_state(store, tenant, rule_id, ("paused",), "resumed")
-    _meet(expect, found, rule_id)
-    body = {**found.body, "state": found.body.get("paused_from") or "live", "paused_from": None}
-    _enforce(store, tenant, found, body, "resume", actor, note, now, [*more])
-    return rule(store, tenant, rule_id)
-
-
-def archive(store: Store, tenant: str, rule_id: str, actor: str, note: str, now: datetime) -> Row:
-    """Out of force and out of the lists. Its versions, runs and traces stay; open runs end on their version."""
-    found = _in_state(store, tenant, rule_id, ("off", "live", "watch", "paused"), "archived")
-    body = {**found.body, "state": "archived", "live_from": None, "paused_from": None}
-    _enforce(store, tenant, found, body, "archive", actor, note, now)
-    return rule(store, tenant, rule_id)
-
-
-def restore(store: Store, tenant: str, rule_id: str, actor: str, note: str, now: datetime) -> Row:
-    """Out of the archive, not in force."""
-    found = _in_state(store, tenant, rule_id, ("archived",), "taken out of the archive")
-    _enforce(store, tenant, found, {**found.body, "state": "off"}, "restore", actor, note, now)
-    return rule(store, tenant, rule_id)
-
-
-def rollback(
-    store: Store,
-    catalogue: Catalogue,
-    actions: Actions,
-    tenant: str,
-    rule_id: str,
-    number: int,
-    actor: str,
-    note: str,
-    now: datetime,
-    expect: str | None = None,
-    more: Sequence[Write] = (),
-) -> Row:
-    """Put an earlier version in force again, in the rule's present mode. Runs in flight end on the version they
-    started on; a draft stays a draft. RuleError when Stripe's fields have moved on since."""
-    found = _in_state(store, tenant, rule_id, ("live", "watch", "paused"), "rolled back")
-    _meet(expect, found, rule_id)
-    if number == found.body["number"]:
-        raise Conflict(f"Version {number} is the one in force.")
-    document = version(store, tenant, rule_id, number)["document"]
-    refuse_errors(store, tenant, document, catalogue, actions)
-    body = {**found.body, "number": number, "name": document["name"], "live_from": iso(now)}
-    _enforce(store, tenant, found, body, "roll back", actor, note, now, [*more])
+    commit(store, tenant, [Put("rule", rule_id, body, found.version), change])
     return rule(store, tenant, rule_id)
 
 
@@ -323,21 +161,14 @@ def slug(name: str) -> str:
     return words if words not in ("", "new") else "rule"
 
 
-def _read(store: Store, tenant: str, id: str) -> Document:
+def read(store: Store, tenant: str, id: str) -> Document:
     found = store.get(tenant, "rule", id)
     if found is None:
         raise LookupError(f"There is no rule {id!r}.")
     return found
 
 
-def _in_state(store: Store, tenant: str, id: str, states: tuple[str, ...], verb: str) -> Document:
-    found = _read(store, tenant, id)
-    if found.body["state"] not in states:
-        raise Conflict(f"The rule is {found.body['state']}, so it cannot be {verb}.")
-    return found
-
-
-def _meet(expect: str | None, found: Document | None, id: str) -> None:
+def meet(expect: str | None, found: Document | None, id: str) -> None:
     if expect == ABSENT and found is not None:
         raise Conflict(f"There is a rule {id!r} already. Give this one another name.")
     if expect not in (None, ABSENT) and (found is None or found.version != expect):
@@ -379,68 +210,7 @@ def _fresh(id: str, now: datetime) -> Row:
     }
 
 
-def _next_number(store: Store, tenant: str, id: str) -> int:
-    newest = store.find(tenant, "rule_version", [("rule_id", "==", id)], order="-number", limit=1).items
-    return int(newest[0].body["number"]) + 1 if newest else 1
-
-
-def _version(
-    document: Mapping[str, Any],
-    rule_id: str,
-    number: int,
-    actor: str,
-    note: str,
-    now: datetime,
-    mode: Mode,
-    effect: Mapping[str, Any] | None,
-    hands: Mapping[str, Any],
-) -> Put:
-    body = {
-        "rule_id": rule_id,
-        "number": number,
-        "document": dict(document),
-        "published_at": iso(now),
-        "published_by": actor,
-        "note": note,
-        "mode": mode,
-        **hands,
-        **({"effect": dict(effect)} if effect else {}),
-    }
-    return Put("rule_version", f"{rule_id}@{number}", body, ABSENT)
-
-
-def _enforce(
-    store: Store,
-    tenant: str,
-    found: Document,
-    body: Row,
-    verb: str,
-    actor: str,
-    note: str,
-    now: datetime,
-    writes: list[Write] | None = None,
-) -> None:
-    """Commit a change of what is in force: the rule, its new version if any, the revision, the audit entry."""
-    body = {**body, "updated_at": iso(now)}
-    audit = entry(now, actor, verb, found.id, _standing(found.body), _standing(body), note)
-    for attempt in range(TRIES):
-        revision = store.get(tenant, "ruleset", "current")
-        number = int(revision.body["revision"]) + 1 if revision else 1
-        changed = {"revision": number, "changed_at": iso(now)}
-        bump = Put("ruleset", "current", changed, revision.version if revision else ABSENT)
-        try:
-            store.commit(tenant, None, [Put("rule", found.id, body, found.version), *(writes or ()), bump, audit])
-            return
-        except Conflict as error:
-            if attempt == TRIES - 1 or _read(store, tenant, found.id).version != found.version:
-                raise Conflict(ELSEWHERE) from error
-
-
-def _standing(body: Mapping[str, Any]) -> Row:
-    return {"state": body["state"], "version": body["number"]}
-
-
-def _commit(store: Store, tenant: str, writes: list[Write]) -> None:
+def commit(store: Store, tenant: str, writes: list[Write]) -> None:
     try:
         store.commit(tenant, None, writes)
     except Conflict as error:
