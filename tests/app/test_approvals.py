@@ -386,8 +386,8 @@ class Life:
 
     def __init__(self, seed: int) -> None:
         self.rng, self.town = random.Random(seed), Town()
-        self.wrote: dict[str, str] = {}  # by name of the document: who saved it last
-        self.decided: dict[str, tuple[str, str]] = {}  # by proposal: asked by, approved by
+        self.wrote: dict[int, set[str]] = {}  # by number of the version: who had a hand in its draft
+        self.hands: set[str] = set()  # in the draft there is now
 
     def go(self, steps: int) -> None:
         for number in range(steps):
@@ -399,11 +399,18 @@ class Life:
                 assert self.in_force() == before  # what was refused did nothing
                 continue
             if self.in_force() not in (before, None):
+                self._published()
                 self._must_be_approved(who)
 
     def in_force(self) -> tuple[str, int] | None:
         found = self.town.store.get(TENANT, "rule", ID)
         return (found.body["state"], found.body["number"]) if found and found.body["number"] else None
+
+    def _published(self) -> None:
+        """A number that was not there before is a draft that became a version."""
+        _, number = self.in_force() or ("", 0)
+        if number not in self.wrote:
+            self.wrote[number], self.hands = self.hands, set()
 
     def _meddle(self, what: str, who: str, number: int) -> None:
         town, store, now = self.town, self.town.store, self.town.later()
@@ -412,10 +419,13 @@ class Life:
             name = f"By {self.rng.choice(('x', 'y', number))}"
             before = store.get(TENANT, "rule", ID)
             draft = town.edit(who, name=name)["draft"]
-            if draft and draft != (before.body["draft"] if before else None):  # the same once more is no edit
-                self.wrote[name] = who
+            if not draft:  # what is in force, typed anew
+                self.hands = set()
+            elif draft != (before.body["draft"] if before else None):  # the same once more is no edit
+                self.hands = {*self.hands, who}
         elif what == "discard":
             author.discard_draft(store, TENANT, ID, who, "no", now)
+            self.hands = set()
         elif what in ("ask", "ask watch"):
             town.change(who, Change("watch" if what == "ask watch" else "publish", ID, {}))
         elif what == "rollback":
@@ -445,7 +455,7 @@ class Life:
             approvals.withdraw(self.town.office, TENANT, id, who, "", now)
 
     def _must_be_approved(self, who: str) -> None:
-        """Of what is in force now: whoever wrote it last is not the only one who wanted it, or all have been told."""
+        """Of what is in force now: nobody who wrote it let it go live, or all have been told."""
         if self.last in ("pause", "resume") or self.in_force() is None:
             return
         row = author.rule(self.town.store, TENANT, ID)
@@ -455,7 +465,7 @@ class Life:
             return
         assert self.last == "approve", self.last
         assert who != self.approved["asked_by"]
-        assert who != self.wrote[row["in_force"]["name"]], (who, row["in_force"]["name"])
+        assert who not in self.wrote[row["number"]], (who, self.wrote)
         assert (who, "approve", ID) in self.town.told()
 
 
