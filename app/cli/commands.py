@@ -42,20 +42,40 @@ EXAMPLE = "python main.py"
 
 def register(subparsers: Any) -> None:
     """Add every command to main.py's."""
-    from app.cli import access, audit, google, moving, personal, proposals, rules, runs, schemas, scores, starters, work
+    from app.cli import (
+        access,
+        audit,
+        events,
+        google,
+        inquire,
+        installation,
+        moving,
+        personal,
+        proposals,
+        rules,
+        runs,
+        schemas,
+        scores,
+        starters,
+    )
 
-    access.register(subparsers)
-    audit.register(subparsers)
-    google.register(subparsers)
-    moving.register(subparsers)
-    proposals.register(subparsers)
-    personal.register(subparsers)
-    rules.register(subparsers)
-    runs.register(subparsers)
-    schemas.register(subparsers)
-    scores.register(subparsers)
-    starters.register(subparsers)
-    work.register(subparsers)
+    for part in (
+        events,
+        inquire,
+        rules,
+        starters,
+        runs,
+        scores,
+        schemas,
+        proposals,
+        access,
+        audit,
+        personal,
+        moving,
+        google,
+        installation,
+    ):
+        part.register(subparsers)
 
 
 def command(
@@ -204,6 +224,10 @@ def follow(services: Services, tenant: str, job_id: str, tell: Callable[[str], N
     if body["state"] != "done":
         raise CommandError(f"The {body['type']} {body['state']}: {body['error'] or 'no reason is known'}")
     return body
+
+
+def many(count: int, what: str) -> str:
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
 
 
 def at(text: str | None) -> str:
