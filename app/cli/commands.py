@@ -96,7 +96,7 @@ def command(
         parser.add_argument("--" + option.replace("_", "-") if flag else option, **rest)
     parser.add_argument("--tenant", help="account and mode, such as default/live; without it the only one")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=lambda given, settings: perform(body, given, settings))
+    parser.set_defaults(run=lambda given, settings: perform(body, given, settings), body=body)
     return parser
 
 

@@ -148,7 +148,8 @@ def test_an_audit_log_that_was_changed_is_wrong() -> None:
 # ---- the machine ----------------------------------------------------------------------------------------------------
 def test_a_folder_that_others_can_read_is_wrong(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    folder.mkdir(mode=0o755)
+    folder.mkdir()
+    folder.chmod(0o755)
     (folder / "store.db").write_text("")
     (folder / "store.db").chmod(0o644)
     (folder / "keys.json").write_text("{}")

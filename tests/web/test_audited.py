@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import main
-from app import approvals, author, cli, declared, jobs, scores, suppressions, tenants
+from app import approvals, author, declared, jobs, scores, suppressions, tenants
 from app.access import api_tokens, members
 from app.adapters.memory import MemoryVault
 from app.approvals import Change
@@ -646,12 +645,7 @@ def test_a_command_that_changes_something_leaves_an_entry(line: str, tmp_path: P
     paths = {name: tmp_path / f"{name}.json" for name in files}
     arguments = main.parser().parse_args(line.format(**world.names, **paths).split())
     before = world.entries()
-    opened = cli.opened
-    cli.opened = lambda settings: nullcontext(world.services)  # type: ignore[assignment]
-    try:
-        assert arguments.run(arguments, world.services.settings) == 0
-    finally:
-        cli.opened = opened
+    assert not arguments.body(arguments, world.services)
     fresh = [body for id, body in world.entries().items() if id not in before]
     mine = [body for body in fresh if body["actor"] == "command line" and verb in ("", body["verb"])]
     assert mine, fresh
