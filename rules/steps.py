@@ -24,6 +24,7 @@ from rules.words import event_text, happening, moment
 
 JSON = Mapping[str, Any]
 _OWN = {"stripe": "stripe", "runs": OURSELVES, "review": OURSELVES}
+NOT_NEEDED = "no approval is needed here"  # the message of an approval whose condition is false
 ABSENCE = (-1,)  # the position of a run that waits to see that something does not come
 
 
@@ -292,7 +293,7 @@ def _time(text: str, run: Run) -> datetime | None:
 
 def _ask(run: Run, rule: Rule, step: Approve, now: datetime) -> Run:
     if step.condition and not compile_condition(step.condition)(readable(run)):
-        return moved(recorded(run, step.name, now, state="skipped", message="no approval is needed here"), rule)
+        return moved(recorded(run, step.name, now, state="skipped", message=NOT_NEEDED), rule)
     if run.mode == "watch":
         text = f"{step.name}: would have asked for approval."
         return moved(recorded(told(run, now, text), step.name, now, state="would", message=text), rule)
