@@ -158,7 +158,9 @@ class _Erasure:
 
     def again(self, cursor: Row, summary: dict[str, Any], now: datetime) -> jobs.Step:
         """What came in between, and then what was done is told, without a value."""
-        subjects = (self.customer, f"cus:{self.customer}", *_transactions(self.store, self.tenant, self.customer))
+        journeys = _transactions(self.store, self.tenant, self.customer)
+        self.vault.bar(self.tenant, journeys)  # those that began meanwhile, too
+        subjects = (self.customer, f"cus:{self.customer}", *journeys)
         summary["values"] += sum(self.vault.erase(self.tenant, subject) for subject in subjects)
         actor, why = str(self.params["actor"]), str(self.params["why"])
         summary["quarantined"] += quarantine.forget(self.store, self.vault, self.tenant, self.customer, actor, why, now)

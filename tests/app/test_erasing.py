@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from app.services import Services, job_types, keeper_of
 from app.worker import Work, tick
 from rules.conforming import Fault
 from rules.event import iso
-from rules.ports import Put, Refused
+from rules.ports import Put, Refused, Store, Unavailable, Write
 from tests.builders import NOON, TENANT, body_of, envelope, invoice, services_in_memory
 
 ADA = "ada@example.com"
@@ -56,6 +57,33 @@ def finished(s: Services, id: str) -> dict[str, Any]:
             break
     assert (job.body["state"], job.body["error"]) == ("done", None)
     return dict(job.body["summary"])
+
+
+def nameless(s: Services, id: str, invoice: str, email: str) -> str:
+    """An event of a transaction that names no customer; the token of its address."""
+    object = {"id": f"pi_{id}", "object": "payment_intent", "invoice": invoice, "receipt_email": email}
+    event = envelope(id=id, type="payment_intent.created", object=object)
+    history.load([json.dumps(event).encode()], s.bus, s.vault, s.clock.now(), source="webhook")
+    tick(Work(s), s.clock.now())
+    found = s.store.get(TENANT, "event", id)
+    assert found is not None
+    return str(found.body["event"]["data"]["data"]["object"]["receipt_email"])
+
+
+def done_for(number: int, correlation: str = "in_1") -> Put:
+    """An action that a receiver refused with the customer's name."""
+    attempt = {"outcome": "dead", "message": "refused: Ada", "response": {"status": 400, "body": "Ada"}}
+    body = {
+        "id": f"run_{number}/tell", "run_id": f"run_{number}", "state": "dead", "customer": "cus_1",
+        "created_at": iso(NOON + timedelta(seconds=number)), "correlation": correlation, "rule_id": "r",
+        "connection": "crm", "due_at": None, "attempts": [attempt], "outcome": {"kind": "dead", "message": "Ada"},
+    }  # fmt: skip
+    return Put("command", body["id"], body)
+
+
+def notice(id: str, correlation: str) -> Put:
+    told = {"data": {"customer": "cus_1", "message": "Call Ada Example"}}
+    return Put("notice", id, {"id": id, "correlation": correlation, "notice": told, "received_at": iso(NOON)})
 
 
 def value(s: Services, token: str, customer: str = "") -> str | None:
@@ -213,3 +241,124 @@ def test_wherever_it_stops_it_goes_on(services: Services) -> None:
     assert job is not None
     assert job.body["state"] == "done"
     assert [value(s, one["customer_name"]) for one in own] == [None] * 3
+
+
+def test_what_is_said_later_of_a_transaction_in_which_nobody_is_named_is_not_kept_until_it_is_lifted(
+    services: Services,
+) -> None:
+    s = services
+    heard(s, 1)
+    erase(s)
+    assert value(s, nameless(s, "evt_late", "in_1", "ada@home.example")) is None
+    erasing.lift(s.store, s.vault, TENANT, "cus_1", "kim", "came back", s.clock.now())
+    assert value(s, nameless(s, "evt_anew", "in_1", "ada@work.example")) == "ada@work.example"
+
+
+def test_a_transaction_that_begins_while_the_erasure_is_under_way_is_erased_and_stays_so(services: Services) -> None:
+    s = services
+    heard(s, 1)
+    id = erasing.start(s.store, s.vault, TENANT, "cus_1", "kim", WHY, NOON)
+    while jobs.run_one(s.store, job_types(s), NOON):  # up to its rest
+        pass
+    early = nameless(s, "evt_pi", "in_2", "ada@home.example")
+    heard(s, 2)  # says whose transaction it is
+    finished(s, id)
+    assert value(s, early) is None
+    assert value(s, nameless(s, "evt_late", "in_2", "ada@work.example")) is None
+
+
+def test_a_payload_that_comes_into_quarantine_while_the_erasure_is_under_way_goes_with_the_second_look(
+    services: Services,
+) -> None:
+    s = services
+    heard(s, 1)
+    id = erasing.start(s.store, s.vault, TENANT, "cus_1", "kim", WHY, NOON)
+    while jobs.run_one(s.store, job_types(s), NOON):
+        pass
+    s.vault.bar(TENANT, ["cus_1"], barred=False)  # as a process that has not heard yet
+    raw = envelope(id="evt_bad", object=invoice(id="in_9"))
+    kept = quarantine.keep(keeper_of(s), raw, "default", body_of(raw), [Fault("data", "odd")], NOON)
+    s.vault.bar(TENANT, ["cus_1"])
+    assert finished(s, id)["quarantined"] == 1
+    assert s.vault.kept(TENANT, quarantine.subject_of(kept)) == (0, 0)
+
+
+def test_of_more_events_and_actions_than_a_step_looks_at_none_is_left_out(services: Services) -> None:
+    s = services
+    count = erasing.PAGE + 1
+    for number in range(count):
+        heard(s, number)
+    s.store.commit(TENANT, None, [done_for(number) for number in range(count)])
+    s.store.commit(TENANT, None, [notice("n_first", "in_0"), notice("n_last", f"in_{count - 1}")])
+    summary = erase(s)
+    assert (summary["actions"], summary["notices"]) == (count, 2)
+    assert value(s, nameless(s, "evt_late", f"in_{count - 1}", "ada@home.example")) is None
+
+
+def test_a_notice_that_we_sent_ourselves_holds_tokens_and_stays_as_it_is(services: Services) -> None:
+    s = services
+    heard(s, 1)
+    ours = notice("run_1/tell", "in_1")
+    s.store.commit(TENANT, None, [done_for(1), ours])
+    assert erase(s)["notices"] == 0
+    found = s.store.get(TENANT, "notice", "run_1/tell")
+    assert found is not None
+    assert found.body == ours.body
+
+
+class Beside:
+    """The store, with what happens just before each of its commits."""
+
+    def __init__(self, store: Store, meanwhile: Callable[[Sequence[Write]], None]) -> None:
+        self._store, self._meanwhile = store, meanwhile
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def commit(self, tenant: str, event: Put | None, writes: Sequence[Write]) -> None:
+        self._meanwhile(writes)
+        self._store.commit(tenant, event, writes)
+
+
+def test_nobody_is_barred_while_it_cannot_be_written_down_who_asked(services: Services) -> None:
+    s = services
+    heard(s, 1)
+
+    def down(writes: Sequence[Write]) -> None:
+        raise Unavailable("the store does not answer")
+
+    with pytest.raises(Unavailable):
+        erasing.start(Beside(s.store, down), s.vault, TENANT, "cus_1", "kim", WHY, NOON)  # type: ignore[arg-type]
+    assert not s.vault.is_barred(TENANT, "cus_1")
+
+
+def test_the_outcome_of_an_action_that_ends_at_the_same_moment_is_kept_and_loses_its_words_later(
+    services: Services,
+) -> None:
+    s = services
+    heard(s, 1)
+    s.store.commit(TENANT, None, [done_for(1)])
+    id = erasing.start(s.store, s.vault, TENANT, "cus_1", "kim", WHY, NOON)
+
+    def ends(writes: Sequence[Write]) -> None:
+        found = s.store.get(TENANT, "command", "run_1/tell")
+        assert found is not None
+        if found.body["state"] == "dead" and any(write.kind == "command" for write in writes):
+            s.store.commit(TENANT, None, [Put("command", found.id, {**found.body, "state": "done"}, found.version)])
+
+    types = {**job_types(s), erasing.JOB: erasing.job(Beside(s.store, ends), s.vault)}  # type: ignore[arg-type]
+    while jobs.run_one(s.store, types, s.clock.now()):
+        pass
+    finished(s, id)
+    found = s.store.get(TENANT, "command", "run_1/tell")
+    assert found is not None
+    assert found.body["state"] == "done"
+    assert "Ada" not in json.dumps(dict(found.body))
+
+
+def test_one_of_whom_only_an_action_or_the_bar_is_left_can_be_looked_up(services: Services) -> None:
+    s = services
+    s.store.commit(TENANT, None, [done_for(1)])
+    assert erasing.preview(s.store, s.vault, TENANT, "cus_1")["actions"] == 1
+    s.vault.bar(TENANT, ["cus_gone"])
+    assert erasing.preview(s.store, s.vault, TENANT, "cus_gone")["erased"]
