@@ -201,7 +201,7 @@ def _connection(office: Office, tenant: str, change: Change, doing: Doing) -> Ro
 
 def _live_actions(office: Office, tenant: str, change: Change, doing: Doing) -> Row:
     d, on = doing, bool(change.given["on"])
-    return live_actions.switch(office.store, tenant, change.about, on, d.actor, d.note, d.now, d.more)
+    return live_actions.switch(office.store, tenant, change.about, on, d.actor, d.note, d.now, d.more, d.expect)
 
 
 def _list(office: Office, tenant: str, change: Change, doing: Doing) -> Row:
@@ -210,7 +210,8 @@ def _list(office: Office, tenant: str, change: Change, doing: Doing) -> Row:
 
 
 def _delete_list(office: Office, tenant: str, change: Change, doing: Doing) -> Row:
-    parts.delete_list(office.store, tenant, change.about, doing.actor, doing.note, doing.now, doing.more)
+    d = doing
+    parts.delete_list(office.store, tenant, change.about, d.actor, d.note, d.now, d.more, d.expect)
     return {"name": change.about}
 
 
@@ -232,14 +233,20 @@ _PERFORM: Mapping[str, Callable[[Office, str, Change, Doing], Row]] = {
     "settings": _settings,
 }
 VERBS = tuple(_PERFORM)
+_KINDS = {  # of the document that a change is of
+    "connection": "connection",
+    "live actions": "connection",
+    "list": "list",
+    "delete list": "list",
+    "settings": "setting",
+}
 
 
 # ---- the parts ------------------------------------------------------------------------------------------------------
 def read_version(office: Office, tenant: str, change: Change) -> str | None:
     """The version of the document that the change is of, to be compared in its commit."""
-    kind = {"connection": "connection", "list": "list", "settings": "setting"}.get(change.verb)
-    kind = "rule" if change.verb in RULE_VERBS else kind
-    found = office.store.get(tenant, kind, tenant_settings.ID if kind == "setting" else change.about) if kind else None
+    kind = "rule" if change.verb in RULE_VERBS else _KINDS[change.verb]
+    found = office.store.get(tenant, kind, tenant_settings.ID if kind == "setting" else change.about)
     return found.version if found else None
 
 

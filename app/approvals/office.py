@@ -34,6 +34,7 @@ from app.approvals.changes import (
     read_version,
     says,
 )
+from app.approvals.meanwhile import meanwhile
 from app.audit import entry
 from rules.event import iso
 from rules.ports import ABSENT, Conflict, Document, Put, Store, Write
@@ -189,7 +190,8 @@ def approve(office: Office, tenant: str, id: str, actor: str, person: str, note:
     _check_second(office, tenant, found, hands(office, tenant, wanted), actor, person)
     if basis(office, tenant, wanted) != found.body["basis"]:
         _outdated(office, found, actor, now)
-        raise Conflict(f"{wanted.about} was changed after this was asked for. What you read is not what would come.")
+        said = f"{wanted.about} was changed after this was asked for. What you read is not what would come."
+        raise Conflict(f"{said} {meanwhile(office.store, tenant, found.body)}".strip())
     told = entry(now, actor, "approve", wanted.about, None, _told(found.body), note[:LONGEST])
     more = [_decided(found, "approved", actor, note, now), told]
     asked = found.body["asked_by"]
@@ -227,15 +229,8 @@ def acknowledge(office: Office, tenant: str, id: str, actor: str, person: str, n
 def _check_second(office: Office, tenant: str, found: Document, hands: Sequence[str], actor: str, person: str) -> None:
     if not person:
         raise NotPossible(f"nobody can tell who {actor} is: sign in under your own name to be the second person")
-    if people_behind(office.store, {found.body["asked_by"], *found.body["hands"], *hands}) & {actor, person}:
+    if api_tokens.people(office.store, {found.body["asked_by"], *found.body["hands"], *hands}) & {actor, person}:
         raise NotPossible(f"{person} wrote it or asked for it: somebody else has to look at it")
-
-
-def people_behind(store: Store, names: set[str]) -> set[str]:
-    """The names, and whoever made the tokens among them."""
-    if not any(name.startswith("token ") for name in names):
-        return names
-    return names | {token.made_by for token in api_tokens.every(store) if token.actor in names}
 
 
 def _end(office: Office, tenant: str, id: str, state: str, verb: str, actor: str, note: str, now: datetime) -> Row:

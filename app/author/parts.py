@@ -229,12 +229,23 @@ def save_list(
 
 
 def delete_list(
-    store: Store, tenant: str, name: str, actor: str, why: str, now: datetime, also: Sequence[Write] = ()
+    store: Store,
+    tenant: str,
+    name: str,
+    actor: str,
+    why: str,
+    now: datetime,
+    also: Sequence[Write] = (),
+    expect: str | None = None,
 ) -> None:
-    """Remove a list; rules that name it leave nobody alone because of it."""
+    """Remove a list; rules that name it leave nobody alone because of it. Conflict when it is not at the version
+    `expect` any more."""
     found = store.get(tenant, "list", name)
     if found is None:
         raise LookupError(f"There is no list {name!r}.")
+    if expect not in (None, found.version):
+        count = len(found.body["members"])
+        raise Conflict(f"Someone else changed the list {name} meanwhile: it has {count:,} members now. Look again.")
     change = entry(now, actor, "delete list", name, list(found.body["members"]), None, why)
     gone = Delete("list", name, found.version)
     store.commit(tenant, None, [gone, *in_force_again(store, tenant, now), change, *also])

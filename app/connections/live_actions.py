@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from app.audit import entry
+from app.connections import types
 from app.perform import holds
 from rules.event import iso
 from rules.ports import ABSENT, Conflict, Document, Put, Store, Write
@@ -52,10 +53,19 @@ def begin(store: Store, tenant: str, now: datetime) -> None:
 
 
 def switch(
-    store: Store, tenant: str, name: str, on: bool, actor: str, why: str, now: datetime, also: Sequence[Write] = ()
+    store: Store,
+    tenant: str,
+    name: str,
+    on: bool,
+    actor: str,
+    why: str,
+    now: datetime,
+    also: Sequence[Write] = (),
+    expect: str | None = None,
 ) -> Row:
     """Allow live actions over a connection, or ask again before the next. What waited goes out, the oldest first.
-    LookupError for no such connection; Conflict in test mode, and when it is so already."""
+    LookupError for no such connection; Conflict in test mode, when it is so already, and when the connection is not at
+    the version `expect` any more."""
     found = store.get(tenant, "connection", name)
     if found is None:
         raise LookupError(f"There is no connection {name!r}.")
@@ -63,6 +73,9 @@ def switch(
         raise Conflict("This is test mode: nothing is live, so there is nothing to switch.")
     if may_act(found.body) == on:
         raise Conflict(f"Live actions over {name} are {'on' if on else 'off'} already.")
+    if expect not in (None, found.version):
+        where = types.shown_url(str(found.body.get("url", ""))) or "Stripe"
+        raise Conflict(f"Someone else changed the connection {name} meanwhile: it goes to {where} now. Look again.")
     short = why.strip()[:LONGEST]
     told = {"live_actions": on, "live_by": actor, "live_at": iso(now), "live_why": short}
     verb = "switch live actions on" if on else "switch live actions off"

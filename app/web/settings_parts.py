@@ -234,21 +234,23 @@ def delete_list(name: str) -> Response:
     why = request.form.get("reason", "").strip()[:2000]
     if not why:
         return _confirm_delete(name, "A few words are enough.", 422)
-    came = second.change(Change("delete list", name, {}), why, emergency=second.is_emergency())
+    expect = request.form.get("expect") or None
+    came = second.change(Change("delete list", name, {}), why, expect, second.is_emergency())
     return go("/settings#lists", *second.said(came, f"The list {name} is gone."))
 
 
 def _confirm_delete(name: str, error: str | None = None, status: int = 200) -> Response:
-    count = len(_list(name)["members"])
+    row = _list(name)
     return page(
         "confirm.html",
         status=status,
         title=f"Delete the list {name}?",
         verb="Delete the list",
         kind="danger",
-        means=[f"Rules that leave its {count:,} members alone act on them from then on."],
+        means=[f"Rules that leave its {len(row['members']):,} members alone act on them from then on."],
         action=f"/settings/lists/{name}/delete",
         back=f"/settings/lists/{name}",
+        fields={"expect": row["version"]},
         error=error,
     )
 
