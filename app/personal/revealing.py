@@ -106,7 +106,11 @@ def _payload(document: Document) -> Any:
 
 
 def _customer(store: Store, tenant: str, on: On, id: str) -> str:
-    return id if on == "customer" else str(_document(store, tenant, on, id).body.get("customer") or "")
+    """Whose page it is, as the vault files values: a transaction's that names nobody by its own id."""
+    if on == "customer":
+        return id
+    body = _document(store, tenant, on, id).body
+    return str(body.get("customer") or body.get("correlation") or "")
 
 
 def _tokens(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -98,6 +100,31 @@ def test_it_runs_once_a_day(services: Services) -> None:
     assert retention.schedule(s.store, TENANT, s.clock.now() + DAY) is not None
 
 
+def test_asked_for_while_it_is_under_way_it_is_the_same_job(services: Services) -> None:
+    s = services
+    retention.save(s.store, TENANT, {"email": 30}, "kim", NOON)
+    first = retention.start(s.store, TENANT, NOON, "kim")
+    assert retention.start(s.store, TENANT, NOON, "lee") == first
+
+
+class Long(MemoryVault):
+    """Three parts to look through, of which the last has nothing that is due."""
+
+    def expire(
+        self, tenant: str, before: Mapping[str, int], after: str | None, most: int
+    ) -> tuple[dict[str, int], str | None]:
+        part = int(after or 0)
+        return ({"email": 1}, str(part + 1)) if part < 2 else ({}, None)
+
+
+def test_a_vault_of_many_parts_is_looked_through_part_by_part_and_told_of_once(services: Services) -> None:
+    s = services
+    retention.save(s.store, TENANT, {"email": 30}, "kim", NOON)
+    assert run(replace(s, vault=Long())) == {"email": 2}
+    told = [one.body for one in s.store.find(TENANT, "audit", order="at").items]
+    assert [(one["verb"], one["to"]) for one in told][1:] == [("remove expired values", {"email": 2})]
+
+
 def test_settings_are_checked_and_audited(services: Services) -> None:
     s = services
     with pytest.raises(RuleError) as wrong:
@@ -127,6 +154,20 @@ def test_a_page_offers_each_token_once_with_its_place_and_shows_one_for_a_reason
     assert shown.value == "ada@example.com"
     assert isinstance(s.vault, MemoryVault)
     assert s.vault.looks == [(thing["customer_email"], "kim", "phone call")]
+
+
+@pytest.mark.parametrize(("named", "barred"), [("cus_1", "cus_1"), (None, "in_evt_1")])
+def test_on_the_page_of_one_who_was_erased_nothing_is_shown_that_another_has_too(
+    services: Services, named: str | None, barred: str
+) -> None:
+    s = services
+    thing = heard(s, customer=named)
+    heard(s, "evt_2", customer="cus_2")
+    s.vault.bar(TENANT, [barred])
+    s.vault.erase(TENANT, barred)
+    token = thing["customer_email"]
+    assert revealing.show(s.store, s.vault, TENANT, "event", "evt_1", token, "kim", "why", NOON).value is None
+    assert revealing.show(s.store, s.vault, TENANT, "event", "evt_2", token, "kim", "why", NOON).value is not None
 
 
 def test_without_a_reason_or_for_a_token_of_another_page_nothing_is_shown(services: Services) -> None:
