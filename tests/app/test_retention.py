@@ -16,7 +16,8 @@ from app.personal import retention, revealing
 from app.receive import history
 from app.services import Services, job_types
 from app.worker import Work, tick
-from rules.ports import Conflict, Refused
+from rules.event import iso
+from rules.ports import Conflict, Put, Refused
 from rules.rule import RuleError
 from tests.builders import DAY, NOON, TENANT, envelope, invoice, services_in_memory
 
@@ -190,3 +191,28 @@ def test_an_address_in_a_reason_is_not_kept(services: Services) -> None:
     )
     assert isinstance(s.vault, MemoryVault)
     assert s.vault.looks[0][2] == "wrote from [e-mail]"
+
+
+def test_a_reason_has_an_end(services: Services) -> None:
+    s = services
+    token = heard(s)["customer_name"]
+    long = "a" * (revealing.LONGEST_REASON + 1)
+    with pytest.raises(Refused, match="at most 2,000"):
+        revealing.show(s.store, s.vault, TENANT, "event", "evt_1", token, "kim", long, NOON)
+
+
+def test_the_page_of_a_run_offers_what_its_trigger_its_facts_and_its_actions_hold(services: Services) -> None:
+    s = services
+    thing = heard(s)
+    fact, sent = s.vault.tokenise(TENANT, "cus_1", ["Paris", "+33 1 23"])
+    run = {"id": "run_1", "trigger": "evt_1", "customer": "cus_1", "facts": {"customer": {"city": fact}}}
+    step = {"id": "run_1/tell", "run_id": "run_1", "step": "tell", "params": {"to": sent}, "created_at": iso(NOON)}
+    s.store.commit(TENANT, None, [Put("run", "run_1", run), Put("command", "run_1/tell", step)])
+    offered = {one.token for one in revealing.held(s.store, TENANT, "run", "run_1")}
+    assert offered == {fact, sent, thing["customer_email"], thing["customer_name"]}
+
+
+def test_a_page_offers_so_many_values_and_no_more(services: Services) -> None:
+    notes = {f"note {number}": f"guest{number}@example.com" for number in range(revealing.MOST + 20)}
+    heard(services, metadata=notes)
+    assert len(revealing.held(services.store, TENANT, "event", "evt_1")) == revealing.MOST

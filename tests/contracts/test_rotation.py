@@ -248,6 +248,52 @@ def test_asking_twice_goes_on_with_what_was_begun(folder: Installation) -> None:
     process.close()
 
 
+def test_begun_twice_it_makes_one_key(folder: Installation) -> None:
+    process = folder.start(Points())
+    process.rotation.begin()
+    process.rotation.begin()
+    assert len(process.keys.stored().keys) == 2
+    process.close()
+
+
+@dataclass
+class Slow:
+    """A rotation that finds so many values at each look; whether the old key may go, at each try."""
+
+    finds: list[int]
+    goes: list[bool]
+    grace: timedelta = timedelta(minutes=10)
+
+    def keys(self) -> tuple[str, tuple[str, ...]]:
+        return "new", ("old",)
+
+    def begin(self) -> None:
+        """There is a new key already."""
+
+    def reseal(self, after: str | None, most: int) -> tuple[int, str | None]:
+        return self.finds.pop(0), None
+
+    def finish(self) -> bool:
+        return self.goes.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("finds", "goes", "rests"),
+    [
+        ([7, 0], [True], 10),
+        ([7, 1, 0], [True], 20),  # somebody sealed with the old key during the grace: it begins anew
+        ([7, 0, 0], [False, True], 10),  # the old key may not go yet: it looks again
+    ],
+)
+def test_it_rests_and_looks_until_nothing_is_found_and_the_old_key_is_gone(
+    finds: list[int], goes: list[bool], rests: int
+) -> None:
+    rotation = Slow(finds, goes)
+    found = rotated(lambda points: Process(None, None, None, rotation, lambda: None))[1]  # type: ignore[arg-type]
+    assert (rotation.finds, rotation.goes) == ([], [])
+    assert sum(found, timedelta()) == timedelta(minutes=rests)
+
+
 def test_the_events_go_on_while_it_runs(tmp_path: Path) -> None:
     installation = sqlite(tmp_path)
     process = installation.start(Points())
