@@ -21,9 +21,9 @@ from app.audit import entry, entry_hash
 from app.audit import seal as audit_seal
 from app.audit.seal import LATE, MOST, head, seal, seal_due
 from app.audit.verify import Report, read_anchor, verify
-from rules.event import iso
+from rules.event import instant, iso
 from rules.kinds import SYSTEM
-from rules.ports import Conflict, Put, Refused, Store
+from rules.ports import Conflict, Delete, Put, Refused, Store
 from tests.builders import DAY, NOON, TENANT
 
 MINUTE = timedelta(minutes=1)
@@ -86,6 +86,34 @@ def test_seals_are_a_minute_apart_unless_many_entries_wait(store: Store) -> None
     assert seal(store, TENANT, NOON + 3 * MINUTE) == 1
     report = verify(store, TENANT)
     assert (report.whole, report.sealed, report.seals) == (True, MOST + 201, 3)
+
+
+def test_more_late_entries_than_one_seal_holds_do_not_turn_the_chain_back(store: Store) -> None:
+    note(store, NOON + 10 * MINUTE)
+    seal(store, TENANT, NOON + 11 * MINUTE)
+    before = head(store, TENANT)
+    for number in range(MOST + 5):
+        note(store, NOON, f"rule-{number}")  # their work took ten minutes
+    note(store, NOON + 12 * MINUTE)
+    assert seal(store, TENANT, NOON + 13 * MINUTE) == MOST
+    after = head(store, TENANT)
+    assert before
+    assert after
+    assert after.until >= before.until
+    assert seal(store, TENANT, NOON + 14 * MINUTE) == 6
+    report = verify(store, TENANT)
+    assert (report.whole, report.unsealed) == (True, 0)
+
+
+def test_who_takes_the_head_away_does_not_make_a_sealer_write_over_a_seal(store: Store) -> None:
+    note(store, NOON)
+    seal(store, TENANT, NOON + MINUTE)
+    before = list(audit_seal.seals(store, TENANT))
+    store.commit(TENANT, None, [Delete(audit_seal.HEAD, audit_seal.ID)])
+    note(store, NOON + 2 * MINUTE)
+    assert seal(store, TENANT, NOON + 4 * MINUTE) == 0
+    assert list(audit_seal.seals(store, TENANT)) == before
+    assert not verify(store, TENANT).whole
 
 
 def test_a_log_in_which_nothing_happens_is_sealed_once_a_day(store: Store) -> None:
@@ -426,6 +454,49 @@ def test_a_tail_that_was_cut_off_with_its_head_is_found_by_an_anchor(file: tuple
     (broken,) = verified(path, anchor).broken
     assert (broken.what, broken.about) == ("removed", "seal 20")
     assert "the chain ends at seal 15" in broken.says
+
+
+@pytest.mark.parametrize(("minutes", "is_late"), [(29, True), (31, False)])
+def test_what_bears_a_time_of_more_than_half_an_hour_before_the_seals_end_was_put_in(
+    store: Store, minutes: int, is_late: bool
+) -> None:
+    note(store, NOON)
+    seal(store, TENANT, NOON + MINUTE)
+    known = head(store, TENANT)
+    assert known
+    put_in = note(store, instant(known.until) - minutes * MINUTE, "rule-2")
+    report = verify(store, TENANT)
+    told = [] if is_late else [("inserted", put_in)]
+    assert ([(one.what, one.about) for one in report.broken], report.unsealed) == (told, int(is_late))
+
+
+def test_an_entry_that_stands_under_another_id_is_found_before_it_is_sealed(store: Store) -> None:
+    put = entry(NOON, "ada", "publish", "rule-1")
+    moved = put.id[:-12] + "0" * 12
+    store.commit(TENANT, None, [Put(put.kind, moved, put.body)])
+    assert [(one.what, one.about) for one in verify(store, TENANT).broken] == [("changed", moved)]
+
+
+def test_an_address_in_what_a_person_typed_is_left_out_however_deep_it_stands() -> None:
+    typed = {"why": ["ask ada@example.com", {"more": "or ada%40example.com"}], "url": "https://crm.example/@hook"}
+    body = entry(NOON, "ada", "decline", "prop_1", typed, {"given": {"note": "for ada@example.com"}}).body
+    assert "ada@" not in json.dumps(body)
+    assert "ada%40" not in json.dumps(body)
+    assert body["from"]["url"] == typed["url"]  # only what people type freely
+
+
+def test_of_many_anchors_each_is_held_against_the_chain_of_its_own_tenant(store: Store) -> None:
+    for tenant in (TENANT, "acct_1/live"):
+        note(store, NOON, tenant=tenant)
+        seal(store, tenant, NOON + MINUTE)
+    anchors = [
+        read_anchor(f"{tenant}={known.anchor}") for tenant in (TENANT, "acct_1/live") if (known := head(store, tenant))
+    ]
+    report = verify(store, TENANT, anchors=anchors)
+    assert (report.whole, report.anchors) == (True, 1)
+    forged = read_anchor(f"{TENANT}=1:{'0' * 64}")
+    assert [one.about for one in verify(store, TENANT, anchors=[forged]).broken] == ["seal 1"]
+    assert verify(store, "acct_1/live", anchors=[forged]).whole
 
 
 def test_since_looks_at_the_newer_part_alone(file: tuple[Path, list[str], str]) -> None:

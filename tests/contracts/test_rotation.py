@@ -227,6 +227,27 @@ def test_a_key_stays_while_anything_is_sealed_with_it(folder: Installation) -> N
     process.close()
 
 
+def test_a_secret_that_somebody_still_seals_with_the_old_key_holds_it(folder: Installation, tmp_path: Path) -> None:
+    process = folder.start(Points())
+    filled(process)
+    unaware = SqliteSecrets(tmp_path, process.keys.stored())  # knows no key but this one
+    process.close()
+
+    class Late(Points):
+        def pass_(self, name: str) -> None:
+            super().pass_(name)
+            if name == "after the old key is retired" and "late" not in unaware.names():
+                unaware.put("late", "whsec_2")
+
+    late = Late()
+    rotated(lambda _: folder.start(late))
+    fresh = folder.start(Points())
+    assert len(fresh.keys.stored().keys) == 1
+    assert fresh.secrets.get("late") == "whsec_2"
+    unaware.close()
+    fresh.close()
+
+
 def test_a_key_that_is_gone_opens_nothing(folder: Installation, tmp_path: Path) -> None:
     process = folder.start(Points())
     old, _ = process.keys.stored(), filled(process)
