@@ -217,6 +217,11 @@ class QuarantineContract:
             world.replay()
         assert quarantine.forget(world.store, world.vault, TENANT, "cus_1", "kim", "asked to", NOON) == 0
 
+    def test_naming_many_others_hides_no_body_from_the_erasure_of_its_own_customer(self, world: World) -> None:
+        others = {f"seat {number}": f"cus_{number:04}" for number in range(quarantine.MOST_CUSTOMERS)}
+        world.send(envelope("evt_1", object=invoice(customer="cus_zoe", amount_due="much", metadata=others)))
+        assert quarantine.forget(world.store, world.vault, TENANT, "cus_zoe", "kim", "asked to", NOON) == 1
+
     def test_many_are_counted_then_replayed_or_discarded_by_filter(self, world: World) -> None:
         for n in range(3):
             world.send(bad(f"evt_{n}"), n)

@@ -14,7 +14,7 @@ import pytest
 from app import jobs
 from app.adapters.keys import Keyring, LiveKeys, WrongKeys, load_keys, save_keys
 from app.adapters.memory import ManualClock, MemoryStore
-from app.adapters.sealed import Ear
+from app.adapters.sealed import Ear, Known
 from app.adapters.sqlite_bus import SqliteBus
 from app.adapters.sqlite_rotation import SqliteRotation
 from app.adapters.sqlite_vault import SqliteSecrets, SqliteVault
@@ -372,3 +372,11 @@ def test_the_ear_listens_every_few_seconds_and_hears_a_new_day() -> None:
     day[0] = 6
     assert ear.new_day()
     assert ear.day == 6
+
+
+def test_what_a_process_knows_is_kept_has_an_end_and_the_oldest_goes_first() -> None:
+    known = Known(3)
+    values = [(A, "cus_1", f"tok_{number}") for number in range(5)]
+    for value in values:
+        known.add(value)
+    assert [value in known for value in values] == [False, False, True, True, True]
