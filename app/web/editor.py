@@ -377,7 +377,7 @@ def fields() -> Response:
     if type is None:
         raise LookupError(f"Stripe has no event type {request.args.get('event', '')!r}.")
     picker = _picker([type.name])
-    typed = next((value for key, value in request.args.items() if key == "q" or key.endswith(".field")), "")
+    typed = next((value for key, value in request.args.items() if key == "q" or key.endswith((".field", ".value"))), "")
     query = read.picked(typed)[:100].strip()
     everything = picker.fields(everything=True)
     listed = services().catalogue.search(type.name, query, SHOWN) if query else everything[:SHOWN]

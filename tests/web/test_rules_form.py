@@ -115,10 +115,13 @@ FIELDS = st.sampled_from(
 SPANS = st.sampled_from(["P7D", "PT48H", "P1DT12H", "P2W", "PT90M", "PT45S", "P0D", "", "abc", "PxD"])
 SCALARS = st.one_of(TEXTS, st.integers(-(10**9), 10**9), st.booleans(), st.floats(-1e6, 1e6), st.none())
 OPERATORS = st.sampled_from(
-    ["equal to", "one of", "between", "is present", "in the last", "contains", "changed to", "no operator"]
+    ["equal to", "less than", "one of", "between", "is present", "in the last", "contains", "changed to", "no operator"]
 )
+NUMBERS = st.one_of(st.integers(-(10**9), 10**9), st.floats(-1e6, 1e6), st.booleans(), TEXTS)
+OTHERS = st.fixed_dictionaries({"field": st.one_of(FIELDS, TEXTS)}, optional={"times": NUMBERS, "plus": NUMBERS})
 TESTS = st.fixed_dictionaries(
-    {"field": FIELDS, "is": OPERATORS}, optional={"value": st.one_of(SCALARS, SPANS, st.lists(SCALARS, max_size=3))}
+    {"field": FIELDS, "is": OPERATORS},
+    optional={"value": st.one_of(SCALARS, SPANS, OTHERS, st.lists(SCALARS, max_size=3))},
 )
 CONDITIONS = st.recursive(
     TESTS,
@@ -288,9 +291,52 @@ def kept_parts(found: Any) -> list[Any]:
 @pytest.mark.parametrize("starter", starters(), ids=lambda starter: starter["id"])
 def test_every_part_of_a_starter_is_edited_as_sentences(starter: dict[str, Any]) -> None:
     found = form(starter)
-    kept = {"cancellation-scheduled", "contraction"}  # alternatives of several conditions each, or with arithmetic
-    assert all(set(part) == {"any"} and starter["id"] in kept for part in kept_parts(found))
+    assert kept_parts(found) == []
     assert all(found[key] is not None for key in ("tags", "undo", "caps", "hours", "stop_when"))
+
+
+def starter(id: str) -> dict[str, Any]:
+    return next(copy.deepcopy(one) for one in starters() if one["id"] == id)
+
+
+def test_what_holds_together_within_an_alternative_is_edited_in_the_form() -> None:
+    found = form(starter("cancellation-scheduled"))
+    assert [row["joint"] for row in found["only_if"][0]] == ["", "and", "", "and"]
+    found["only_if"][0][3]["joint"] = ""
+    found = presses.press(found, "remove:only_if-0-1")
+
+    before = starter("cancellation-scheduled")["only_if"]["all"][0]["any"]
+    ways = document_of(found, KIND, ACTIONS)["only_if"]["all"][0]["any"]
+    assert ways == [before[0]["all"][0], *before[1]["all"]]
+
+
+def test_another_field_times_or_plus_a_number_is_edited_in_the_form() -> None:
+    found = form(starter("contraction"))
+    percent, amount = found["only_if"][2]
+    assert (percent["is"], percent["unit"], percent["second"]) == ("less or equal to the field", "times", "0.9")
+    assert (amount["value"], amount["unit"], amount["second"]) == ("fact.subscription.mrr_before", "plus", "-100.00")
+    percent["second"], amount["second"] = "0.75", "-250"
+
+    expected = starter("contraction")
+    either = expected["only_if"]["all"][2]["any"]
+    either[0]["value"]["times"], either[1]["value"]["plus"] = 0.75, -25000
+    assert document_of(found, KIND, ACTIONS) == expected
+    percent["unit"] = ""
+    either[0]["value"] = {"field": "fact.subscription.mrr_before"}
+    assert document_of(found, KIND, ACTIONS) == expected
+
+
+@QUICK
+@given(st.lists(st.lists(TESTS, min_size=1, max_size=3), min_size=1, max_size=3))
+def test_alternatives_are_typed_as_they_are_shown(ways: list[list[Any]]) -> None:
+    joined = [way[0] if len(way) == 1 else {"all": way} for way in ways]
+    document = {"only_if": {"all": [joined[0] if len(joined) == 1 else {"any": joined}, PRESENT]}}
+    found = form(document)
+    found["only_if"][1][0]["field"] = "data.object.number"  # so that the section is written anew
+
+    changed = document_of(found, KIND, ACTIONS)["only_if"]["all"]
+
+    assert changed == [document["only_if"]["all"][0], {**PRESENT, "field": "data.object.number"}]
 
 
 def ladder() -> dict[str, Any]:
@@ -420,6 +466,18 @@ def row(field: str, operator: str, value: str, **more: str) -> dict[str, str]:
         (row("data.object.due_date", "in the last", "48", unit="hours"), "PT48H"),
         (row("data.object.due_date", "before", "2026-11-23"), "2026-11-23"),
         (row("data.object.metadata.seats", "equal to", "5"), "5"),
+        (
+            row("data.object.amount_due", "less than the field", "Total · data.object.total"),
+            {"field": "data.object.total"},
+        ),
+        (
+            row("data.object.amount_due", "less than the field", "data.object.total", unit="plus", second="5"),
+            {"field": "data.object.total", "plus": 500},
+        ),
+        (
+            row("data.object.amount_due", "less than the field", "data.object.total", unit="times", second="much"),
+            {"field": "data.object.total", "times": "much"},
+        ),
     ],
 )
 def test_a_value_is_read_as_its_field_means_it(fields: dict[str, str], value: Any) -> None:
@@ -549,6 +607,17 @@ def test_a_problem_inside_a_branch_stands_beside_its_field() -> None:
     found = placed(document)
     assert found["steps-3-if-0-0-field"] == ["steps[3].if.not.field"]
     assert found["steps-3-then-0-with-price"] == ["steps[3].then[0].with.price"]
+
+
+def test_a_problem_of_another_field_or_its_number_stands_beside_it() -> None:
+    document = starter("contraction")
+    rows = document["only_if"]["all"][2]["any"]
+    rows[0]["value"]["field"], rows[1]["value"]["plus"] = "data.object.nowhere", "much"
+    document["only_if"]["all"].append({"any": [PRESENT, {"all": [PRESENT, {"field": "data.object.amont", "is": "x"}]}]})
+    found = placed(document)
+    assert found["only_if-2-0-value"] == ["only_if.all[2].any[0].value.field"]
+    assert found["only_if-2-1-second"] == ["only_if.all[2].any[1].value.plus"]
+    assert "only_if.all[3].any[1].all[1].field" in found["only_if-3-2-field"]
 
 
 def test_a_problem_of_no_field_stands_at_the_top() -> None:

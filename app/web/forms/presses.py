@@ -28,6 +28,7 @@ BLANK_ROW = {
     "second": "",
     "unit": "",
     "not": "",
+    "joint": "",
     "kind": "text",
     "of": "",
 }

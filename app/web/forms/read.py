@@ -13,6 +13,7 @@ import orjson
 from app.web.forms.conditions import Form
 from app.web.forms.extras import NO_HOURS
 from app.web.forms.steps import BRANCHES, DEEPEST
+from app.web.forms.values import OTHER
 
 PICKED = " · "  # between the plain words and the name in a picker
 One = Callable[..., str]
@@ -76,14 +77,15 @@ def _read_row(start: str, fields: Fields, one: One) -> Form:
     was = _json(one(f"{start}.was"))
     if fields.get(f"{start}.kept"):
         return {"was": was, "kept": True}
-    values = fields.get(f"{start}.value", ())
+    values, operator = ", ".join(fields.get(f"{start}.value", ())), one(f"{start}.is")  # several: ticked boxes
     row = {
         "field": picked(one(f"{start}.field")),
-        "is": one(f"{start}.is"),
-        "value": ", ".join(values),  # several: ticked boxes of a choice
+        "is": operator,
+        "value": picked(values) if operator.endswith(OTHER) else values,
         "second": one(f"{start}.second"),
         "unit": one(f"{start}.unit"),
         "not": one(f"{start}.not"),
+        "joint": one(f"{start}.joint"),
     }
     return {"was": was, **row, "kind": one(f"{start}.kind", "text"), "of": one(f"{start}.of")}
 

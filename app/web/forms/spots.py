@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
+from app.web.forms.conditions import ways_of
 from app.web.forms.document import Form
 from app.web.forms.steps import BRANCHES
+from app.web.forms.values import OTHER, RECKONED
 from app.web.forms.words import Said
 from rules.rule import Problem
 
@@ -82,9 +84,13 @@ def _conditions(groups: list[list[Form]], condition: Any, place: str, name: str)
         start = f"{place}.all[{at}]" if listed else place
         inner = condition["all"][at] if listed and at < len(condition["all"]) else condition
         either = isinstance(inner, Mapping) and "any" in inner and not group[0].get("kept")
-        for row_at, row in enumerate(group):
-            path, field = f"{start}.any[{row_at}]" if either else start, f"{name}-{at}-{row_at}"
-            found |= _row(row, path + (".not" if row.get("not") else ""), path, field)
+        row_at = 0
+        for way_at, way in enumerate(ways_of(group)):
+            outer = f"{start}.any[{way_at}]" if either else start
+            for one_at, row in enumerate(way):
+                path = f"{outer}.all[{one_at}]" if len(way) > 1 else outer
+                found |= _row(row, path + (".not" if row.get("not") else ""), path, f"{name}-{at}-{row_at}")
+                row_at += 1
     return found
 
 
@@ -93,6 +99,8 @@ def _row(row: Form, path: str, outer: str, name: str) -> dict[str, str]:
     found |= {f"{path}.{key}": f"{name}.{key}" for key in (() if row.get("kept") else ("field", "is", "value"))}
     if row.get("is") == "between":
         found[f"{path}.value[1]"] = f"{name}.second"
+    if str(row.get("is")).endswith(OTHER):
+        found |= {f"{path}.value.{how}": f"{name}.second" for how in RECKONED}
     return found
 
 

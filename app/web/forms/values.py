@@ -20,6 +20,9 @@ BARE = ("is present", "is absent", "is empty", "is true", "is false", "changed")
 MANY = ("one of", "none of")
 SPANS = ("in the last", "in the next")
 UNITS = ("minutes", "hours", "days")
+OTHER = " the field"  # at the end of an operator: its value is another field's
+COMPARED = ("equal to", "not equal to", "greater than", "greater or equal to", "less than", "less or equal to")
+RECKONED = ("times", "plus")
 _SIZES = {"days": 86400, "hours": 3600, "minutes": 60, "seconds": 1}
 _SIGNS = {"days": "P{}D", "hours": "PT{}H", "minutes": "PT{}M", "seconds": "PT{}S"}
 _SPAN = re.compile(r"P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?")
@@ -57,6 +60,8 @@ def operators(kind: Kind, current: str, updated: bool = True, personal: bool = F
     fitting = [one for one in OPERATORS[kind.name] if updated or one not in _CHANGES]
     if personal:
         fitting = [one for one in fitting if one in _PERSONAL]
+    if kind.name in ("number", "money"):
+        fitting += [one + OTHER for one in COMPARED]
     return [*fitting, *([current] if current and current not in fitting else [])]
 
 
@@ -86,6 +91,34 @@ def meant(value: str, second: str, unit: str, operator: str, kind: Kind) -> Any:
     if operator in ("contains", "starts with", "ends with", "matches"):
         return value
     return scalar_meant(value, kind)
+
+
+def is_other(value: Mapping[str, Any], operator: Any) -> bool:
+    """Whether the value is another field, as it is or reckoned with one number (or what was typed for one)."""
+    reckoned = [key for key in RECKONED if key in value]
+    if operator not in COMPARED or set(value) != {"field", *reckoned} or len(reckoned) > 1:
+        return False
+    numbers = all(plain(value[key]) and value[key] is not None for key in reckoned)
+    return numbers and isinstance(value["field"], str) and all(fits_a_line(one) for one in value.values())
+
+
+def other_shown(value: Mapping[str, Any], kind: Kind) -> tuple[str, str, str]:
+    """(the other field, the number, `times` or `plus`), both empty where the field is taken as it is."""
+    how = next((key for key in RECKONED if key in value), "")
+    as_kind = kind if how == "plus" else Kind("number")
+    return value["field"], scalar_shown(value[how], as_kind) if how else "", how
+
+
+def other_meant(field: str, number: str, how: str, kind: Kind) -> dict[str, Any]:
+    """What is added to money is money; what it is multiplied with is a number."""
+    if how not in RECKONED:
+        return {"field": field}
+    return {"field": field, how: scalar_meant(number, kind) if how == "plus" else number_meant(number)}
+
+
+def compared(operator: str) -> str:
+    """The operator as the document has it, whatever it compares with."""
+    return operator.removesuffix(OTHER)
 
 
 def scalar_shown(value: Any, kind: Kind) -> str:
