@@ -16,6 +16,7 @@ from typing import Any
 
 from app import jobs, logs, sample, tenants
 from app.audit.seal import seal_due
+from app.author import planned
 from app.handle import handle
 from app.inquire import first_look
 from app.operate.alerts import announce
@@ -88,6 +89,13 @@ class Work:
         """Link what was written into the audit log into its chain; how many entries."""
         return seal_due(self.services.store, now)
 
+    def plans_due(self, now: datetime) -> int:
+        """Put in force what plans say is due; how many moved. In read-only mode they wait."""
+        s = self.services
+        if s.settings.read_only:
+            return 0
+        return planned.do_due(planned.Desk(s.store, s.catalogue, s.connectors), now)
+
     def forget(self, now: datetime) -> int:
         """Let go of what is of no use any more, where the store does not do it by itself; how many documents."""
         expire: Callable[[datetime], int] | None = getattr(self.services.store, "expire", None)
@@ -109,6 +117,7 @@ def tick(work: Work, now: datetime) -> dict[str, int]:
     """Do everything that is due, and what becomes due by it; how much of each. For schedulers, commands and tests."""
     done = {"handled": 0, "woken": 0, "performed": 0, "job_steps": 0}
     work.file_dead(now)
+    work.plans_due(now)
     work.announce(now)
     work.seal(now)
     work.forget(now)
@@ -185,6 +194,7 @@ class Worker:
             if looks % round(5 / look) == 0:  # every five seconds
                 self._try("filing", self._work.file_dead)
             if looks % round(60 / look) == 0:  # once a minute: schedule itself knows what is due
+                self._try("planning", self._work.plans_due)
                 self._try("forgetting", self._work.forget)
                 self._try("scheduling", self._work.schedule)
                 self._try("announcing", self._work.announce)

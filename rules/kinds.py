@@ -141,6 +141,11 @@ _ALL = (
         fields=("state", "about", "created_at"),
         queries=(("created_at",), ("state", "created_at"), ("about", "created_at")),
     ),
+    Kind(  # what goes in force by itself, and when: app.author.planned
+        "plan",
+        fields=("rule_id", "number", "state", "due_at", "created_at"),
+        queries=(("due_at",), ("rule_id", "number"), ("state", "created_at")),
+    ),
     # who may come in, all of the tenant SYSTEM: app.access
     Kind(
         "member",

@@ -1,10 +1,10 @@
 """The changes that let money move more freely: what each is about, says and does, and who had a hand in it.
 
-Second person, please: putting a version in force (live, watching, an earlier one), resuming a rule with the runs that
-stood in line, allowing live actions over a connection, sending over a connection elsewhere, as somebody else or faster,
-taking members off a list that rules leave alone or putting any on one that says who answers, and doing without the
-second person. Not: whatever stops, slows or narrows, or goes on as it was approved (resume, letting go of a switch);
-a new connection, over which nothing goes until a rule that names it is approved; replacing a signing secret.
+Second person, please: putting a version in force (live, watching, an earlier one, or by a plan), resuming a rule with
+the runs that stood in line, allowing live actions over a connection, sending over a connection elsewhere, as somebody
+else or faster, taking members off a list that rules leave alone or putting any on one that says who answers, and doing
+without the second person. Not: whatever stops, slows or narrows, or goes on as it was approved (resume, letting go of a
+switch); a new connection, over which nothing goes until a rule that names it is approved; replacing a signing secret.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from app import author, declared, tenant_settings
 from app.audit import digest
-from app.author import parts
+from app.author import parts, planned, timetable
 from app.connections import live_actions, types
 from app.inquire import backtests
 from app.operate import bulk
@@ -28,7 +28,8 @@ from rules.rule import Rule, RuleError, parse
 
 Row = dict[str, Any]
 JSON = Mapping[str, Any]
-RULE_VERBS = ("publish", "watch", "rollback", "resume")
+RULE_VERBS = ("publish", "watch", "plan", "rollback", "resume")
+_COMES = ("publish", "watch", "plan")  # the draft, or what is in force in another mode
 _FASTER = ("rate", "at_once")  # of a connection: more, or no bound, lets more happen
 
 
@@ -85,6 +86,8 @@ def is_freer(office: Office, tenant: str, change: Change) -> bool:
 
 def says(office: Office, tenant: str, change: Change) -> list[str]:
     """The difference it makes, in sentences; no secret."""
+    if change.verb == "plan":
+        return _plan_says(office, tenant, change)
     if change.verb in RULE_VERBS:
         return _rule_says(office, tenant, change)
     if change.verb == "connection":
@@ -98,9 +101,12 @@ def says(office: Office, tenant: str, change: Change) -> list[str]:
     return [*([off] if gone else []), *([on] if come else [])]
 
 
-def check(office: Office, tenant: str, change: Change) -> None:
+def check(office: Office, tenant: str, change: Change, now: datetime) -> None:
     """Raises what doing it now would raise, where that can be told before: LookupError, Conflict, RuleError."""
-    if change.verb in RULE_VERBS:
+    if change.verb == "plan":
+        phases, mode = timetable.read(change.given["steps"]), change.given["mode"]
+        planned.check(_desk(office), tenant, change.about, phases, mode, now)
+    elif change.verb in RULE_VERBS:
         row = author.rule(office.store, tenant, change.about)
         document = _document(office, tenant, change, row)
         if change.verb in ("publish", "watch") and not row["draft"] and row["state"] == _MODE[change.verb]:
@@ -137,7 +143,7 @@ def hands(office: Office, tenant: str, change: Change) -> list[str]:
     if change.verb not in RULE_VERBS:
         return []
     row = author.rule(office.store, tenant, change.about)
-    if change.verb in ("publish", "watch") and row["draft"]:
+    if change.verb in _COMES and row["draft"]:
         return author.authors_of_draft(row)
     number = change.given.get("number") or row["number"]
     version = author.version(office.store, tenant, change.about, number) if number else {}
@@ -146,7 +152,7 @@ def hands(office: Office, tenant: str, change: Change) -> list[str]:
 
 def effect(office: Office, tenant: str, change: Change, now: datetime) -> JSON | None:
     """What it was measured to change."""
-    if change.verb not in ("publish", "watch"):
+    if change.verb not in _COMES:
         return None
     document = author.rule(office.store, tenant, change.about)["document"]
     return backtests.effect(office.store, tenant, document, now) if document else None
@@ -176,6 +182,13 @@ def _publish(office: Office, tenant: str, change: Change, doing: Doing) -> Row:
         measured,
         d.asked_by,
         d.more,
+    )
+
+
+def _plan(office: Office, tenant: str, change: Change, doing: Doing) -> Row:
+    desk, d, phases, mode = _desk(office), doing, timetable.read(change.given["steps"]), change.given["mode"]
+    return planned.plan(
+        desk, tenant, change.about, phases, mode, d.actor, d.note, d.now, d.expect, d.effect, d.asked_by, d.more
     )
 
 
@@ -224,6 +237,7 @@ _MODE = {"publish": "live", "watch": "watch"}
 _PERFORM: Mapping[str, Callable[[Office, str, Change, Doing], Row]] = {
     "publish": _publish,
     "watch": _publish,
+    "plan": _plan,
     "rollback": _rollback,
     "resume": _resume,
     "connection": _connection,
@@ -248,6 +262,10 @@ def read_version(office: Office, tenant: str, change: Change) -> str | None:
     kind = "rule" if change.verb in RULE_VERBS else _KINDS[change.verb]
     found = office.store.get(tenant, kind, tenant_settings.ID if kind == "setting" else change.about)
     return found.version if found else None
+
+
+def _desk(office: Office) -> planned.Desk:
+    return planned.Desk(office.store, office.catalogue, office.actions)
 
 
 def _document(office: Office, tenant: str, change: Change, row: JSON) -> JSON:
@@ -277,6 +295,13 @@ def _rule_says(office: Office, tenant: str, change: Change) -> list[str]:
     if change.verb == "watch" and row["state"] == "live":
         changed.append("It only watches from then on, and sends nothing.")
     return changed
+
+
+def _plan_says(office: Office, tenant: str, change: Change) -> list[str]:
+    """When it comes and for whom, then what comes."""
+    phases, mode = timetable.read(change.given["steps"]), change.given["mode"]
+    what = Change("publish" if mode == "live" else "watch", change.about, {})
+    return [*planned.says(office.store, tenant, change.about, phases, mode), *_rule_says(office, tenant, what)]
 
 
 def _read(office: Office, tenant: str, document: JSON | None) -> Rule | None:

@@ -61,6 +61,7 @@ MANY = 200
 _TITLES = {
     "publish": "Put {about} live",
     "watch": "Put {about} in force, watching only",
+    "plan": "Put {about} in force by a plan",
     "rollback": "Put version {number} of {about} in force again",
     "resume": "Resume {about} with what stood in line",
     "connection": "Change the connection {about}",
@@ -108,7 +109,7 @@ def change(
     if not asks(office, tenant, wanted):
         seen = measured or effect(office, tenant, wanted, now)
         return Outcome(done=perform(office, tenant, wanted, Doing(actor, note, now, "", expect, seen)))
-    check(office, tenant, wanted)
+    check(office, tenant, wanted, now)
     read = read_version(office, tenant, wanted)
     if expect not in (None, ABSENT) and expect != read:
         raise Conflict("Someone else changed it after you opened it. Open it again.")

@@ -6,7 +6,7 @@ in one commit, so that no worker can see one without the other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -137,6 +137,46 @@ def rollback(
     return rule(store, tenant, rule_id)
 
 
+def follow(
+    store: Store,
+    tenant: str,
+    found: Document,
+    document: Mapping[str, Any],
+    mode: Mode,
+    says: Mapping[str, Any],
+    drops_draft: bool,
+    now: datetime,
+    done: Callable[[int, int], Sequence[Write]],
+) -> int:
+    """Put a planned document in force as the next version, or change the mode of the one that has it; its number.
+    found: the rule as it was looked at. says: what the version tells of its making. done: what becomes true in the same
+    commit, of the version's number and the rule's turn."""
+    current = found.body["number"]
+    is_new = not current or version(store, tenant, found.id, current)["document"] != document
+    number = _next_number(store, tenant, found.id) if is_new else int(current)
+    body = {
+        **found.body,
+        "name": document["name"],
+        "state": mode,
+        "number": number,
+        "live_from": iso(now),
+        "paused_from": None,
+        **({"draft": None, "draft_authors": [], "problems": 0} if drops_draft else {}),
+    }
+    writes: list[Write] = [*done(number, turn(found.body) + 1)]
+    if is_new:
+        kept = {"rule_id": found.id, "number": number, "document": dict(document), "published_at": iso(now)}
+        writes.append(Put("rule_version", f"{found.id}@{number}", {**kept, "mode": mode, **says}, ABSENT))
+    verb = "publish" if mode == "live" else "watch"
+    _enforce(store, tenant, found, body, verb, "signalbox", str(says["note"]), now, writes)
+    return number
+
+
+def turn(body: Mapping[str, Any]) -> int:
+    """How often what is in force of a rule has changed: pausing and resuming leaves all else as it was."""
+    return int(body.get("turn", 0))
+
+
 # ---- the parts ------------------------------------------------------------------------------------------------------
 def _in_state(store: Store, tenant: str, id: str, states: tuple[str, ...], verb: str) -> Document:
     found = read(store, tenant, id)
@@ -187,7 +227,7 @@ def _enforce(
     writes: list[Write] | None = None,
 ) -> None:
     """Commit a change of what is in force: the rule, its new version if any, the revision, the audit entry."""
-    body = {**body, "updated_at": iso(now)}
+    body = {**body, "updated_at": iso(now), "turn": turn(found.body) + 1}
     audit = entry(now, actor, verb, found.id, _standing(found.body), _standing(body), note)
     for attempt in range(TRIES):
         revision = store.get(tenant, "ruleset", "current")

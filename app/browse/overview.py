@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from app.author import planned
 from app.browse.dead_letters import dead_letters
 from app.browse.deliveries import connections, day_start
 from app.browse.rows import JSON, Row, command_row, run_row
@@ -140,6 +141,7 @@ def needs_you(
         _failing(store, tenant),
         _live(store, tenant),
         _reviews(store, tenant),
+        _halted(store, tenant),
         _proposals(store, tenant, "emergency", "Emergencies to acknowledge"),
         _proposals(store, tenant, "open", "Changes to approve"),
     ]
@@ -160,6 +162,7 @@ _ABOUT = {
     "live": "connection",
     "review": "review",
     "looping": "rule",
+    "halted": "rule",
     "quarantine": "quarantine",
 }
 
@@ -193,6 +196,7 @@ def waiting(store: Store, inbox: Inbox, tenant: str) -> int:
     failing = sum(1 for row in connections(store, tenant) if row.get("state") == "failing")
     doubles = _doubles(store, tenant) if actions and runs["needs_person"] else 0
     asking = len(live_actions.asking(store, tenant)) + reviews.count(store, tenant) + quarantine.count(store, tenant)
+    asking += planned.count_halted(store, tenant)
     asked = sum(store.count(tenant, "proposal", [("state", "==", state)]) for state in ("open", "emergency"))
     return asked + sum(runs.values()) + actions + received + failing + asking - doubles
 
@@ -276,6 +280,12 @@ def _reviews(store: Store, tenant: str) -> Row:
     items = reviews.opened(store, tenant, LISTED)
     count = len(items) if len(items) < LISTED else reviews.count(store, tenant)
     return _group("review", "Flagged for review", count, items)
+
+
+def _halted(store: Store, tenant: str) -> Row:
+    items = planned.halted(store, tenant, LISTED)
+    count = len(items) if len(items) < LISTED else planned.count_halted(store, tenant)
+    return _group("halted", "Plans that halted", count, items)
 
 
 def _total(store: Store, tenant: str, kind: str, where: list[Where], listed: int) -> int:

@@ -22,7 +22,13 @@ from rules.run import Command
 APART = timedelta(minutes=15)
 CALM = timedelta(minutes=5)  # after the last message: what comes and goes each minute is not told each minute
 STEP = "alert"
-OWN = ("dead", "failing", "quarantine", "emergency")  # groups of what needs a person that have a line of their own
+OWN = (
+    "dead",
+    "failing",
+    "quarantine",
+    "emergency",
+    "halted",
+)  # groups of what needs a person that have a line of their own
 ID = "current"
 JSON = Mapping[str, Any]
 
@@ -109,6 +115,9 @@ def findings(
     if counts.get("emergency"):  # one alone did what takes two: whoever reads this is to look
         gone = _many(counts["emergency"], "emergency change") + " went past the second person"
         yield Finding("emergency", counts["emergency"], f"{gone}: look, and acknowledge or undo it.")
+    if counts.get("halted"):
+        plans = _many(counts["halted"], "plan")
+        yield Finding("halted", counts["halted"], f"{plans} halted: a rule did not go in force as it was planned.")
     if counts.get("dead", 0) >= settings.dead_letters:
         yield Finding("dead", counts["dead"], f"{_many(counts['dead'], 'dead letter')}: what gave up and waits.")
     if counts.get("quarantine"):
