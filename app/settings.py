@@ -50,6 +50,7 @@ class Settings:
     oidc_client_id: str = ""
     oidc_client_secret: str = field(default="", repr=False)
     iap_audience: str = ""  # of Identity-Aware Proxy's assertions: `/projects/NUMBER/global/backendServices/ID`
+    request_seconds: int = 30  # that a page or a call of the API may take before it has changed anything
     proxies: int = 0  # in front of this server, each of which adds whom it heard to X-Forwarded-For
     read_only: bool = False  # people change nothing; webhooks, runs and actions go on
     sample: bool = False
@@ -91,6 +92,7 @@ class Settings:
             oidc_client_id=read.text("SIGNALBOX_OIDC_CLIENT_ID"),
             oidc_client_secret=read.text("SIGNALBOX_OIDC_CLIENT_SECRET"),
             iap_audience=read.text("SIGNALBOX_IAP_AUDIENCE"),
+            request_seconds=read.number("SIGNALBOX_REQUEST_SECONDS", 30, 600, least=1),
             proxies=read.number("SIGNALBOX_PROXIES", 0, 9),
             read_only=read.flag("SIGNALBOX_READ_ONLY"),
             sample=read.flag("SAMPLE"),
@@ -140,11 +142,11 @@ class _Reader:
         self.problems.append(f"{name} is {value!r}; write a number from 0 to 65535 (0 takes any free port)")
         return default
 
-    def number(self, name: str, default: int, most: int) -> int:
+    def number(self, name: str, default: int, most: int, least: int = 0) -> int:
         value = self.text(name, str(default))
-        if value.isascii() and value.isdigit() and int(value) <= most:
+        if value.isascii() and value.isdigit() and least <= int(value) <= most:
             return int(value)
-        self.problems.append(f"{name} is {value!r}; write a number from 0 to {most}")
+        self.problems.append(f"{name} is {value!r}; write a number from {least} to {most}")
         return default
 
     def url(self, name: str, default: str) -> str:

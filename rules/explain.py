@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from rules import gates, trace
+from rules import gates, patience, trace
 from rules.case import Case, in_order
 from rules.event import Event, instant, iso, seconds
 from rules.evidence import window
@@ -146,7 +146,7 @@ def _match(case: Case, triggers: list[tuple[str, Event]], ends: dict[str, Event]
     """The latest match. Where events are counted there is none unless the narrowest stretch is one."""
     counts = case.rule.when.at_least is not None and case.rule.when.counting == "events"
     hopeful = {key for key, end in ends.items() if case.reached(case.ledger(key).number(end))}
-    for key, one in reversed(triggers):
+    for key, one in patience.each(reversed(triggers)):
         if (not counts or key in hopeful) and case.reached(case.ledger(key).number(one)):
             return key, one
     return None
@@ -156,7 +156,7 @@ def _nearest_to_one(case: Case, triggers: list[tuple[str, Event]], ends: dict[st
     """The end of the narrowest stretch that holds enough, else the latest trigger with the fullest window."""
     last = {end.id for end in ends.values()}
     found = [row for row in triggers if row[1].id in last] or triggers
-    worth = [(case.ledger(key).number(one) or 0, at) for at, (key, one) in enumerate(found)]
+    worth = [(case.ledger(key).number(one) or 0, at) for at, (key, one) in enumerate(patience.each(found))]
     return found[max(worth)[1]]
 
 
@@ -179,6 +179,7 @@ def _fires(case: Case, key: str, trigger: Event) -> bool:
 
 def first_gate(case: Case, key: str, trigger: Event) -> tuple[str | None, str]:
     """The first gate that is closed for this trigger, with the sentence that says so; None when it fires."""
+    patience.ask()
     rule, when = case.rule, case.rule.when
     heeded = {*when.start_again_after, *(when.and_not.types if when.and_not else ())}  # our own too
     if when.ignore_own and trigger.causation and trigger.type not in heeded:

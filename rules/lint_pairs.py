@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations, product
 from typing import Final
 
+from rules import patience
 from rules.effects import Act, Clash, acts, alike, causes, clashes
 from rules.looking import Finding, Look, whole
 from rules.model import JSON, All, Condition, Not, Rule
@@ -39,7 +40,7 @@ def pairs(look: Look, rules: Sequence[Rule], about: str | None) -> Iterator[Find
     """What is odd about two rules together; about: only of this rule's pairs."""
     acting = {rule.id: acts(rule) for rule in rules}
     known = {rule.id: {} if rule.when.then else ranges(rule.only_if) for rule in rules}
-    for left, right in sharing(rules, about):
+    for left, right in patience.each(sharing(rules, about)):
         if _exclusive(left, right):
             continue
         one_event = set(triggers_of(left.when)) & set(triggers_of(right.when))

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from app.adapters.folder import make
+from rules import patience
 from rules.ports import Unavailable
 
 MOST_ROWS = 64  # of one INSERT
+LOOK_EVERY = 200_000  # steps of SQLite's machine, some milliseconds, between two looks at whether anybody waits
 BUSY_SECONDS = 10.0  # another process's batch or checkpoint holds the file this long at most
 
 
@@ -62,7 +64,9 @@ def unavailable(what: str) -> Iterator[None]:
 
 
 def named(what: str, error: sqlite3.DatabaseError) -> Exception:
-    """Unavailable for what the machine did to us, the error itself for what our own SQL did."""
+    """Unavailable for what the machine did to us, the error itself for what our own SQL did. Raises Overdue where a
+    query was cut short because nobody waits for it any more."""
+    patience.ask()
     ours = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.NotSupportedError)
     return error if isinstance(error, ours) else Unavailable(f"{what}: {error}")
 
@@ -122,6 +126,7 @@ class Readers:
         if holder is None:
             holder = self._local.holder = _Holder(connect(self._path))
             holder.connection.execute("PRAGMA query_only=ON")
+            holder.connection.set_progress_handler(patience.is_overdue, LOOK_EVERY)
         return holder.connection
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from app.audit import entry
 from app.connections.types import SAID, TYPES
 from app.connectors.personal import TOKEN
 from app.perform import dry_run
+from rules import patience
 from rules.event import iso, span_id, trace_id
 from rules.ports import ActionExecutor, Body, Outcome, Store, Unconfigured
 
@@ -31,6 +32,7 @@ def send_test_notice(
         raise LookupError(f"There is no connection {name!r} that can be tested.")
     if is_dry:
         return NOTHING_SENT
+    patience.begin()
     try:
         outcome = actions[TYPES[found.body["type"]].action].execute(_task(tenant, found.body, now), now)
     except Unconfigured as error:
@@ -61,6 +63,7 @@ def send_test_mail(
     told = {key: TOKEN.sub("[personal value]", str(value)) for key, value in params.items()}
     task = _task(tenant, found.body, now)
     given = {**told, "connection": name, "to": to, "subject": f"[Test] {told.get('subject', '')}"}
+    patience.begin()
     try:
         outcome = actions["mail.send"].execute({**task, "action": "mail.send", "params": given}, now)
     except Unconfigured as error:

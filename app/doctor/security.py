@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from app.services import Services
 
 LONG_TOKEN = 32  # characters
+LONG_REQUEST = 120  # seconds
 QUIET = timedelta(days=90)  # who has not been here for so long may have no need to be
 YEAR = timedelta(days=365)
 REQUIREMENTS = Path(__file__).parents[2] / "requirements.txt"
@@ -32,6 +33,7 @@ def examine(settings: Settings, services: Callable[[], Services], now: datetime)
     """Every line, what the environment says first. services: opens the installation."""
     yield environment(settings)
     yield transport(settings)
+    yield requests(settings)
     yield admin_token(settings)
     yield from stripe_key(settings)
     if settings.backend == "sqlite":
@@ -84,6 +86,17 @@ def transport(settings: Settings) -> Finding:
         mend = "SIGNALBOX_PUBLIC_URL=https://... and TLS in front of this server"
         return Finding("https", "wrong", f"{what}; browsers are told to come by https alone (HSTS)", mend)
     return Finding("https", "ok", f"{settings.public_url}; HSTS for two years, cookies for https alone")
+
+
+def requests(settings: Settings) -> Finding:
+    """How long a page or a call may take, and how many there may be at once."""
+    from app.web.gate.deadlines import EACH, MOST
+
+    seconds, text = settings.request_seconds, f"{EACH} of one caller at once, {MOST} together"
+    if seconds > LONG_REQUEST:
+        mend = f"unset SIGNALBOX_REQUEST_SECONDS (30), or set it to {LONG_REQUEST} at most"
+        return Finding("requests", "note", f"{text}; each may take {seconds} seconds, and a thread so long", mend)
+    return Finding("requests", "ok", f"ended after {seconds} seconds unless they are changing something; {text}")
 
 
 def admin_token(settings: Settings) -> Finding:

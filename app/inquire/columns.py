@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from rules import patience
 from rules.columns import Columns, Reads, Slim, slim_of
 from rules.event import Event
 from rules.ports import Store, Where
@@ -37,10 +38,11 @@ class History:
     def slims(self, reads: Reads, since: int | None, until: int | None, quick: bool) -> Iterator[Slim]:
         """Every event of these types by (created, id): cut down, where `quick`, which asks for filled columns."""
         if quick and self.columns is not None:
-            yield from self._filed(self.columns, reads.types, since, until)
+            yield from patience.each(self._filed(self.columns, reads.types, since, until))
         else:
             events = (self._of_type(type, since, until) for type in sorted(reads.types))
-            yield from map(slim_of, heapq.merge(*events, key=lambda event: (event.created, event.id)))
+            merged = heapq.merge(*events, key=lambda event: (event.created, event.id))
+            yield from map(slim_of, patience.each(merged))
 
     def _filed(self, columns: Columns, types: Iterable[str], since: int | None, until: int | None) -> Iterator[Slim]:
         after: tuple[int, str] | None = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from flask import Flask
@@ -11,19 +13,26 @@ from flask import Flask
 import app.web
 from app.services import Services
 from app.web import pages, show
-from app.web.gate import access
+from app.web.gate import access, deadlines
 
 ROOT = Path(__file__).parents[2]
 
 
-def create_app(services: Services) -> Flask:
-    """The web application. Every module of this package that has a `blueprint` is registered."""
+def create_app(
+    services: Services,
+    monotonic: Callable[[], float] = time.monotonic,
+    underway: deadlines.Underway | None = None,
+) -> Flask:
+    """The web application. Every module of this package that has a `blueprint` is registered. monotonic: a stopwatch,
+    by which requests have their time; underway: how many may be at once."""
     flask = Flask(
         "signalbox", root_path=str(ROOT), template_folder="templates", static_folder="static", static_url_path="/static"
     )
+    services = deadlines.patient_services(services)
     flask.extensions["services"] = services
     flask.jinja_env.trim_blocks = flask.jinja_env.lstrip_blocks = True
     access.install(flask, services)
+    deadlines.install(flask, services, monotonic, underway or deadlines.Underway())
     pages.install(flask)
     show.install(flask)
     for found in pkgutil.walk_packages(app.web.__path__, "app.web."):

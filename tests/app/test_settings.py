@@ -82,6 +82,7 @@ def test_a_port_is_a_plain_number(port: str) -> None:
         ({**PRODUCTION, **OIDC, "SIGNALBOX_PUBLIC_URL": ""}, "SIGNALBOX_PUBLIC_URL"),
         ({**PRODUCTION, **OIDC, "SIGNALBOX_OIDC_ISSUER": "http://issuer.example"}, "https"),
         ({"SIGNALBOX_PROXIES": "-1"}, "from 0 to 9"),
+        ({"SIGNALBOX_REQUEST_SECONDS": "0"}, "from 1 to 600"),
         ({"SIGNALBOX_READ_ONLY": "perhaps"}, "SIGNALBOX_READ_ONLY"),
         ({"SIGNALBOX_TRACES": "otlp"}, "OTEL_EXPORTER_OTLP_ENDPOINT"),
         ({"SIGNALBOX_TRACES": "gcp"}, "GOOGLE_CLOUD_PROJECT"),

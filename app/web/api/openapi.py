@@ -33,9 +33,10 @@ EXPLAINED = {
     413: "The body is too large.",
     415: "The body is not of the type that this call takes.",
     422: "It was understood, and it has problems; `problems` lists every one.",
+    429: "So many of this caller's calls are under way that this one was not begun; send it again when one has ended.",
     503: "Nothing was changed; try again after `Retry-After` seconds.",
 }
-COMMON = (400, 401, 403, 404, 503)
+COMMON = (400, 401, 403, 404, 429, 503)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,56 @@
+"""Ports that ask, before each read, whether it is still waited for, and say so when something begins to be changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+from rules import patience
+from rules.ports import Bus, Inbox, Secrets, Store, Vault
+
+T = TypeVar("T")
+
+
+def store(port: Store) -> Store:
+    return _patient(port, asks=("get", "find", "count", "window"), begins=("commit", "claim", "batch", "wipe"))
+
+
+def vault(port: Vault) -> Vault:
+    """Values that are tokenised and then not used are forgotten with the others of their subject."""
+    return _patient(port, asks=("tokenise",), begins=("reveal", "erase", "bar", "expire"))
+
+
+def secrets(port: Secrets) -> Secrets:
+    return _patient(port, begins=("put",))
+
+
+def bus(port: Bus) -> Bus:
+    return _patient(port, begins=("publish",))
+
+
+def inbox(port: Inbox) -> Inbox:
+    return _patient(port, asks=("dead", "oldest"), begins=("drain", "replay", "discard"))
+
+
+def _patient(port: T, asks: Sequence[str] = (), begins: Sequence[str] = ()) -> T:
+    return cast(T, _Patient(port, asks, begins))
+
+
+class _Patient:
+    """The port behind, with these of its methods wrapped."""
+
+    def __init__(self, port: Any, asks: Sequence[str], begins: Sequence[str]) -> None:
+        self._port = port
+        self.__dict__ |= {name: _after(patience.ask, getattr(port, name)) for name in asks}
+        self.__dict__ |= {name: _after(patience.begin, getattr(port, name)) for name in begins}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._port, name)
+
+
+def _after(first: Callable[[], None], method: Callable[..., Any]) -> Callable[..., Any]:
+    def called(*given: Any, **named: Any) -> Any:
+        first()
+        return method(*given, **named)
+
+    return called
