@@ -8,13 +8,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from secrets import token_hex, token_urlsafe
 from typing import Any
 
+from app.access import members
+from app.access.members import Member
 from app.audit import entry
 from rules.event import instant, iso
 from rules.kinds import SYSTEM
@@ -114,7 +116,8 @@ def every(store: Store) -> list[ApiToken]:
 
 
 def check(store: Store, text: str, now: datetime) -> ApiToken | None:
-    """The token of this text, while it holds. One read; a write on the first use of a day."""
+    """The token of this text, while it holds and everybody behind it may come in. Two reads; a write on the first use
+    of a day."""
     parts = _TOKEN.fullmatch(text)
     found = store.get(SYSTEM, "api_token", parts[1]) if parts else None
     if parts is None or found is None:
@@ -122,11 +125,49 @@ def check(store: Store, text: str, now: datetime) -> ApiToken | None:
     token = ApiToken.read(found)
     if not hmac.compare_digest(token.digest, _digest(parts[2])) or token.state(now) != "active":
         return None
+    if not all(one.may_come_in for one in behind(store, token)):
+        return None
     day = iso(now)[:10]
     if token.used_on != day:
         with suppress(Conflict, Unavailable):  # another request noted it, or it was revoked just now
             store.commit(SYSTEM, None, [Put("api_token", token.id, {**found.body, "used_on": day}, found.version)])
     return token
+
+
+# ---- whose it is ----------------------------------------------------------------------------------------------------
+def people(store: Store, names: Iterable[str]) -> set[str]:
+    """These names and whoever stands behind the tokens among them: who made them, who made the tokens that they were
+    made with, and so on."""
+    known = set(names)
+    if not any(map(_is_token, known)):
+        return known
+    made: dict[str, set[str]] = {}
+    for token in _all(store):
+        made.setdefault(token.actor, set()).add(token.made_by)
+    new = known
+    while new := {maker for name in new for maker in made.get(name, ())} - known:
+        known |= new
+    return known
+
+
+def behind(store: Store, token: ApiToken) -> list[Member]:
+    """The members behind a token: it may nothing that one of them may not."""
+    names = people(store, [token.made_by])
+    return [found for name in sorted(names) if not _is_token(name) and (found := members.by_email(store, name))]
+
+
+def _is_token(name: str) -> bool:
+    return name.startswith("token ")
+
+
+def _all(store: Store) -> Iterator[ApiToken]:
+    after = None
+    while True:
+        page = store.find(SYSTEM, "api_token", order="-created_at", after=after, limit=MOST)
+        yield from map(ApiToken.read, page.items)
+        after = page.next
+        if after is None:
+            return
 
 
 def _problems(name: str, rights: Any, days: Any) -> list[Problem]:

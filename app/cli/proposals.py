@@ -72,7 +72,12 @@ def second(given: argparse.Namespace, services: Services) -> None:
     tenant, now = tenant_of(given, services), services.clock.now()
     text = sys.stdin.read() if given.token == "-" else Path(given.token).expanduser().read_text()  # noqa: S105  a name or a sentence, not a secret
     token = api_tokens.check(services.store, text.strip(), now)
-    if token is None or not {"approve", "admin"} & set(token.rights):
+    may = (
+        token is not None
+        and bool({"approve", "admin"} & set(token.rights))
+        and all({"approver", "admin"} & set(one.roles) for one in api_tokens.behind(services.store, token))
+    )
+    if token is None or not may:
         raise CommandError("This token does not hold, or has no right to approve: make one under Settings, Tokens.")
     person = token.made_by if "@" in token.made_by else ""
     act = approvals.approve if given.verb == "approve" else approvals.acknowledge

@@ -78,7 +78,10 @@ def _bearer(services: Services, now: datetime) -> Caller | None:
     token = api_tokens.check(services.store, given.strip(), now)
     if token is None:
         return None
-    return Caller(token.actor, token.actor, frozenset(), roles.of_scopes(token.rights), "bearer")
+    rights = roles.of_scopes(token.rights)
+    for member in api_tokens.behind(services.store, token):
+        rights &= roles.of_roles(member.roles)
+    return Caller(token.actor, token.actor, frozenset(), rights, "bearer") if rights else None
 
 
 def _named(store: Store, identity: Identity, now: datetime) -> Caller:
