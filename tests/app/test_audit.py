@@ -19,6 +19,7 @@ from app.adapters.memory import MemoryStore
 from app.adapters.sqlite_store import SqliteStore
 from app.audit import entry, entry_hash
 from app.audit import seal as audit_seal
+from app.audit.export import exported
 from app.audit.seal import LATE, MOST, head, seal, seal_due
 from app.audit.verify import Report, read_anchor, verify
 from rules.event import instant, iso
@@ -468,6 +469,22 @@ def test_what_bears_a_time_of_more_than_half_an_hour_before_the_seals_end_was_pu
     report = verify(store, TENANT)
     told = [] if is_late else [("inserted", put_in)]
     assert ([(one.what, one.about) for one in report.broken], report.unsealed) == (told, int(is_late))
+
+
+def test_a_whole_chain_that_was_copied_to_another_tenant_is_found(store: Store) -> None:
+    lived_in(store, 6)
+    for kind in ("audit", audit_seal.SEAL, audit_seal.HEAD):
+        copies = [Put(kind, found.id, found.body) for found in store.find(TENANT, kind, limit=100).items]
+        store.commit("acct_1/live", None, copies)
+    assert verify(store, TENANT).whole
+    assert verify(store, "acct_1/live").broken[0].about == "seal 1"
+
+
+def test_an_export_has_the_entries_from_a_time_up_to_another(store: Store) -> None:
+    for hour in range(4):
+        note(store, NOON + hour * HOUR, f"rule-{hour}")
+    told = exported(store, TENANT, since=NOON + HOUR, until=NOON + 2 * HOUR)
+    assert [one["subject"] for one in told] == ["rule-1", "rule-2"]
 
 
 def test_an_entry_that_stands_under_another_id_is_found_before_it_is_sealed(store: Store) -> None:

@@ -95,6 +95,17 @@ def test_as_many_addresses_as_a_network_has_take_a_bounded_memory() -> None:
     assert len(floods._senders) == ADDRESSES
 
 
+def test_after_as_many_addresses_a_new_one_is_still_counted_and_who_goes_on_is_not_forgotten() -> None:
+    floods = Floods(Watch())
+    for _ in range(BURST + 1):
+        floods.refuse("one that goes on", "")
+    for number in range(ADDRESSES + 1000):
+        floods.refuse(str(number), "")
+        if number % 1000 == 0:
+            assert floods.refuse("one that goes on", "")
+    assert [floods.refuse("a new one", "") for _ in range(BURST + 1)][-1]
+
+
 @pytest.mark.parametrize(
     ("remote", "forwarded", "proxies", "found"),
     [
