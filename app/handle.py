@@ -75,6 +75,7 @@ class _Handling:
         self.clock = clock
         self.spans: list[Span] = []
         self.tenants: dict[str, RuleSet] = {}
+        self.lists: dict[tuple[str, str], frozenset[str]] = {}
         self.routed = 0
 
     def one(self, delivery: Delivery) -> Disposition:
@@ -165,14 +166,21 @@ class _Handling:
                 found = self.store.get(tenant, "run", id)
                 return (Run.from_body(found.body), found.version) if found else None
             case Members(name):
-                members = self.store.get(tenant, "list", name)
-                return frozenset(members.body["members"]) if members else frozenset()
+                return self.members(tenant, name)
             case RuleOf(id, number):
                 return self.rulesets.rule(self.store, tenant, id, number)
             case DocumentOf(id):
                 return self.document(tenant, id)
             case ScoreOf(name, subject):
                 return document_of(self.store, tenant, name, subject)
+
+    def members(self, tenant: str, name: str) -> frozenset[str]:
+        """Of a list as it is now, the same for the whole batch, as the rules are."""
+        known = self.lists.get((tenant, name))
+        if known is None:
+            found = self.store.get(tenant, "list", name)
+            known = self.lists[tenant, name] = frozenset(found.body["members"]) if found else frozenset()
+        return known
 
     def document(self, tenant: str, id: str) -> Read:
         found = self.store.get(tenant, "memory", id)

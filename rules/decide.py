@@ -17,8 +17,9 @@ from datetime import datetime
 from rules import memory as remember
 from rules.deciding import Deciding, around, matters
 from rules.decision import Decision, Match
-from rules.event import Event
+from rules.event import Event, iso
 from rules.memory import DocumentOf, Members, Memory, NotRead, Question, Read, RuleOf, RunOf, Window, together
+from rules.model import RuleVersion
 from rules.ruleset import RuleSet, build, documents, subject_of
 
 __all__ = [
@@ -53,9 +54,14 @@ def reads(event: Event, ruleset: RuleSet, documents: Mapping[str, Read]) -> Plan
     """Cheap first: the event's own conditions, then one window a key, as wide as the rules that are left need."""
     candidates = ruleset.program.candidates(event.type, event.data)
     windows: dict[str, Window] = {}
+    lists: dict[Members, None] = {}
     for version in ruleset.likely(event.type, candidates):
         listening = ruleset.listening[version.rule.id]
-        if listening.span is None or not matters(event, version.rule, candidates):
+        if not matters(event, version.rule, candidates):
+            continue
+        if listening.span is None:
+            if _may_start(event, version, ruleset):
+                lists.update((Members(name), None) for name in version.rule.lists)
             continue
         if key := subject_of(event, version.rule.when.same):
             window = around(event, key, listening)
@@ -66,7 +72,14 @@ def reads(event: Event, ruleset: RuleSet, documents: Mapping[str, Read]) -> Plan
         for what in ("stops", "undo", "waits")
         for id in remember.listening(read.body, event.type, event.keys, what)
     }
-    return Plan(candidates, (*windows.values(), *runs))
+    return Plan(candidates, (*windows.values(), *runs, *lists))
+
+
+def _may_start(event: Event, version: RuleVersion, ruleset: RuleSet) -> bool:
+    """Whether this event by itself is a match that gets as far as the lists of those whom no rule touches."""
+    if event.source == "import" or version.mode == "paused" or iso(event.recorded) < version.live_from:
+        return False
+    return version.rule.id not in ruleset.asks and subject_of(event, version.rule.when.same) is not None
 
 
 def decide(event: Event, ruleset: RuleSet, memory: Memory, now: datetime, telling: bool = True) -> Decision:

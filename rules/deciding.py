@@ -1,4 +1,4 @@
-"""One decision in the making: the working copies of what was read, and each rule's matches, gates and runs.
+"""One decision in the making: each rule's matches, gates and runs, on what rules.hearing leaves of the runs before.
 
 rules.decide is its door. Nothing here waits or writes; what is not there yet is asked for by NotRead.
 """
@@ -6,27 +6,26 @@ rules.decide is its door. Nothing here waits or writes; what is not there yet is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from rules import gates, knowing, trace
 from rules import memory as remember
 from rules.decision import Decision, Match
 from rules.event import Event, iso
+from rules.hearing import Hearing
 from rules.judging import untrue
 from rules.knowing import Known, about_event
-from rules.memory import DocumentOf, Memory, NotRead, Question, RunOf, Window
+from rules.memory import DocumentOf, NotRead, Question, RunOf, Window
 from rules.model import Rule, RuleVersion
-from rules.money import currency_of
 from rules.ports import ABSENT, Put, Write
 from rules.registering import open_record, undo_record
-from rules.ruleset import Asks, Listening, RuleSet, document_of, subject_of
-from rules.run import OPEN, QUEUED, Command, Run, run_id
+from rules.ruleset import Asks, Listening, Part, document_of, subject_of
+from rules.run import OPEN, QUEUED, Run, run_id
 from rules.steps import subjects_of
 from rules.wanted import Wanted
 from rules.window import EVER, Found, Passes, changes, span_of
 from rules.words import happening
-from rules.workflow import ABSENCE, acted, begin_undo, contradicted, heard, refused, run_key, start, stopped
+from rules.workflow import ABSENCE, acted, contradicted, refused, run_key, start
 
 JSON = Mapping[str, Any]
 _RUNS = 30  # started by one event at most: a commit has at most 100 writes
@@ -51,83 +50,8 @@ def matters(event: Event, rule: Rule, candidates: frozenset[str]) -> bool:
     return event.type in when.types and (rule.id in candidates or when.first)
 
 
-class Deciding:
-    """One decision in the making: working copies of the memory documents, the runs, and the trace so far."""
-
-    def __init__(self, event: Event, ruleset: RuleSet, memory: Memory, now: datetime, telling: bool = True) -> None:
-        self.telling = telling
-        self.event = event
-        self.ruleset = ruleset
-        self.memory = memory
-        self.now = now
-        self.currency = currency_of(event)
-        self.subjects: dict[str | None, str | None] = {}  # by `same`; many rules ask for the same few
-        known = memory.candidates
-        self.candidates = ruleset.program.candidates(event.type, event.data) if known is None else known
-        self.bodies: dict[str, JSON] = {id: read.body for id, read in memory.documents.items()}
-        self.touched: dict[str, None] = {}
-        self.runs: dict[str, tuple[Run, str]] = {}
-        self.commands: list[Command] = []
-        self.entries: list[trace.Entry] = []
-        self.heard: list[JSON] = []
-        self.matches: list[Match] = []
-        self.begun = 0  # runs started or queued by this event
-        for home in ruleset.stop_homes.get(event.type, ()):
-            if document := document_of(event, home):
-                self.touched[document] = None
-
-    # ---- open runs --------------------------------------------------------------------------------------------------
-    def hear(self) -> None:
-        """Stop the open runs that this event stops, undo those that it undoes, and tell the others what they wait
-        for."""
-        for what in ("stops", "undo", "waits"):
-            for id in {id: None for body in self.bodies.values() for id in self.listening(body, what)}:
-                run = self.run(id)
-                if what == "undo":
-                    self.undo(id, run)
-                elif run is None or run.state not in OPEN:
-                    self.close(id)
-                elif what == "stops":
-                    self.stop(run)
-                else:
-                    self.tell(run)
-
-    def listening(self, body: JSON, what: str) -> list[str]:
-        return remember.listening(body, self.event.type, self.event.keys, what)
-
-    def stop(self, run: Run) -> None:
-        if self.event.created < run.triggered or self.event.id in run.events:
-            return
-        self.save(stopped(run, self.event.type, self.now, self.event.id).run)
-        self.close(run.id)
-        self.note(run, "stopped", f"It stops the run of {run.rule_name!r} that {happening(self.event.type)}.")
-
-    def undo(self, id: str, run: Run | None) -> None:
-        """Take back what the run did, when the event came within its span; once."""
-        if run is None or run.undo:
-            self.not_undoable(id)
-            return
-        until = next(body["undo"][id]["until"] for body in self.bodies.values() if id in body.get("undo", {}))
-        if not run.triggered <= self.event.created <= until or self.event.id in run.events:
-            return
-        advance = begin_undo(run, self.event.type, self.now, self.event.id)
-        self.save(advance.run)
-        self.commands.extend(advance.commands)
-        self.close(id)
-        self.not_undoable(id)
-        self.note(run, "undone", f"It undoes the run of {run.rule_name!r} that {happening(self.event.type)}.")
-
-    def tell(self, run: Run) -> None:
-        advance = heard(run, self.memory.rule(run.rule_id, run.version), self.event, self.now)
-        if advance.run is not run:
-            self.save(advance.run)
-            self.commands.extend(advance.commands)
-            self.note(run, "heard", f"The run of {run.rule_name!r} waits for this: {happening(self.event.type)}.")
-        if advance.run.state not in OPEN:
-            self.close(run.id)
-
-    def note(self, run: Run, what: str, sentence: str) -> None:
-        self.heard.append({"run": run.id, "rule": run.rule_id, "what": what, "sentence": sentence})
+class Deciding(Hearing):
+    """The rules that listen to the event, on the copies that it was heard on."""
 
     # ---- rules ------------------------------------------------------------------------------------------------------
     def consider(self, version: RuleVersion) -> None:
@@ -162,8 +86,31 @@ class Deciding:
             sentence = f"Caused by our own action {self.event.causation}, so it does not count."
             self.miss(version, "own", sentence, key=key)
             return
-        sentence = trace.failed_condition(self.ruleset.parts[rule.id], self.event, self.currency)
-        self.miss(version, "condition", sentence, key=key)
+        if self.telling:
+            self.entries.append({**self.failed(version), "key": key})
+
+    def failed(self, version: RuleVersion) -> JSON:
+        """The entry of a rule whose conditions are not true, but for its key. Most rules fail in the same few ways at
+        every event, so what is said of it is kept with the rule set."""
+        parts = self.ruleset.parts[version.rule.id]
+        index = self.first_untrue(parts)
+        kind = version.rule.id, index, self.event.type, self.currency
+        known = self.ruleset.missed.get(kind)
+        if known is None:
+            sentence = trace.failed_condition(parts, index, self.event.type, self.currency)
+            known = self.ruleset.missed[kind] = trace.entry(version, "missed", "condition", sentence)
+        return known
+
+    def first_untrue(self, parts: Sequence[Part]) -> int:
+        """Which part does not hold, -1 for none. Rules of one shop share parts: each is judged once for an event."""
+        truths = self.truths
+        for index, part in enumerate(parts):
+            number = id(part)
+            if number not in truths:
+                truths[number] = bool(part.holds(self.event.data))
+            if not truths[number]:
+                return index
+        return -1
 
     def count(self, version: RuleVersion, key: str) -> None:
         rule, event = version.rule, self.event
@@ -403,27 +350,6 @@ class Deciding:
         if document not in self.bodies:
             raise NotRead(DocumentOf(document))
         return document
-
-    def run(self, id: str) -> Run | None:
-        """The run as it stands in this decision."""
-        if id in self.runs:
-            return self.runs[id][0]
-        found = self.memory.run(id)
-        return found[0] if found else None
-
-    def save(self, run: Run, expect: str | None = None) -> None:
-        known = self.runs.get(run.id) or self.memory.runs.get(run.id)
-        self.runs[run.id] = (run, expect or (known[1] if known else ABSENT))
-
-    def close(self, id: str) -> None:
-        for document, body in self.bodies.items():
-            if id in body.get("open", {}):
-                self.bodies[document] = remember.closed(body, [id])
-
-    def not_undoable(self, id: str) -> None:
-        for document, body in self.bodies.items():
-            if id in body.get("undo", {}):
-                self.bodies[document] = remember.undo_heard(body, id)
 
     def decision(self) -> Decision:
         writes: list[Write] = []

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from rules.event import Event
 from rules.expr import compile_condition
@@ -37,14 +38,15 @@ _CUSTOMERLESS = (
     "review.",
 )
 T = TypeVar("T")
+_SHARED: WeakValueDictionary[str, Part] = WeakValueDictionary()  # as long as a rule set holds them
 _ALONE = frozenset({"card", "account"})
 Home = tuple[str, bool]  # `same`, and whether its memory stands alone
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Part:
-    """One top-level part of an `only_if`, to say which one failed. said: its words by event type and currency, kept
-    because every event's trace says the same ones."""
+    """One top-level part of an `only_if`, to say which one failed. Rules that say the same share one, so that it is
+    judged once for an event. said: its words by event type and currency."""
 
     condition: Condition
     holds: Predicate
@@ -102,6 +104,8 @@ class RuleSet:
     asks: Mapping[str, Asks] = field(default_factory=dict)
     routes: ByType = field(default_factory=dict)  # what is forwarded as it is, by event type
     beside: Mapping[str, frozenset[str]] = field(default_factory=dict)  # rules that a type may change without `only_if`
+    # what traces say of rules whose condition fails, by rule, part, event type and currency (rules.deciding)
+    missed: dict[tuple[str, int, str, str | None], Mapping[str, Any]] = field(default_factory=dict)
 
     def likely(self, event_type: str, candidates: frozenset[str]) -> list[RuleVersion]:
         """The versions whose matches an event of this type, with these candidates, may change; in their order."""
@@ -246,4 +250,13 @@ def documents(event: Event, ruleset: RuleSet) -> tuple[str, ...]:
 def _parts(rule: Rule) -> tuple[Part, ...]:
     condition = rule.only_if
     parts = condition.parts if isinstance(condition, All) else (condition,)
-    return tuple(Part(part, compile_condition(possible(part))) for part in parts)
+    return tuple(map(_part, parts))
+
+
+def _part(condition: Condition) -> Part:
+    """By its text, because 1 and true are equal and not the same."""
+    name = repr(condition)
+    found = _SHARED.get(name)
+    if found is None:
+        found = _SHARED[name] = Part(condition, compile_condition(possible(condition)))
+    return found

@@ -62,13 +62,12 @@ def shortened(trace: Mapping[str, Any]) -> dict[str, Any]:
     return {**trace, "rules": rules, "shortened": True}
 
 
-def failed_condition(parts: Sequence[Part], event: Event, currency: str | None) -> str:
-    """Which condition of the rule is not true, in a sentence. currency: the event's (`currency_of`)."""
-    for index, part in enumerate(parts):
-        if not part.holds(event.data):
-            text = part.text(event.type, currency)
-            return f"Condition {index + 1} of {len(parts)} is not true: {text}."
-    return "The conditions are not true."
+def failed_condition(parts: Sequence[Part], index: int, event_type: str, currency: str | None) -> str:
+    """Which part of the rule's condition is the first that is not true, in a sentence; -1 where none is said to be.
+    currency: the event's (`currency_of`)."""
+    if index < 0:
+        return "The conditions are not true."
+    return f"Condition {index + 1} of {len(parts)} is not true: {parts[index].text(event_type, currency)}."
 
 
 def matched(rule: Rule, found: Found) -> str:
