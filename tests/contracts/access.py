@@ -13,6 +13,7 @@ from app.access import api_tokens, attempts, members, sessions
 from app.access.attempts import Attempt
 from app.access.members import Member
 from app.adapters.passwords import Argon2Passwords
+from rules.event import iso
 from rules.kinds import SYSTEM
 from rules.ports import Conflict, Identity, Put, Refused, Store, Write
 from tests.builders import NOON
@@ -199,6 +200,37 @@ class AccessContract:
         sessions.begin(store, made, "password", NOON + DAY)
         assert len(store.find(SYSTEM, "session").items) == 1
 
+    def test_a_session_that_is_ended_while_its_use_is_noted_stays_ended(self, store: Store) -> None:
+        secret = sessions.begin(store, add(store), "password", NOON)
+        later = NOON + sessions.NOTED
+        known = sessions.find(store, secret, NOON)
+        assert known is not None
+        assert sessions.find(Meddling(store, lambda: sessions.end(store, known, later)), secret, later) is not None
+        assert sessions.find(store, secret, later) is None
+
+    def test_who_signs_in_with_a_password_that_was_just_replaced_does_not_come_in(self, store: Store) -> None:
+        known = add(store, password=PASSWORD)
+        members.set_password(store, PASSWORDS, known.id, "another seven boats", "root", NOON)
+        with pytest.raises(Refused):
+            sessions.begin(store, known, "password", NOON)
+
+    def test_the_sessions_of_a_member_are_told_as_long_as_they_last(self, store: Store) -> None:
+        made = add(store)
+        sessions.begin(store, made, "password", NOON)
+        sessions.begin(store, made, "password", NOON + HOUR)
+        assert len(sessions.of_member(store, made.id, NOON + HOUR)) == 2
+        assert len(sessions.of_member(store, made.id, NOON + sessions.IDLE)) == 1
+
+    def test_who_is_to_be_another_account_at_an_issuer_is_signed_out_and_the_record_tells_where(
+        self, store: Store
+    ) -> None:
+        made = add(store)
+        secret = sessions.begin(store, made, "openid", NOON, GOOGLE)
+        members.forget_issuers(store, made.id, "root", NOON + MINUTE, "another account")
+        assert sessions.find(store, secret, NOON + MINUTE) is None
+        (forgot,) = (one.body for one in store.find(SYSTEM, "audit", order="at").items if one.body["why"])
+        assert (forgot["from"]["issuers"], forgot["to"]["issuers"]) == ([GOOGLE.issuer], [])
+
     # ---- tokens -----------------------------------------------------------------------------------------------------
     def test_a_token_is_found_by_its_public_part_and_kept_as_a_digest(self, store: Store) -> None:
         made, text = api_tokens.make(store, {"name": "etl", "rights": ["author"], "days": 7}, "root", NOON)
@@ -231,6 +263,13 @@ class AccessContract:
         assert first is not None
         assert first.body["used_on"] == "2026-11-24"
         assert store.get(SYSTEM, "api_token", other.id) == first
+
+    def test_a_token_that_two_revoke_at_once_is_revoked_once(self, store: Store) -> None:
+        made, _ = api_tokens.make(store, {"name": "etl", "rights": ["read"]}, "root", NOON)
+        late = Meddling(store, lambda: api_tokens.revoke(store, made.id, "root", NOON))
+        with pytest.raises(Conflict):
+            api_tokens.revoke(late, made.id, "kim", NOON)
+        assert verbs(store) == ["make token", "revoke token"]
 
     # ---- attempts ---------------------------------------------------------------------------------------------------
     def test_eight_failures_of_an_account_in_a_quarter_of_an_hour_are_all(self, store: Store) -> None:
@@ -276,7 +315,32 @@ class AccessContract:
         attempts.begin(store, "p", NOON + HOUR, account="x", address="y")
         assert len(store.find(SYSTEM, "attempt", order="until").items) == 2
 
+    def test_after_a_while_without_attempts_the_first_counts_like_the_others(self, store: Store) -> None:
+        attempts.begin(store, "p", NOON, account="ada", address="a")
+        for n in range(8):
+            assert isinstance(attempts.begin(store, "p", NOON + HOUR, account="ada", address=f"a{n}"), Attempt)
+        assert isinstance(attempts.begin(store, "p", NOON + HOUR, account="ada", address="b"), timedelta)
+
+    def test_who_is_stopped_by_the_account_and_the_address_waits_for_both(self, store: Store) -> None:
+        for n in range(8):
+            attempts.begin(store, "p", NOON, account="ada", address=f"a{n}")
+        for n in range(30):
+            attempts.begin(store, "p", NOON + 5 * MINUTE, account=f"{n}", address="a")
+        assert attempts.begin(store, "p", NOON + 5 * MINUTE, account="ada", address="a") == attempts.WINDOW
+
+    def test_another_installation_counts_the_same_account_under_another_name(self, store: Store) -> None:
+        one = attempts.begin(store, "pepper", NOON, account="ada")
+        other = attempts.begin(store, "salt", NOON, account="ada")
+        assert isinstance(one, Attempt)
+        assert isinstance(other, Attempt)
+        assert one.keys != other.keys
+
     # ---- the record -------------------------------------------------------------------------------------------------
+    def test_the_record_of_a_token_tells_what_it_may_and_nothing_of_its_secret(self, store: Store) -> None:
+        api_tokens.make(store, {"name": "etl", "rights": ["read"], "days": 7}, "root", NOON)
+        (made,) = (one.body for one in store.find(SYSTEM, "audit", order="at").items)
+        assert made["to"] == {"name": "etl", "rights": ["read"], "until": iso(NOON + 7 * DAY)}
+
     def test_every_change_is_in_the_audit_log(self, store: Store) -> None:
         made = add(store)
         secret = sessions.begin(store, made, "password", NOON + MINUTE)

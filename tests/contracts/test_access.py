@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from app.access import api_tokens, members, sessions
+from app.access.members import Member
 from app.adapters.keys import Keyring
 from app.adapters.memory import MemoryStore
 from app.adapters.sqlite_store import SqliteStore
@@ -74,6 +75,42 @@ def problems(**given: Any) -> dict[str, str]:
 )
 def test_a_password_that_can_be_guessed_is_refused(password: str) -> None:
     assert list(problems(password=password)) == ["password"]
+
+
+def test_a_password_has_an_end() -> None:
+    words = "".join(f"word {number} " for number in range(30))
+    assert list(problems(password=words[: members.LONGEST + 1])) == ["password"]
+
+
+def test_a_member_without_a_role_may_not_come_in() -> None:
+    assert not Member("mem_1", "ada@example.com").may_come_in
+    assert Member("mem_1", "ada@example.com", roles=("viewer",)).may_come_in
+
+
+class Asked:
+    """Passwords that are asked to hold; every one does."""
+
+    decoy = "decoy"
+
+    def __init__(self) -> None:
+        self.hashes: list[str] = []
+
+    def hash(self, password: str) -> str:
+        return f"hash of {password}"
+
+    def holds(self, hash: str, password: str) -> bool:
+        self.hashes.append(hash)
+        return True
+
+
+def test_the_time_tells_not_whether_there_is_such_a_member() -> None:
+    store, passwords = MemoryStore(), Asked()
+    add(store)  # has no password
+    gone = add(store, "bob@example.com", password=PASSWORD)
+    members.change(store, gone.id, {"state": "disabled"}, "root", NOON)
+    for email in ("ada@example.com", "bob@example.com", "nobody@example.com"):
+        assert members.with_password(store, passwords, email, PASSWORD) is None
+    assert passwords.hashes == ["decoy"] * 3  # as long for each
 
 
 @pytest.mark.parametrize("email", ["", "ada", "a b@x.de", "a@b@c", "<a@b.de>", "a@b.de\nbcc", "token x", "admin token"])
