@@ -30,8 +30,12 @@ class Hmac:
         self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
 
     def hexdigest(self, message: bytes) -> str:
-        outer = self._outer.copy()
-        outer.update(_fed(self._inner.copy(), message).digest())
+        inner, outer = self._inner.copy(), self._outer.copy()
+        if len(message) <= PIECE:
+            inner.update(message)
+        else:
+            _fed(inner, message)
+        outer.update(inner.digest())
         return outer.hexdigest()
 
 

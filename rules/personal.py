@@ -105,22 +105,25 @@ def _walk(container: Any, node: Node, found: list[Place]) -> None:
     if node is UNKNOWN:
         _search(container, found)
         return
-    if container.get("object") == "list" and "data" not in node:
-        _walk(container.get("data"), node, found)
+    get = container.get
+    if get("object") == "list" and "data" not in node:
+        _walk(get("data"), node, found)
         return
-    metadata = container.get("metadata")
-    if metadata:
+    if metadata := get("metadata"):
         _metadata(metadata, found)
     rest: Any = node.get("*")
-    if rest is None:
-        for name, below in node.items():
-            value = container.get(name)
-            if value:
-                _take(container, name, value, below, found)
+    if rest is not None:
+        for name, inner in container.items():
+            if inner:
+                _take(container, name, inner, node.get(name, rest), found)
         return
-    for name, value in container.items():
-        if value:
-            _take(container, name, value, node.get(name, rest), found)
+    for name, below in node.items():
+        if inner := get(name):
+            if below is PERSONAL and type(inner) is str:
+                if inner[:4] != "tok_" or not TOKEN.fullmatch(inner):
+                    found.append((container, name))
+            else:
+                _take(container, name, inner, below, found)
 
 
 def _take(container: Any, name: str, value: Any, below: Node, found: list[Place]) -> None:
@@ -212,7 +215,7 @@ def cleanse(envelope: dict[str, Any], replacing: ReplaceSorted, at_signs: int | 
     """Replace every personal value of an event, in place. at_signs: how many `@` its raw text holds, if counted: when
     the declared places account for all of them the search for strays, a walk of the whole event, is spared."""
     found = places(envelope)
-    accounted = sum(at[key].count("@") for at, key in found if isinstance(at[key], str))
+    accounted = sum([at[key].count("@") for at, key in found if type(at[key]) is str])
     replace_sorted(found, replacing)
     if at_signs is None or at_signs > accounted:
         replace_emails(envelope, lambda texts: replacing(texts, ["email"] * len(texts)))

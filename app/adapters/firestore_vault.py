@@ -18,7 +18,7 @@ from google.cloud.firestore_v1.base_query import FieldFilter
 
 from app.adapters.firestore import escaped
 from app.adapters.keys import Keyring, LiveKeys, live
-from app.adapters.sealed import Ear, Known, Looked, check_look, context_of
+from app.adapters.sealed import Ear, Known, Looked, check_look, context_of, known_as
 from rules.personal_sorts import sort_of_value
 from rules.ports import Unavailable
 
@@ -51,7 +51,8 @@ class FirestoreVault:
         tokens = [self._keys.token_for(tenant, value) for value in values]
         kinds = sorts or [sort_of_value(subject, value) for value in values]
         rows = zip(tokens, values, kinds, strict=True)
-        new = {token: (value, sort) for token, value, sort in rows if (tenant, subject, token) not in self._known}
+        known = {token for token in tokens if known_as(tenant, subject, token) in self._known}
+        new = {token: (value, sort) for token, value, sort in rows if token not in known}
         if new and subject not in self._barred_of(tenant):
             self._keep(tenant, subject, new)
         return tokens
@@ -177,8 +178,7 @@ class FirestoreVault:
                 batch.set(self._values(tenant).document(escaped(token)), body, merge=True)
             with named():
                 batch.commit(timeout=PATIENCE)
-        for token in tokens:
-            self._known.add((tenant, subject, token))
+        self._known.add(known_as(tenant, subject, token) for token in tokens)
 
     def _some_of(self, tenant: str, subject: str) -> list[Any]:
         mine = self._values(tenant).where(filter=FieldFilter("subjects", "array_contains", subject))

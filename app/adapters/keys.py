@@ -7,7 +7,7 @@ import contextlib
 import hmac
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -27,8 +27,8 @@ class WrongKeys(Exception):
 
 def token_text(digest: str, value: str) -> str:
     """`tok_` and 24 hex digits; an e-mail address keeps its domain, in lower case, because rules ask for it."""
-    address = _EMAIL.fullmatch(value)
-    return f"tok_{digest[:24]}" + (f"@{address[1].lower()}" if address else "")
+    address = _EMAIL.fullmatch(value) if "@" in value else None
+    return f"tok_{digest[:24]}@{address[1].lower()}" if address else f"tok_{digest[:24]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +86,25 @@ class Keyring:
         """The token of a value: HMAC-SHA256 under a key of the tenant's own."""
         return token_text(_tenant_hmac(self.token, tenant).hexdigest(value.encode()), value)
 
+    def tokens_for(self, tenant: str, values: Iterable[str]) -> list[str]:
+        """The token of each value."""
+        hexdigest = _tenant_hmac(self.token, tenant).hexdigest
+        return [token_text(hexdigest(value.encode()), value) for value in values]
+
     def seal(self, context: str, value: str) -> tuple[str, bytes]:
         """(key id, nonce + AES-256-GCM). context: what the value belongs to; opening needs the same."""
         nonce = _nonce()
         return self.current, nonce + _cipher(self.keys[self.current]).encrypt(nonce, value.encode(), context.encode())
+
+    def seal_all(self, values: Sequence[tuple[str, str]]) -> tuple[str, list[bytes]]:
+        """`seal` of many: context and value of each. One after the other they take a third of the time that each takes
+        between other work."""
+        encrypt, drawn = _cipher(self.keys[self.current]).encrypt, os.urandom(12 * len(values))
+        sealed = []
+        for at, (context, value) in enumerate(values):
+            nonce = drawn[12 * at : 12 * at + 12]
+            sealed.append(nonce + encrypt(nonce, value.encode(), context.encode()))
+        return self.current, sealed
 
     def open(self, key_id: str, context: str, sealed: bytes) -> str:
         if key_id not in self.keys:

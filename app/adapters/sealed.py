@@ -1,28 +1,31 @@
 """What the encrypted vaults share: what a value is sealed for, who may look, and what a process knows is kept.
 
-No value stays in a process's memory: it remembers by tokens what is kept already, and looks at most every
-`HEARD_WITHIN` seconds whether another process has erased something or made a new key.
+No value stays in a process's memory once it is written: it remembers by tokens what is kept already, and looks at most
+every `HEARD_WITHIN` seconds whether another process has erased something or made a new key.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from rules.ports import HEARD_WITHIN, Refused
 
 KNOWN = 65_536  # values that are known to be kept, so that a customer's second event costs no sealing
 DAY = 86_400  # seconds
 
-Value = tuple[str, str, str]  # tenant, subject, token
 Looked = Callable[[str, str, str, str, str], None]  # tenant, token, actor, reason, on
 
 
 def context_of(tenant: str, token: str) -> str:
     """What a value of the vault is sealed for: it opens nowhere else."""
     return f"vault\n{tenant}\n{token}"
+
+
+def known_as(tenant: str, subject: str, token: str) -> str:
+    """The name of a kept value in `Known`."""
+    return f"{tenant}\n{subject}\n{token}"
 
 
 def check_look(actor: str, reason: str) -> None:
@@ -36,25 +39,32 @@ def today() -> int:
 
 
 class Known:
-    """The values kept lately and today, the oldest forgotten first. For several threads."""
+    """The values kept lately and today, the older half forgotten at once when there are too many. For several threads.
+
+    Each is one text in a set: made with every new value, and no work for the garbage collector.
+    """
 
     def __init__(self, size: int = KNOWN) -> None:
-        self._size = size
-        self._tokens: OrderedDict[Value, None] = OrderedDict()
+        self._half = size // 2
+        self._lately: set[str] = set()
+        self._before: set[str] = set()
         self._lock = threading.Lock()
 
-    def __contains__(self, value: Value) -> bool:
-        return value in self._tokens
+    def __contains__(self, value: str) -> bool:
+        return value in self._lately or value in self._before
 
-    def add(self, value: Value) -> None:
-        with self._lock:
-            self._tokens[value] = None
-            if len(self._tokens) > self._size:
-                self._tokens.popitem(last=False)
+    def add(self, values: Iterable[str]) -> None:
+        """Call it when they are on their way: who finds one known relies on it."""
+        lately = self._lately
+        lately.update(values)
+        if len(lately) >= self._half:
+            with self._lock:
+                if self._lately is lately:  # not cleared meanwhile
+                    self._before, self._lately = lately, set()
 
     def clear(self) -> None:
         with self._lock:
-            self._tokens.clear()
+            self._lately, self._before = set(), set()
 
 
 class Ear:

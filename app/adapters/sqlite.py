@@ -94,10 +94,9 @@ def insert_rows(connection: sqlite3.Connection, insert: str, rows: Sequence[Sequ
     among thirty busy threads each return costs a wait: 60 of them in a batch of 20 events."""
     at = 0
     while at < len(rows):
-        count = min(MOST_ROWS, 1 << ((len(rows) - at).bit_length() - 1))  # few sizes, so that statements are reused
-        some = rows[at : at + count]
-        connection.execute(_inserting(insert, len(some[0]), count, after), [value for row in some for value in row])
-        at += count
+        some = rows[at : at + MOST_ROWS]  # so many sizes at most, and their statements are kept
+        connection.execute(_inserting(insert, len(some[0]), len(some), after), [value for row in some for value in row])
+        at += len(some)
 
 
 @cache

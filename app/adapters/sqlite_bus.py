@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 import orjson
 
@@ -23,7 +24,7 @@ from app.adapters import sqlite_values
 from app.adapters.doorbell import Doorbell
 from app.adapters.sqlite import check_format, connect, insert_rows, transaction, unavailable
 from app.adapters.sqlite_trim import Trimmer
-from app.adapters.sqlite_values import ValueRow
+from app.adapters.sqlite_values import Heard, ValueRow
 from rules.event import Event, iso
 from rules.ports import Unavailable
 
@@ -34,6 +35,7 @@ PATIENCE = 10.0  # seconds one caller waits for its commit
 BUSY = 5.0  # seconds that another process may hold the file
 TRIM_EVERY = 500  # rows
 
+Row = TypeVar("Row")
 InboxRow = tuple[str, str, bytes]  # tenant, event id, CloudEvent JSON
 
 _TABLES = (
@@ -100,7 +102,8 @@ class SqliteBus:
         self._waiting: list[_Waiting] = []
         self._values: deque[ValueRow] = deque()  # the vault's, waiting for the next commit; filled without the lock
         self._committing = False
-        self.reseal: sqlite_values.Reseal | None = None  # the vault's, for what waits while its key is retired
+        self._heard: deque[Heard] = deque()  # the same, not sealed yet
+        self.sealing: sqlite_values.Sealing | None = None  # the vault's
         self._since: float | None = None  # since when the oldest row being written has waited
         self._writing = 0  # how many callers wait for the commit that is being made
         self._closed = False
@@ -117,14 +120,17 @@ class SqliteBus:
     def keep(self, rows: Iterable[ValueRow]) -> None:
         """Take the vault's rows along with the next commit, some seconds off at most; does not wait."""
         self._values.extend(rows)
-        if self._thread is None:
-            with self._changed:
-                self._start()
+        self._start_early()
+
+    def hear(self, values: Iterable[Heard]) -> None:
+        """`keep` of values that the commit will seal."""
+        self._heard.extend(values)
+        self._start_early()
 
     def flush(self) -> None:
         """Return when everything kept so far is durable."""
         with self._changed:
-            idle = not self._values and not self._waiting and not self._committing
+            idle = not self._heard and not self._values and not self._waiting and not self._committing
         if not idle:
             self._write(None, ())
 
@@ -175,12 +181,17 @@ class SqliteBus:
         self._thread = threading.Thread(target=self._run, name="inbox-writer", daemon=True)
         self._thread.start()
 
+    def _start_early(self) -> None:
+        if self._thread is None:
+            with self._changed:
+                self._start()
+
     # ---- the writing thread -----------------------------------------------------------------------------------------
     def _run(self) -> None:
         untrimmed = TRIM_EVERY
         while (batch := self._take()) is not None:
-            if batch or self._values:
-                self._filer.new += len(self._values)
+            if batch or self._values or self._heard:
+                self._filer.new += len(self._values) + len(self._heard)
                 self._answer(batch, self._commit(batch))
                 untrimmed += len(batch)
             if not batch or untrimmed >= TRIM_EVERY:
@@ -188,7 +199,7 @@ class SqliteBus:
                 untrimmed = 0
             if not batch or self._filer.is_due:
                 self._tidy(self._filer.file)
-        if self._values:
+        if self._values or self._heard:
             self._commit([])
 
     def _take(self) -> list[_Waiting] | None:
@@ -213,15 +224,16 @@ class SqliteBus:
     def _commit(self, batch: Sequence[_Waiting]) -> Unavailable | None:
         """Make a batch durable; the error that all of it shares. The vault's rows stay for the next try."""
         self._committing = True  # before rows are taken, so that nobody finds none waiting and none being written
-        values = [self._values.popleft() for _ in range(len(self._values))]
+        values, heard = _drained(self._values), _drained(self._heard)
         try:
             published = iso(self._now())
             rows = [(w.row[0], w.row[1], published, w.row[2]) for w in batch if w.row is not None]
             with unavailable("the queue cannot be written"), transaction(self._opened()):
-                sqlite_values.append(self._opened(), values, self.reseal)
+                sqlite_values.append(self._opened(), values, heard, self.sealing)
                 insert_rows(self._opened(), _INSERT, rows, "ON CONFLICT DO NOTHING")
         except Exception as error:
             self._values.extendleft(reversed(values))
+            self._heard.extendleft(reversed(heard))
             self._reopen()
             return error if isinstance(error, Unavailable) else Unavailable(f"the queue cannot be written: {error!r}")
         finally:
@@ -244,3 +256,8 @@ class SqliteBus:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _drained(rows: deque[Row]) -> list[Row]:
+    """What is there now, taken out; others may be adding."""
+    return [rows.popleft() for _ in range(len(rows))]

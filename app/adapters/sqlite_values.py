@@ -10,7 +10,8 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 from app.adapters.sqlite import insert_rows, transaction
 
@@ -20,6 +21,7 @@ HOLD = 0.2  # seconds that one filing may hold up the events; with millions of v
 
 ValueRow = tuple[str, str, str, str, bytes, str, int]  # tenant, token, subject, key id, sealed value, sort, day heard
 Reseal = Callable[[ValueRow], ValueRow]
+Heard = tuple[str, str, str, str, str, int]  # the same before it is sealed: no key id, and the value as it is
 Kept = tuple[int, str, str]  # seq, token, subject
 
 TABLES = (
@@ -61,13 +63,34 @@ _DOUBLES = (  # the one heard last stays, with its day
 )
 
 
-def append(connection: sqlite3.Connection, values: Sequence[ValueRow], reseal: Reseal | None = None) -> None:
-    """Inside the caller's transaction. reseal: seals anew what has waited so long that its key was retired."""
-    if not values:
+class Sealing(Protocol):
+    """The keys of the vault, for what waits to be written."""
+
+    def sealed(self, heard: Sequence[Heard], retired: Container[str]) -> list[ValueRow]:
+        """Under a key that is none of the retired."""
+        ...
+
+    def resealed(self, row: ValueRow) -> ValueRow:
+        """The same value under the current key."""
+        ...
+
+
+def append(
+    connection: sqlite3.Connection,
+    values: Sequence[ValueRow],
+    heard: Sequence[Heard] = (),
+    sealing: Sealing | None = None,
+) -> None:
+    """Inside the caller's transaction: nothing is sealed with a key that is retired, however long it has waited."""
+    if not (values or heard):
         return
     retired = connection.execute("SELECT value FROM meta WHERE name = 'retired'").fetchone()[0].split()
-    if retired and reseal:
-        values = [reseal(row) if row[3] in retired else row for row in values]
+    if retired and sealing:
+        values = [sealing.resealed(row) if row[3] in retired else row for row in values]
+    if heard:
+        if sealing is None:
+            raise ValueError("there is nobody to seal the values that wait")
+        values = [*values, *sealing.sealed(heard, retired)]
     insert_rows(connection, "INSERT INTO vault (tenant, token, subject, key_id, value, sort, heard)", values)
 
 

@@ -1,22 +1,23 @@
 """The Vault and the Secrets on SQLite: values sealed with AES-256-GCM, found by token or by name.
 
-New values of the vault travel with the next commit of the queue, so a token is never durable before its value.
+New values of the vault travel with the next commit of the queue, so a token is never durable before its value. They
+are sealed there, by the writing thread, all of a commit at once.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from sqlite3 import Connection
 
 from app.adapters import sqlite_values
 from app.adapters.keys import Keyring, LiveKeys, WrongKeys, live
-from app.adapters.sealed import Ear, Known, Looked, check_look, context_of
+from app.adapters.sealed import Ear, Known, Looked, check_look, context_of, known_as
 from app.adapters.sqlite import Readers, connect, transaction, unavailable
 from app.adapters.sqlite_bus import BUSY, SqliteBus, prepare_inbox
-from app.adapters.sqlite_values import ValueRow
+from app.adapters.sqlite_values import Heard, ValueRow
 from rules.personal_sorts import sort_of_value
 
 
@@ -36,7 +37,7 @@ class SqliteVault:
         check_keys(path, self._keys)
         self._path = path
         self._bus = bus
-        self._bus.reseal = self.resealed
+        self._bus.sealing = self
         self._looked = looked
         self._readers = Readers(path)
         self._known = Known()
@@ -47,18 +48,16 @@ class SqliteVault:
     def tokenise(self, tenant: str, subject: str, values: Sequence[str], sorts: Sequence[str] = ()) -> list[str]:
         if self._ear.is_time():
             self._listen()
-        new: list[ValueRow] = []
-        tokens = []
-        for at, value in enumerate(values):
-            token = self._keys.ring.token_for(tenant, value)
-            tokens.append(token)
-            if (tenant, subject, token) not in self._known and (tenant, subject) not in self._barred:
-                sort = sorts[at] if sorts else sort_of_value(subject, value)
-                sealed = self._keys.ring.seal(context_of(tenant, token), value)
-                new.append((tenant, token, subject, *sealed, sort, self._ear.day))
-                self._known.add((tenant, subject, token))
-        if new:
-            self._bus.keep(new)
+        tokens = self._keys.ring.tokens_for(tenant, values)
+        new: dict[str, Heard] = {}
+        for at, token in enumerate(tokens):
+            name = known_as(tenant, subject, token)
+            if name not in self._known and name not in new:
+                sort = sorts[at] if sorts else sort_of_value(subject, values[at])
+                new[name] = (tenant, token, subject, values[at], sort, self._ear.day)
+        if new and (tenant, subject) not in self._barred:
+            self._bus.hear(new.values())
+            self._known.add(new)
         return tokens
 
     def flush(self) -> None:
@@ -126,6 +125,13 @@ class SqliteVault:
         """Tenant and subject of all of whom nothing is kept."""
         with unavailable("reading the vault"):
             yield from sqlite_values.news(self._readers.connection(), None)[1] or ()
+
+    def sealed(self, heard: Sequence[Heard], retired: Container[str]) -> list[ValueRow]:
+        """Values as they are kept, under a key that is not retired."""
+        if self._keys.ring.current in retired:
+            self._keys.refresh()
+        key, sealed = self._keys.ring.seal_all([(context_of(row[0], row[1]), row[3]) for row in heard])
+        return [(*row[:3], key, value, *row[4:]) for row, value in zip(heard, sealed, strict=True)]
 
     def resealed(self, row: ValueRow) -> ValueRow:
         """The same value under the current key."""

@@ -35,6 +35,7 @@ ID = re.compile(r"[A-Za-z0-9_.:-]{1,255}")
 TYPE = re.compile(r"[A-Za-z0-9_.\[\]-]{1,255}")  # `v2.core.account[requirements].updated`
 ACCOUNT = re.compile(r"acct_[A-Za-z0-9]{1,60}")
 LONGEST_KEY = 300  # characters of a subject key or transaction id; Stripe's ids have at most 255
+FEW = 16
 LARGE, LARGEST = 600_000, 800_000  # bytes of a body that is looked at, and of what can be kept of it beside its trace
 
 # (envelope, account, raw body, what is wrong, now): keeps it durably or raises Unavailable; the entry's id
@@ -233,9 +234,19 @@ def event_of(
 
 
 def _at_signs(raw: bytes) -> int:
-    """How many there are. Splitting takes a third of the time of `count`, a look for a backslash a twentieth."""
-    escaped = raw.count(b"\\u0040") if b"\\" in raw else 0
-    return len(raw.split(b"@")) - 1 + escaped + (raw.count(b"%40") if b"%" in raw else 0)
+    """How many there are, written in any way that is looked for."""
+    return _count(raw, b"@", b"@") + _count(raw, b"\\", b"\\u0040") + _count(raw, b"%", b"%40")
+
+
+def _count(raw: bytes, first: bytes, text: bytes) -> int:
+    """`raw.count(text)`, in a twentieth of its time where the text's first byte is rare: finding one byte is quick."""
+    found, at = 0, raw.find(first)
+    for _ in range(FEW):
+        if at < 0:
+            return found
+        found += raw.startswith(text, at)
+        at = raw.find(first, at + 1)
+    return found + (raw.count(text, at) if at >= 0 else 0)
 
 
 def _reception(tenant: str, id: str, raw: bytes | None, now: datetime, clock: Clock | None) -> dict[str, Any] | None:
