@@ -6,7 +6,7 @@ They are read from windows of the log, lists and the scores' documents; rules.kn
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -24,7 +24,7 @@ from rules.ports import Store
 from rules.run import Run
 from rules.steps import Advance
 from rules.texts import known_text
-from rules.wanted import Path, Wanted, wanted_by
+from rules.wanted import Path, Wanted, wanted_by, wanted_by_steps
 
 Row = dict[str, Any]
 _LISTS = 500
@@ -48,6 +48,19 @@ def woken(store: Store, run: Run, rule: Rule, now: datetime) -> Advance:
     return knowing.settled(
         lambda memory: knowing.woken(run, rule, memory, now), lambda question: answer(store, run.tenant, question)
     )
+
+
+def filled(store: Store, tenant: str, rule: Rule, event: Event, now: datetime) -> Event:
+    """The event as the texts of a run that it began would read it now: the facts and scores that its steps name
+    beside it."""
+    wanted = wanted_by_steps(rule)
+    if not wanted:
+        return event
+    about = replace(about_event(event), at=max(int(now.timestamp()), event.created))
+    known = knowing.settled(
+        lambda memory: knowing.read(wanted, about, memory), lambda question: answer(store, tenant, question)
+    )
+    return known.with_event(event)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
-"""What the steps of a rule would send: each action's own preview, filled from the latest event that the rule is about.
+"""What the steps of a rule would send: each action's own preview, filled from an event that the rule is about and from
+what is known of its customer now.
 
 Nothing is sent from here, and no personal value is looked at: texts show tokens where a person's values will stand.
 """
@@ -7,27 +8,54 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
+from app import knowing
 from rules.event import Event
 from rules.fields import Catalogue
 from rules.model import Do, Rule
 from rules.ports import ActionExecutor, Store
 from rules.rule import parse
 from rules.texts import facts_of, holes, render, walk
+from rules.wanted import wanted_by_steps
 
 Row = dict[str, Any]
 Actions = Mapping[str, ActionExecutor]
 
 
-def previews(store: Store, catalogue: Catalogue, actions: Actions, tenant: str, document: Mapping[str, Any]) -> Row:
-    """`{"event": id | None, "steps": [{"name", "action", "title", "call", "undo", "params"}]}`. Raises RuleError when
-    the document has errors."""
+def previews(
+    store: Store,
+    catalogue: Catalogue,
+    actions: Actions,
+    tenant: str,
+    document: Mapping[str, Any],
+    now: datetime,
+    event: str | None = None,
+) -> Row:
+    """`{"event": id | None, "customer": id | None, "known": bool, "steps": [{"name", "action", "title", "call", "undo",
+    "params"}]}`; known: whether facts or scores are filled in. event: the id of one to fill in from, else it is the
+    latest that the rule is about. Raises RuleError when the document has errors, LookupError for an unknown event."""
     rule = parse(document, catalogue, actions)
-    event = latest(store, tenant, rule)
-    facts = facts_of(rule, event.data) if event else {}
-    steps = [_step(one, facts, actions, event is not None) for one in walk(rule.steps) if isinstance(one, Do)]
-    return {"event": event.id if event else None, "steps": steps}
+    found = _chosen(store, tenant, rule, event) if event else latest(store, tenant, rule)
+    facts = facts_of(rule, knowing.filled(store, tenant, rule, found, now).data) if found else {}
+    steps = [_step(one, facts, actions, found is not None) for one in walk(rule.steps) if isinstance(one, Do)]
+    return {
+        "event": found.id if found else None,
+        "customer": ((found.key("cus") if found else None) or "").partition(":")[2] or None,
+        "known": bool(wanted_by_steps(rule)),
+        "steps": steps,
+    }
+
+
+def _chosen(store: Store, tenant: str, rule: Rule, id: str) -> Event:
+    found = store.get(tenant, "event", id)
+    if found is None:
+        raise LookupError(f"No event {id} is recorded here. Copy an id that begins with evt_ from the list of events.")
+    if found.body["type"] not in rule.when.types:
+        begins = " or ".join(sorted(rule.when.types))
+        raise LookupError(f"{id} is of the type {found.body['type']}; the rule begins with {begins}.")
+    return Event.from_cloudevent(found.body["event"])
 
 
 def latest(store: Store, tenant: str, rule: Rule) -> Event | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from flask import Blueprint, Response, request
 
@@ -33,19 +34,31 @@ def test(id: str, step: str) -> Response:
         raise LookupError(f"The rule has no e-mail in a step {step!r}.")
     s = services()
     outcome = trial.send_test_mail(s.store, s.connectors, tenant(), found["params"], to, actor(), now(), is_dry())
-    return go(f"/rules/{id}/sends", f"Test e-mail: {outcome.message}", "good" if outcome.kind == "done" else "bad")
+    return go(_address(id), f"Test e-mail: {outcome.message}", "good" if outcome.kind == "done" else "bad")
 
 
 def _page(id: str, wrong: dict[str, str] | None = None, status: int = 200) -> Response:
-    rule = author.rule(services().store, tenant(), id)
+    rule, wrong = author.rule(services().store, tenant(), id), dict(wrong or {})
+    found: dict[str, Any] = {"event": None, "steps": []}
     try:
         found = _previews(id)
     except RuleError:
-        found = {"event": None, "steps": [], "broken": True}
-    return page("sends.html", status=status, rule=rule, found=found, wrong=wrong or {})
+        found["broken"] = True
+    except LookupError as error:
+        wrong["event"], status = str(error.args[0]), 404
+    return page("sends.html", status=status, rule=rule, found=found, chosen=_chosen(), wrong=wrong)
 
 
 def _previews(id: str) -> dict[str, Any]:
     s = services()
     document = author.rule(s.store, tenant(), id)["document"] or {}
-    return step_previews.previews(s.store, s.catalogue, s.connectors, tenant(), document)
+    return step_previews.previews(s.store, s.catalogue, s.connectors, tenant(), document, now(), _chosen())
+
+
+def _chosen() -> str:
+    """The event that the page is to be filled in from; empty: the latest."""
+    return request.values.get("event", "").strip()[:200]
+
+
+def _address(id: str) -> str:
+    return f"/rules/{id}/sends" + (f"?{urlencode({'event': _chosen()})}" if _chosen() else "")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
-from app import author
+from app import author, scores
 from app.services import Services
 from app.web import create_app
+from rules.event import Event
 from rules.ports import ABSENT, Put
 from tests.app.test_mail import connection
 from tests.builders import NOON, TENANT, event, invoice, services_in_memory
@@ -108,6 +110,48 @@ def test_a_test_goes_to_the_typed_address_alone_and_tells_nobody_s_values(
     audit = str([one.body for one in services.store.find(TENANT, "audit", order="at").items])
     assert "send test e-mail" in audit
     assert "grace@" not in audit
+
+
+def recorded(services: Services, told: Event) -> None:
+    body = {
+        "event": told.to_cloudevent(), "type": told.type, "created": told.created, "recorded": told.id,
+        "keys": list(told.keys), "correlation": "", "trace": "", "customer": told.key("cus"), "fired": False,
+        "origin": "webhook", "decision": None,
+    }  # fmt: skip
+    services.store.commit(TENANT, None, [Put("event", told.id, body, ABSENT)])
+
+
+KNOWN = {
+    "subject": "You owe {{ fact.customer.open_amount }}",
+    "text": "{{ fact.customer.failures_30_days }}, {{ score.risk }}.",
+}
+
+
+def test_facts_and_scores_are_filled_in_as_of_now_for_the_customer(browser: FlaskClient, services: Services) -> None:
+    store, hour = services.store, timedelta(hours=1)
+    for at, customer, owes in ((1, "cus_1", 4900), (2, "cus_2", 100), (3, "cus_1", 1000)):
+        thing = invoice(f"in_{at}", customer=customer, amount_remaining=owes, amount_due=owes, status="open")
+        recorded(services, event(f"evt_{at}", time=NOON - 9 * hour + at * hour, object=thing))
+    scores.declare(store, TENANT, "risk", "Risk", "ada", NOON - hour)
+    scores.set_values(store, TENANT, "risk", [{"customer": "cus_1", "value": 0.25}], "api", "ada", NOON - hour)
+    made(services, {"name": "write", "do": "mail.send", "with": {"connection": "mail", **KNOWN}})
+
+    latest = browser.get("/rules/dunning/sends").text
+    chosen = browser.get("/rules/dunning/sends?event=evt_2").text
+
+    assert "You owe $59.00" in latest
+    assert "2, 0.25." in latest
+    assert "/customers/cus_1/known" in latest
+    assert "You owe $1.00" in chosen
+    assert form(chosen, "/rules/dunning/sends/write/test").sent()["event"] == ["evt_2"]
+
+
+def test_an_event_that_the_rule_is_not_about_is_told_beside_its_field(browser: FlaskClient, services: Services) -> None:
+    made(services)
+    recorded(services, event("evt_9", "invoice.paid", object=invoice()))
+    for id, said in (("evt_0", "No event evt_0 is recorded"), ("evt_9", "the rule begins with invoice.payment_failed")):
+        answer = browser.get(f"/rules/dunning/sends?event={id}")
+        assert (answer.status_code, said in answer.text) == (404, True)
 
 
 @pytest.mark.parametrize("to", ["", "nobody", "a@b.example, c@d.example"])
