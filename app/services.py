@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from rules.fields import Catalogue
 
 LOCAL_SECRET = "stripe/webhook/local"  # noqa: S105  signs what this machine posts to itself in development (the sample)
-STORED_SECRETS = "stripe/webhook"  # set in the pages; comma-separated, like STRIPE_WEBHOOK_SECRET
+STORED_SECRETS = "stripe/webhook"  # set in the pages: app.receive.signing
 FRESH = 2.0  # seconds that a look at the stored webhook secrets stays good
 
 

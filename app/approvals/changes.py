@@ -21,6 +21,7 @@ from app.author import parts, planned, timetable
 from app.connections import live_actions, types
 from app.inquire import backtests
 from app.operate import bulk
+from app.receive import signing
 from rules import english
 from rules.fields import Catalogue
 from rules.ports import ActionExecutor, Conflict, Secrets, Store, Write
@@ -78,7 +79,10 @@ def is_freer(office: Office, tenant: str, change: Change) -> bool:
         "connection": lambda: _connection_freer(office, tenant, change),
         "live actions": lambda: bool(change.given["on"]),
         "list": lambda: _list_freer(office.store, tenant, change.about, change.given["members"]),
-        "delete list": lambda: _list_freer(office.store, tenant, change.about, ()),
+        "delete list": lambda: (
+            change.about.startswith(parts.ROLE) or _list_freer(office.store, tenant, change.about, ())
+        ),
+        "webhook secret": lambda: signing.is_begun(office.store, office.secrets),
         "settings": lambda: _settings_freer(office.store, tenant, change.given),
     }
     return tests[change.verb]() if change.verb in tests else True
@@ -96,9 +100,13 @@ def says(office: Office, tenant: str, change: Change) -> list[str]:
         return [f"Actions go out over {change.about} for real from then on."]
     if change.verb == "settings":
         return ["Changes go live without a second person from then on."]
+    if change.verb == "webhook secret":
+        return ["Events that are signed with one more secret are taken for Stripe's from then on, for every account."]
     gone, come = _members(office.store, tenant, change.about, change.given.get("members", ()))
     off, on = (f"{len(gone):,} off the list: {', '.join(gone[:20])}", f"{len(come):,} on it: {', '.join(come[:20])}")
-    return [*([off] if gone else []), *([on] if come else [])]
+    frees = change.verb == "delete list" and change.about.startswith(parts.ROLE)
+    left = ["Whoever has the right to approve may answer in their place."] if frees else []
+    return [*([off] if gone else []), *([on] if come else []), *left]
 
 
 def check(office: Office, tenant: str, change: Change, now: datetime) -> None:
@@ -120,6 +128,8 @@ def check(office: Office, tenant: str, change: Change, now: datetime) -> None:
         author.refuse_errors(office.store, tenant, document, office.catalogue, office.actions)
     elif change.verb == "connection" and (wrong := types.problems(change.given, office.development)):
         raise RuleError(wrong)
+    elif change.verb == "webhook secret":
+        signing.check(str(change.given["secret"]))
 
 
 def basis(office: Office, tenant: str, change: Change) -> str:
@@ -134,6 +144,8 @@ def basis(office: Office, tenant: str, change: Change) -> str:
         return digest({name: value for name, value in row.items() if name not in passing})
     if change.verb == "settings":
         return digest(tenant_settings.read(store, tenant).body())
+    if change.verb == "webhook secret":
+        return digest(len(signing.stored(office.secrets)))
     found = store.get(tenant, "list", change.about)
     return digest(sorted(found.body["members"]) if found else None)
 
@@ -233,6 +245,12 @@ def _settings(office: Office, tenant: str, change: Change, doing: Doing) -> Row:
     return tenant_settings.save(office.store, tenant, change.given, d.actor, d.now, d.expect, d.more).body()
 
 
+def _webhook_secret(office: Office, tenant: str, change: Change, doing: Doing) -> Row:
+    o, d = office, doing
+    secret = str(change.given["secret"])
+    return {"secrets": signing.add(o.store, o.secrets, tenant, secret, d.actor, d.now, d.note, d.more)}
+
+
 _MODE = {"publish": "live", "watch": "watch"}
 _PERFORM: Mapping[str, Callable[[Office, str, Change, Doing], Row]] = {
     "publish": _publish,
@@ -245,6 +263,7 @@ _PERFORM: Mapping[str, Callable[[Office, str, Change, Doing], Row]] = {
     "list": _list,
     "delete list": _delete_list,
     "settings": _settings,
+    "webhook secret": _webhook_secret,
 }
 VERBS = tuple(_PERFORM)
 _KINDS = {  # of the document that a change is of
@@ -259,6 +278,8 @@ _KINDS = {  # of the document that a change is of
 # ---- the parts ------------------------------------------------------------------------------------------------------
 def read_version(office: Office, tenant: str, change: Change) -> str | None:
     """The version of the document that the change is of, to be compared in its commit."""
+    if change.verb == "webhook secret":
+        return None  # kept among the secrets, in no document
     kind = "rule" if change.verb in RULE_VERBS else _KINDS[change.verb]
     found = office.store.get(tenant, kind, tenant_settings.ID if kind == "setting" else change.about)
     return found.version if found else None
@@ -355,7 +376,7 @@ def _settings_freer(store: Store, tenant: str, given: JSON) -> bool:
 # ---- while it waits -------------------------------------------------------------------------------------------------
 def keep(office: Office, name: str, change: Change) -> JSON:
     """What a document may hold of what was given; what may be a secret goes among the secrets, under this name."""
-    if change.verb != "connection":
+    if change.verb not in ("connection", "webhook secret"):
         return dict(change.given)
     office.secrets.put(name, json.dumps(dict(change.given)))
     return {"kept as": name}

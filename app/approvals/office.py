@@ -69,6 +69,7 @@ _TITLES = {
     "list": "Change the list {about}",
     "delete list": "Delete the list {about}",
     "settings": "Do without a second person",
+    "webhook secret": "Take events that are signed with one more secret",
 }
 Row = dict[str, Any]
 

@@ -24,6 +24,7 @@ _AT_ONCE: Mapping[str, Rights] = {
     "rollback": ("approve",),
     "resume": ("approve",),
     "watch": ("author", "approve"),
+    "webhook secret": ("admin",),
 }
 
 

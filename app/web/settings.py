@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import platform
-import re
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from flask import Blueprint, Response, request
 
 from app import author, declared, jobs, operate, tenant_settings
+from app.approvals import Change
 from app.audit import entry
-from app.receive import history
+from app.receive import history, signing
 from app.scores import scores
-from app.services import STORED_SECRETS, key_tenant
+from app.services import key_tenant
+from app.web import second
 from app.web.gate import access
 from app.web.pages import actor, go, now, page, services, tenant
 from app.web.safety import dry_run_row
 from rules.ports import Conflict
+from rules.rule import RuleError
 
 blueprint = Blueprint("settings", __name__)
 Row = dict[str, Any]
-SECRET = re.compile(r"whsec_\S{8,}")
 
 
 @blueprint.get("/settings")
@@ -50,7 +51,7 @@ def stripe_status() -> Row:
     settings, store = services().settings, services().store
     key = settings.stripe_api_key
     newest = store.find(tenant(), "event", order="-recorded", limit=1).items
-    stored = [part for part in (services().secrets.get(STORED_SECRETS) or "").split(",") if part.strip()]
+    stored = signing.stored(services().secrets)
     return {
         "key": f"{key[:8]}…" if key else "",
         "key_mode": "live" if key_tenant(key).endswith("/live") else "test",
@@ -66,23 +67,24 @@ def stripe_status() -> Row:
 @blueprint.post("/settings/stripe")
 def add_webhook_secret() -> Response:
     """Take one more signing secret; Stripe signs with old and new while one is rolled."""
-    given = request.form.get("secret", "").strip()
-    if not SECRET.fullmatch(given) or "," in given:
-        return page(
-            "settings_stripe.html",
-            status=422,
-            stripe=stripe_status(),
-            error="A signing secret begins with whsec_. It stands on the endpoint's page at Stripe.",
-        )
-    kept = [part.strip() for part in (services().secrets.get(STORED_SECRETS) or "").split(",") if part.strip()]
-    services().secrets.put(STORED_SECRETS, ",".join(dict.fromkeys([*kept, given])))
-    _noted("add webhook secret", "stripe")
-    return go("/settings", "The webhook secret is kept. Webhooks signed with it are taken from now on.")
+    wanted = Change("webhook secret", signing.ABOUT, {"secret": request.form.get("secret", "").strip()})
+    try:
+        signing.check(wanted.given["secret"])
+        came = second.change(wanted, second.reason(), emergency=second.is_emergency())
+    except RuleError as error:
+        return _secret_form({one.path: one.message for one in error.problems}, 422)
+    done = "The webhook secret is kept. Webhooks signed with it are taken from now on."
+    return go("/settings", *second.said(came, done))
 
 
 @blueprint.get("/settings/stripe")
 def ask_webhook_secret() -> Response:
-    return page("settings_stripe.html", stripe=stripe_status(), error=None)
+    return _secret_form({})
+
+
+def _secret_form(wrong: Row, status: int = 200) -> Response:
+    asks = second.asks("webhook secret", signing.ABOUT)
+    return page("settings_stripe.html", status=status, stripe=stripe_status(), wrong=wrong, asks=asks)
 
 
 @blueprint.get("/settings/stripe/forget")
@@ -96,8 +98,7 @@ def forget_webhook_secrets() -> Response:
     why = request.form.get("reason", "").strip()
     if not why:
         return _confirm_forget("A few words are enough.", 422)
-    services().secrets.put(STORED_SECRETS, "")
-    _noted("forget webhook secrets", "stripe", why)
+    signing.forget(services().store, services().secrets, tenant(), actor(), now(), why)
     return go("/settings", "The webhook secrets that were set here are forgotten.", "warn")
 
 
