@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from app import tenants
 from app.audit import entry
+from app.audit.writers import numbering
 from app.settings import Settings, SettingsError
 from rules.ports import Body, Bus, Clock, Inbox, Secrets, Store, Vault
 
@@ -53,7 +54,7 @@ def on_sqlite(settings: Settings, clock: Clock) -> Backend:
 
     path = private(settings.data) / "keys.json"
     keys = LiveKeys(partial(load_keys, path), partial(save_keys, path))
-    store = SqliteStore(settings.data / "store.db")
+    store: Any = numbering(SqliteStore(settings.data / "store.db"))
     bus = SqliteBus(settings.data, clock.now)
     inbox = SqliteInbox(settings.data)
     secrets = SqliteSecrets(settings.data, keys)
@@ -83,7 +84,7 @@ def on_google(settings: Settings, clock: Clock, process: str) -> Backend:
         pubsub_topics.create(publisher, subscriber, names)
     streams = process == "worker" and not settings.pubsub_emulator  # the emulator outlives no stream's end
     claims = (token_hex(8), IDLE) if process == "worker" else ("", timedelta(0))
-    store = FirestoreStore(client, PATIENCE, *claims)
+    store: Any = numbering(FirestoreStore(client, PATIENCE, *claims))
     known = Tenants(partial(tenants.every, store), partial(tenants.ensure, store))
     inbox: Any = (StreamInbox if streams else PubSubInbox)(subscriber, publisher, names, store, known)
     keyring = StoredKeyring(client, _wrapper(settings))

@@ -2,7 +2,8 @@
 
 An entry names itself by the digest of its content, and no store takes a second one under its id or lets it go. The
 sealer (app.audit.seal) links entries into a chain; app.audit.verify finds what was changed, removed or put in later.
-No two writers meet at one document: an entry is a document of its own.
+No two writers meet at one document: an entry is a document of its own. Which of its writer's entries it is, it says
+when it is committed (app.audit.writers).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import itertools
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -29,17 +31,33 @@ _ROUND = 1_000_000
 _TURNS = itertools.count()  # of this process
 
 
+@dataclass(frozen=True, slots=True)
+class Entry(Put):
+    """An entry that this process writes."""
+
+
 def entry(
     now: datetime, actor: str, verb: str, about: str, before: Any = None, after: Any = None, why: str = ""
-) -> Put:
+) -> Entry:
     """The write. about: the id of a rule, run, action, connection or list. The id sorts by time. E-mail addresses in
     what people typed freely are left out: the log is never erased, and they may be a customer's."""
     told: dict[str, Any] = {"at": iso(now), "actor": actor, "verb": verb, "about": about}
     told |= {"from": _said(before), "to": _said(after), "why": _unaddressed(why)}
     # the same said twice is two entries, and those of one moment are listed in the order in which they were said
     body = {**told, "nonce": secrets.token_hex(8), "turn": next(_TURNS) % _ROUND}
+    return _named(body)
+
+
+def numbered(one: Entry, writer: str, number: int, after: int | None = None) -> Entry:
+    """The entry as the `number`th of its writer. after: the last one before it that is sure to be there, where that is
+    not the one just before."""
+    proof: dict[str, Any] = {"writer": writer, "number": number, **({} if after is None else {"after": after})}
+    return _named({**one.body, **proof})
+
+
+def _named(body: dict[str, Any]) -> Entry:
     body["hash"] = entry_hash(body)
-    return Put(KIND, entry_id(body), body)
+    return Entry(KIND, entry_id(body), body)
 
 
 def entry_hash(body: Mapping[str, Any]) -> str:

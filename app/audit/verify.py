@@ -15,9 +15,10 @@ from datetime import datetime
 from typing import Any, Literal
 
 from app.audit.entries import entry_hash, is_whole
+from app.audit.gaps import Numbers
 from app.audit.seal import LATE, Head, entries, genesis, head, seal_hash, seal_id, seals
 from rules.event import instant, iso
-from rules.ports import Refused, Store
+from rules.ports import Document, Refused, Store
 
 What = Literal["changed", "removed", "inserted"]
 PART = 2_000  # entries between two looks at how far it is
@@ -121,11 +122,12 @@ class _Walk:
         self._seals = self._chain()
         self._ahead = ""  # the seals read so far hold every entry that bears an earlier time than this
         self._all_read = False
+        self._numbers, self._settled = Numbers(not start), later(start) if start else ""
 
     def go(self) -> Iterator[None]:
         met = "the first"
         try:
-            for document in entries(self._store, self.report.tenant, self._start):
+            for document in self._read():
                 self._meet(document.id, document.body)
                 met = document.id
                 if not self.report.entries % PART:
@@ -135,11 +137,21 @@ class _Walk:
             return
         self._read_seals(None)
         self._miss_before(None)
+        for writer, first, last in self._numbers.missing(one.body for one in self._read()):
+            if first == last:
+                says = f"The entry {first} of the writer {writer} was written and is not there any more."
+            else:
+                says = f"Of the entries {first} to {last} of the writer {writer}, the last was written; none is there."
+            self.report.found("removed", f"{writer} {first}" if first == last else f"{writer} {first}-{last}", says)
+
+    def _read(self) -> Iterator[Document]:
+        return entries(self._store, self.report.tenant, self._start)
 
     def _meet(self, id: str, body: Any) -> None:
         at = str(body.get("at") or id[:STAMP])
         self._read_seals(later(at))
         self._miss_before(id)
+        self._numbers.add(body, at < self._settled)
         self.report.entries += 1
         sealed = self._expected.pop(id, None)
         if sealed is not None:
