@@ -22,13 +22,8 @@ from rules.run import Command
 APART = timedelta(minutes=15)
 CALM = timedelta(minutes=5)  # after the last message: what comes and goes each minute is not told each minute
 STEP = "alert"
-OWN = (
-    "dead",
-    "failing",
-    "quarantine",
-    "emergency",
-    "halted",
-)  # groups of what needs a person that have a line of their own
+# groups of what needs a person that have a line of their own
+OWN = ("dead", "failing", "quarantine", "emergency", "halted")
 ID = "current"
 JSON = Mapping[str, Any]
 

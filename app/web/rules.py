@@ -12,11 +12,11 @@ from flask import Blueprint, Response, request
 
 from app import approvals, author, browse, declared
 from app.approvals import Change, Outcome
-from app.author import lint
+from app.author import lint, planned
 from app.inquire import backtests
 from app.numbers import whole
 from app.operate import bulk
-from app.web import example_words, proposed, second
+from app.web import example_words, planning, proposed, second
 from app.web.backtests import effect_of
 from app.web.pages import actor, go, now, page, services, tenant
 from rules import english
@@ -39,7 +39,8 @@ def index() -> Response:
     for row in shown:
         where = [("rule_id", "==", row["id"]), ("created_at", ">=", since)]
         row["week"] = services().store.count(tenant(), "run", where)  # type: ignore[arg-type]
-    return page("rules.html", rows=shown, archived=archived, any_archived=len(shown) < len(found))
+    plans = planned.waiting(services().store, tenant())
+    return page("rules.html", rows=shown, archived=archived, any_archived=len(shown) < len(found), plans=plans)
 
 
 @blueprint.get("/rules/<id>")
@@ -56,6 +57,7 @@ def look(id: str) -> Response:
         draft_diff=difference(row["in_force"], row["draft"]) if row["in_force"] and row["draft"] else [],
         problems=_problems(row["document"]),
         asked=approvals.of_rule(store, mine, id),
+        plan=planned.row(store, mine, id),
         versions=_with_differences(versions),
         runs=latest,
         week=store.count(mine, "run", [("rule_id", "==", id), ("created_at", ">=", iso(now() - WEEK))]),
@@ -129,6 +131,7 @@ VERBS = {
     "archive": Verb("Archive “{name}”?", "Archive", "It is in the archive.", "danger"),
     "restore": Verb("Take “{name}” out of the archive?", "Take it out", "It is back, and off."),
     "rollback": Verb("Put version {number} of “{name}” in force again?", "Roll back", "Version {number} is in force."),
+    "withdraw": Verb("Withdraw the plan of “{name}”?", "Withdraw the plan", "The plan is withdrawn.", "danger"),
     "discard": Verb("Discard the draft of “{name}”?", "Discard the draft", "The draft is gone.", "danger"),
 }
 
@@ -146,12 +149,12 @@ def _stands_in_line(row: Row) -> bool:
     return bool(bulk.counted(services().store, tenant(), bulk.in_line(row["id"]))["count"])
 
 
-@blueprint.get("/rules/<id>/<any(publish, watch, pause, resume, archive, restore, rollback, discard):verb>")
+@blueprint.get("/rules/<id>/<any(publish, watch, pause, resume, archive, restore, rollback, withdraw, discard):verb>")
 def ask(id: str, verb: str) -> Response:
     return _ask(author.rule(services().store, tenant(), id), verb, _number())
 
 
-@blueprint.post("/rules/<id>/<any(publish, watch, pause, resume, archive, restore, rollback, discard):verb>")
+@blueprint.post("/rules/<id>/<any(publish, watch, pause, resume, archive, restore, rollback, withdraw, discard):verb>")
 def act(id: str, verb: str) -> Response:
     why, number = request.form.get("reason", "").strip()[:2000], _number()
     if not why:
@@ -161,23 +164,41 @@ def act(id: str, verb: str) -> Response:
         row = author.rule(services().store, tenant(), id)
         if missing := proposed.answered(row):
             return _ask(row, verb, number, missing, 422)
+    if verb in planning.MODES and planning.is_later():
+        return _plan(id, verb, why)
     came = CONTROLS[verb](id, why, number)
     done = VERBS[verb].done.format(number=number)
     return go(f"/rules/{id}", *(second.said(came, done) if isinstance(came, Outcome) else (done,)))
+
+
+def _plan(id: str, verb: str, why: str) -> Response:
+    """Read the plan back; keep it, or ask for it, once it was read."""
+    try:
+        phases = planning.read()
+        told = planning.read_back(id, verb, phases)
+    except RuleError as error:
+        wrong = " ".join(f"{one.message[:1].upper()}{one.message[1:]}." for one in error.problems)
+        return _ask(author.rule(services().store, tenant(), id), verb, 0, None, 422, wrong=wrong)
+    if not planning.was_read_back():
+        return _ask(author.rule(services().store, tenant(), id), verb, 0, told=told, read=planning.entered())
+    expect = request.form.get("expect") or None
+    came = second.change(planning.change(id, verb, phases), why, expect, second.is_emergency(), _seen(id))
+    return go(f"/rules/{id}", *second.said(came, "It is planned."))
 
 
 def _number() -> int:
     return whole(request.values.get("number")) or 0
 
 
-def _ask(row: Row, verb: str, number: int, error: str | None = None, status: int = 200) -> Response:
+def _ask(row: Row, verb: str, number: int, error: str | None = None, status: int = 200, **plan: Any) -> Response:
+    """plan: told and read, the plan that is read back; or wrong, why there can be none."""
     words = VERBS[verb]
     asks = verb in ASKED and second.asks(verb, row["id"], number=number, queued="start")
     return page(
         "confirm.html",
         status=status,
         title=words.title.format(name=row["name"], number=number),
-        verb="Ask for approval" if asks and verb != "resume" else words.button,
+        verb="Ask for approval" if asks and verb != "resume" else "Plan it" if plan.get("told") else words.button,
         asks=asks,
         starts=verb == "resume",
         kind=words.kind,
@@ -189,7 +210,10 @@ def _ask(row: Row, verb: str, number: int, error: str | None = None, status: int
         choices=IN_LINE if verb == "resume" and _stands_in_line(row) else None,
         error=error,
         **({"measured": True, **effect_of(row), **odd_about(row)} if verb in ("publish", "watch") else {}),
+        reason=request.form.get("reason", ""),
         **proposed.asked(row, verb),
+        **planning.asked(verb),
+        **plan,
     )
 
 
@@ -203,20 +227,52 @@ def odd_about(row: Row) -> Row:
 def meaning(row: Row, verb: str, number: int) -> list[str]:
     """What the control does, in sentences."""
     if verb in ("publish", "watch"):
-        return _publishing(row, verb)
+        return [*_publishing(row, verb), *_halts(row)]
     if verb == "rollback":
         chosen = author.version(services().store, tenant(), row["id"], number)
-        return [*difference(row["in_force"], chosen["document"]), *_in_flight(row), *_from_now()]
+        return [*difference(row["in_force"], chosen["document"]), *_in_flight(row), *_from_now(), *_halts(row)]
+    if verb == "withdraw":
+        return _withdrawing(row)
     return {
-        "pause": ["Matches are still recorded, and no new run starts.", "Open runs sleep until you resume."],
+        "pause": [
+            "Matches are still recorded, and no new run starts.",
+            "Open runs sleep until you resume.",
+            *_halts(row),
+        ],
         "resume": ["New matches start runs again, and open runs go on.", *_in_line(row)],
         "archive": [
             "No new run starts, and the rule leaves the list; its versions, runs and traces stay.",
             *_in_flight(row),
+            *_halts(row),
         ],
         "restore": ["It is listed again and off: it does nothing until you put it live."],
-        "discard": ["The changes that were not put in force are gone. The audit log keeps a copy."],
+        "discard": ["The changes that were not put in force are gone. The audit log keeps a copy.", *_keeps(row)],
     }[verb]
+
+
+def _plan_of(row: Row) -> Row | None:
+    """The plan that waits."""
+    found = planned.row(services().store, tenant(), row["id"])
+    return found if found and found["state"] == "waiting" else None
+
+
+def _halts(row: Row) -> list[str]:
+    found = _plan_of(row)
+    return [f"The plan of {found['by']} halts and asks: it was made for what is in force now."] if found else []
+
+
+def _keeps(row: Row) -> list[str]:
+    found = _plan_of(row)
+    return ["The plan that waits holds its own copy: withdraw it, too, if that is not to come."] if found else []
+
+
+def _withdrawing(row: Row) -> list[str]:
+    found = planned.row(services().store, tenant(), row["id"])
+    if found is None or found["state"] not in ("waiting", "halted"):
+        return ["There is no plan of this rule that waits."]
+    if not any(step["version"] for step in found["steps"]):
+        return ["Nothing of it goes in force. What is in force stays, and so does the draft."]
+    return ["No later phase comes. What is in force stays as it is, and what was on its way is a draft again."]
 
 
 def _in_line(row: Row) -> list[str]:
@@ -284,6 +340,10 @@ def _rollback(id: str, why: str, number: int) -> object:
     return second.change(Change("rollback", id, {"number": number}), why, None, second.is_emergency())
 
 
+def _withdraw(id: str, why: str, number: int) -> object:
+    return planned.withdraw(services().store, tenant(), id, actor(), why, now())
+
+
 CONTROLS: Mapping[str, Callable[[str, str, int], object]] = {
     "publish": _publish("publish"),
     "watch": _publish("watch"),
@@ -293,4 +353,5 @@ CONTROLS: Mapping[str, Callable[[str, str, int], object]] = {
     "restore": _simple(author.restore),
     "discard": _simple(author.discard_draft),
     "rollback": _rollback,
+    "withdraw": _withdraw,
 }

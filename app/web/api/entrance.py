@@ -17,6 +17,7 @@ from app.web.api import (
     members,
     needs,
     personal,
+    plans,
     proposals,
     rules,
     runs,
@@ -42,6 +43,7 @@ def openapi(call: Call) -> Answer:
 
 OPERATIONS: tuple[Operation, ...] = (
     *rules.OPERATIONS,
+    *plans.OPERATIONS,
     *proposals.OPERATIONS,
     *examples.OPERATIONS,
     *inquire.OPERATIONS,

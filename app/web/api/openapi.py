@@ -87,7 +87,7 @@ class Operation:
     also: other statuses of success, same body.
     checked: False leaves the body's check to the handler, which knows better words than a schema."""
 
-    method: Literal["GET", "POST", "PUT"]
+    method: Literal["GET", "POST", "PUT", "DELETE"]
     path: str
     name: str
     summary: str

@@ -90,6 +90,7 @@ _RULE_VERBS: Mapping[str, Rights] = {
     "pause": ("approve", "operate"),  # to stop something is easier than to begin it
     "watch": EITHER,  # watching sends nothing
     "restore": EITHER,  # it comes back switched off
+    "withdraw": ("author", "approve", "operate"),  # a plan: less happens
     "discard": ("author",),
 }
 
@@ -303,6 +304,7 @@ RULES: Table = {
         "getDeadLetterJob",
         "getEvent",
         "getNeedsYou",
+        "getPlan",
         "getRule",
         "getRun",
         "getSchema",
@@ -352,7 +354,8 @@ RULES: Table = {
         "POST deleteScore",
     ),
     **_api(EITHER, "POST startBacktest", "POST cancelBacktest", "POST watchRule", "POST restoreRule"),
-    **_api(EITHER, "POST publishRule", "POST rollbackRule", "POST resumeRule"),
+    **_api(EITHER, "POST publishRule", "POST planRule", "POST rollbackRule", "POST resumeRule"),
+    **_api(("author", "approve", "operate"), "DELETE withdrawPlan"),
     **_api("approve", "POST archiveRule"),
     **_rows("read", "proposals.many", "proposals.one"),
     **_rows(proposal_verb, "POST proposals.answer"),
