@@ -27,6 +27,7 @@ _LOCAL_BACKWARDS: Final = re.compile(r"[^\s@<>\"'(),;:\[\]\\/=]+")
 _DOMAIN: Final = re.compile(r"\w(?:[\w.-]{0,252}\w)?")
 _LONGEST_LOCAL: Final = 64
 TOKEN: Final = re.compile(r"tok_[0-9A-Za-z_-]{16,}(?:@[^\s@]+)?")
+_OURS: Final = re.compile(r"tok_[0-9a-f]{24}(?![0-9A-Za-z_-])(?:@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)?")  # not Stripe's
 
 
 # ---- asking ---------------------------------------------------------------------------------------------------------
@@ -209,6 +210,26 @@ def replace_emails(document: Any, replacing: Replace) -> None:
     found = sorted({address for text in _texts(document) for address in addresses(text)})
     if found:
         _rewrite(document, dict(zip(found, replacing(found), strict=True)))
+
+
+def disarm(envelope: dict[str, Any], replacing: ReplaceSorted) -> None:
+    """Put a token of its own in the place of whatever a sender wrote that looks like one of ours. Who has seen one, and
+    writes it into a field of the own order, would be sent the value behind it."""
+    found = sorted({one[0] for text in _texts(envelope) if "tok_" in text for one in _OURS.finditer(text)})
+    if found:
+        tokens = dict(zip(found, replacing(found, ["other"] * len(found)), strict=True))
+        _rewrite_where(envelope, lambda text: _OURS.sub(lambda one: tokens[one[0]], text))
+
+
+def _rewrite_where(document: Any, changed: Callable[[str], str]) -> None:
+    """Every text and key below as `changed` has it, in place."""
+    for key, value in list(document.items() if isinstance(document, dict) else enumerate(document)):
+        if isinstance(value, (dict, list)):
+            _rewrite_where(value, changed)
+        elif isinstance(value, str) and "tok_" in value:
+            document[key] = changed(value)
+        if isinstance(key, str) and "tok_" in key:
+            document[changed(key)] = document.pop(key)
 
 
 def cleanse(envelope: dict[str, Any], replacing: ReplaceSorted, at_signs: int | None = None) -> None:

@@ -216,6 +216,8 @@ def event_of(
     def replacing(values: Sequence[str], sorts: Sequence[str]) -> list[str]:
         return vault.tokenise(tenant, subject, values, sorts)
 
+    if raw is None or b"tok_" in raw:
+        personal.disarm(envelope, replacing)
     personal.cleanse(envelope, replacing, None if raw is None else _at_signs(raw))
     return Event(
         id=envelope["id"],
