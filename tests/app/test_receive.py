@@ -55,6 +55,24 @@ def published(services: Services) -> list[Event]:
     return taken
 
 
+# ---- personal values ------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("written", ["ada@example.com", "ada\\u0040example.com", "ada%40example.com"])
+@pytest.mark.parametrize(
+    "before", ["", "\\n" * 40, "100 % " * 40, "\\u0041 " * 17, "@ " * 40], ids=lambda text: text[:4]
+)
+def test_an_address_in_free_text_is_found_however_it_is_written_and_whatever_stands_before_it(
+    services: Services, written: str, before: str
+) -> None:
+    sent = envelope("evt_1", object=invoice(customer_email="grace@example.com", footer="MARK"))
+    raw = body_of(sent).replace(b"MARK", f"{before}see {written}".encode())
+    assert send(services, raw).status == 200
+    (event,) = published(services)
+    thing = event.data["data"]["object"]
+    assert thing["customer_email"].startswith("tok_")
+    assert "ada" not in thing["footer"]
+    assert "tok_" in thing["footer"]
+
+
 # ---- taken ----------------------------------------------------------------------------------------------------------
 def test_a_signed_event_is_on_the_bus_when_the_answer_is_200(services: Services) -> None:
     assert send(services, envelope("evt_1")) == Receipt(200, event_id="evt_1")

@@ -214,6 +214,18 @@ def test_what_waited_with_a_retired_key_is_sealed_anew_on_its_way(tmp_path: Path
     bus.close()
 
 
+def test_what_was_heard_before_a_key_was_retired_is_sealed_with_the_new_one(tmp_path: Path) -> None:
+    installation = sqlite(tmp_path)
+    unaware = installation.start(Points())
+    filled(unaware)
+    rotated(installation.start)
+    (token,) = unaware.vault.tokenise(A, "cus_3", ["late"])
+    unaware.vault.flush()
+    assert installation.sealed_with() == {load_keys(tmp_path / "keys.json").current}
+    assert look(unaware.vault, A, token) == "late"
+    unaware.close()
+
+
 def test_a_key_stays_while_anything_is_sealed_with_it(folder: Installation) -> None:
     process = folder.start(Points())
     tokens = filled(process)

@@ -11,9 +11,10 @@ import pytest
 
 from app.adapters.keys import Keyring, WrongKeys, load_keys, save_keys
 from app.adapters.memory import ManualClock, MemorySecrets, MemoryVault
+from app.adapters.sealed import Known
 from app.adapters.sqlite_bus import SqliteBus
 from app.adapters.sqlite_vault import SqliteSecrets, SqliteVault
-from rules.ports import Secrets, Vault
+from rules.ports import Secrets, Unavailable, Vault
 from tests.contracts.bus import NOON, event
 from tests.contracts.vault import ADA, SecretsContract, VaultContract, look
 
@@ -92,6 +93,47 @@ def test_a_known_value_is_not_written_again(tmp_path: Path, world: World) -> Non
         world.vault.tokenise(A, "cus_1", [ADA])
         world.bus.publish(event())
     assert vault_rows(tmp_path) == 1
+
+
+def test_a_value_that_stands_twice_in_an_event_is_kept_once(tmp_path: Path, world: World) -> None:
+    tokens = world.vault.tokenise(A, "cus_1", ["Ada", ADA, "Ada"], ["name", "email", "name"])
+    world.vault.flush()
+    assert tokens[0] == tokens[2]
+    assert vault_rows(tmp_path) == 2
+
+
+def test_no_nonce_is_used_for_two_values(world: World) -> None:
+    for number in range(3):
+        world.vault.tokenise(A, f"cus_{number}", [f"value {at}" for at in range(100)])
+        world.vault.flush()
+    assert len({row[4][:12] for row in world.vault.rows()}) == 300
+
+
+def test_values_sealed_together_open_each_for_its_own_place() -> None:
+    names = [("place 1", "Ada"), ("place 2", "Grace"), ("place 3", "Ada")]
+    key, sealed = KEYS.seal_all(names)
+    opened = [KEYS.open(key, place, value) for (place, _), value in zip(names, sealed, strict=True)]
+    assert opened == [value for _, value in names]
+    with pytest.raises(WrongKeys):
+        KEYS.open(key, "place 1", sealed[2])
+
+
+def test_a_queue_writes_no_value_that_nobody_seals(tmp_path: Path) -> None:
+    bus = SqliteBus(tmp_path, ManualClock(NOON).now)
+    bus.hear([(A, "tok_1", "cus_1", "Ada Lovelace", "name", 0)])
+    with pytest.raises(Unavailable, match="nobody to seal"):
+        bus.publish(event())
+    assert b"Lovelace" not in b"".join(path.read_bytes() for path in tmp_path.glob("inbox.db*"))
+    bus.close()
+
+
+def test_the_oldest_of_the_known_values_are_forgotten_first() -> None:
+    known = Known(size=10)
+    for number in range(14):
+        known.add([str(number)])
+    assert [str(number) in known for number in range(14)] == [False] * 5 + [True] * 9
+    known.clear()
+    assert not any(str(number) in known for number in range(14))
 
 
 def test_another_process_sees_and_erases_what_one_has_kept(tmp_path: Path, world: World) -> None:

@@ -47,6 +47,14 @@ def story() -> list[bytes]:
         return [next(lines) for _ in range(3000)]
 
 
+def test_a_name_that_only_begins_like_a_token_is_replaced() -> None:
+    known = f"tok_{'a' * 24}@example.com"
+    event = envelope(object=invoice(customer_name="tok_me", customer_email=known))
+    cleanse(event, lambda values, sorts: [f"<{value}>" for value in values])
+    thing = event["data"]["object"]
+    assert (thing["customer_name"], thing["customer_email"]) == ("<tok_me>", known)
+
+
 def test_every_field_of_the_sdk_that_looks_personal_is_declared_or_left_in_the_clear_for_a_reason() -> None:
     fields = [(name, path) for name, path, doc in scalar_fields() if looks(path, doc)]
     assert len(fields) > 1500
