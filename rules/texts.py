@@ -5,6 +5,7 @@ A run acts days after its trigger, perhaps in another process, so it carries wha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -38,6 +39,7 @@ ADDRESSES: tuple[Path, ...] = (
     ("data", "object", "billing_details", "email"),
     ("data", "object", "email"),
 )
+_SETS = re.compile(r"\s*[A-Za-z][A-Za-z0-9_]{0,99}\s*=")
 _WRITES_TO_THE_CUSTOMER = "mail.send"
 
 
@@ -148,8 +150,16 @@ def _fill(text: str, facts: JSON) -> Any:
     if len(parts) == 3 and not parts[0] and not parts[2]:
         value = read(facts, paths.split(parts[1].strip()))
         return "" if value is MISSING or value is None else value
-    parts[1::2] = [_said(paths.split(hole.strip()), facts) for hole in parts[1::2]]
-    return "".join(parts)
+    said = ""
+    for at, part in enumerate(parts):
+        said += _in_line(said, _said(paths.split(part.strip()), facts)) if at % 2 else part
+    return said
+
+
+def _in_line(before: str, value: str) -> str:
+    """A value, on one line where a line sets a property (`name = {{ path }}`): a break in it would set another one."""
+    line = before[before.rfind("\n") + 1 :]
+    return " ".join(value.splitlines()) if _SETS.match(line) else value
 
 
 def _said(path: Path, facts: JSON) -> str:

@@ -150,9 +150,8 @@ class Upsert(HubSpotAction):
         data = command["outcome"].get("data", {})
         if not data.get("before"):
             return None
-        lines = "\n".join(f"{name} = {value}" for name, value in data["before"].items())
         kept = {name: command["params"][name] for name in ("connection", "by") if name in command["params"]}
-        params = {**kept, "key": data["key"], "properties": lines, "expect": data["left"]}
+        params = {**kept, "key": data["key"], "properties": dict(data["before"]), "expect": data["left"]}
         return Inverse(self.name, params, f"the {self.word} in HubSpot says what it said before")
 
 

@@ -260,7 +260,10 @@ def _masked(value: Any) -> Any:
 
 
 def settings(text: Any) -> dict[str, str]:
-    """`name = value` lines as a mapping. Raises Settled (a person must mend the step) for what is no such line."""
+    """`name = value` lines as a mapping; an undo has one already. Raises Settled (a person must mend the step) for what
+    is no such line."""
+    if isinstance(text, Mapping):
+        return {named(name): str(value) for name, value in text.items()}
     found = {}
     for line in str(text or "").splitlines():
         if not line.strip():

@@ -139,9 +139,8 @@ class Upsert(SalesforceAction):
         data, params = command["outcome"].get("data", {}), command["params"]
         if not data.get("before"):
             return None
-        lines = "\n".join(f"{name} = {value}" for name, value in data["before"].items())
         kept = {name: params[name] for name in ("connection", "object", "by") if name in params}
-        back = {**kept, "key": data["key"], "fields": lines, "expect": data["left"]}
+        back = {**kept, "key": data["key"], "fields": dict(data["before"]), "expect": data["left"]}
         return Inverse(self.name, back, "the record in Salesforce says what it said before")
 
 
