@@ -13,10 +13,12 @@ from app.browse.deliveries import command, commands, connections
 from app.browse.events import event, events
 from app.browse.find import find
 from app.browse.journey import journey, journeys
+from app.browse.naming import Names
 from app.browse.overview import needs_you, overview, waiting
 from app.browse.runs import rule_names, run, runs
 
 __all__ = [
+    "Names",
     "audit",
     "causes",
     "command",

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from app.browse.rows import JSON, Row, command_row, event_row, gather, run_row, subject_of
+from rules.english import amount
 from rules.event import iso, seconds
 from rules.ports import Document, Page, Store, Where
 
@@ -103,6 +104,17 @@ def _subscription(thing: JSON) -> Row:
         "cancel_at": _whole(thing.get("cancel_at")),
         "ended_at": _whole(thing.get("ended_at")),
     }
+
+
+def newest_plan(things: Iterable[JSON]) -> str:
+    """What the first subscription among these objects is called: its price's name, else `$49.00 a month`."""
+    newest = next((thing for thing in things if thing.get("object") == "subscription" and thing.get("id")), {})
+    plan = next(iter(_subscription(newest)["plans"]), None) if newest else None
+    if plan is None:
+        return ""
+    money, interval = plan["money"], plan["interval"]
+    named = plan["name"] if isinstance(plan["name"], str) else ""
+    return named or (f"{amount(money['minor'], money['currency'])} a {interval}" if money["minor"] and interval else "")
 
 
 def _plan(item: JSON) -> Row:

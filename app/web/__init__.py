@@ -12,7 +12,7 @@ from flask import Flask
 
 import app.web
 from app.services import Services
-from app.web import pages, show
+from app.web import naming, pages, show
 from app.web.gate import access, deadlines
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +35,7 @@ def create_app(
     deadlines.install(flask, services, monotonic, underway or deadlines.Underway())
     pages.install(flask)
     show.install(flask)
+    naming.install(flask)
     for found in pkgutil.walk_packages(app.web.__path__, "app.web."):
         module = importlib.import_module(found.name)
         if hasattr(module, "blueprint"):

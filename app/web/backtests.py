@@ -14,6 +14,7 @@ from app import author, browse
 from app.inquire import backtests, preview
 from app.numbers import whole
 from app.services import lab_of
+from app.web import naming
 from app.web.addresses import asked
 from app.web.pages import go, now, page, services, tenant
 from rules.event import instant
@@ -79,6 +80,7 @@ def look(id: str) -> Response:
     found = backtests.backtest(store, mine, id, after)
     change = asked("change") if asked("change") in CHANGES else None
     rows = [row for row in found["runs"] if change is None or row.get("change") == change]
+    naming.name(rows)
     return page(
         "backtest.html",
         "answer",

@@ -7,6 +7,7 @@ from typing import get_args
 from flask import Blueprint, Response
 
 from app import browse
+from app.web import naming
 from app.web.addresses import asked, chosen, cursor, pages
 from app.web.pages import now, page, services, tenant
 from rules.run import CommandState
@@ -26,6 +27,7 @@ def many() -> Response:
     store, mine = services().store, tenant()
     state, connection = chosen("state", get_args(CommandState)), asked("connection")
     found = browse.commands(store, mine, state=state, connection=connection, after=cursor())
+    naming.name(found["items"])
     return page(
         "deliveries.html",
         "list",

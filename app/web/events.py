@@ -6,6 +6,7 @@ from flask import Blueprint, Response
 
 from app import browse
 from app.author import real_examples
+from app.web import naming
 from app.web.addresses import asked, chosen, cursor, end_of_day, pages
 from app.web.pages import go, now, page, services, tenant
 
@@ -36,6 +37,7 @@ def log() -> Response:
         before=end_of_day(day),
         after=cursor(),
     )
+    naming.name(found["items"])
     return page(
         "events.html",
         "log",

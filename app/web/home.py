@@ -8,6 +8,7 @@ from flask import Blueprint, Response
 
 from app import author, browse
 from app.inquire import first_look
+from app.web import naming
 from app.web.pages import now, page, services, tenant
 from app.web.sample import refusal
 from app.web.settings import stripe_status
@@ -21,6 +22,7 @@ Row = dict[str, Any]
 def overview() -> Response:
     store, mine = services().store, tenant()
     found = browse.overview(store, services().inbox, mine, now())
+    naming.name(found["latest"])
     return page(
         "home.html",
         "now",

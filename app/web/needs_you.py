@@ -6,6 +6,7 @@ from flask import Blueprint, Response, abort, request
 
 from app import browse, operate
 from app.operate import cases, reviews
+from app.web import naming
 from app.web.addresses import chosen
 from app.web.pages import actor, go, now, page, services, tenant
 from rules.rule import RuleError
@@ -31,6 +32,7 @@ def look() -> Response:
     show = chosen("show", SHOW)
     owner = {"mine": actor(), "nobodys": ""}.get(show or "")
     found = browse.needs_you(services().store, services().inbox, tenant(), now(), owner, show == "overdue")
+    naming.name(row for group in found["groups"] for row in group["items"])
     return page("needs_you.html", "list", needs=found, moment=now(), show=show)
 
 

@@ -7,6 +7,7 @@ from typing import get_args
 from flask import Blueprint, Response, abort, request
 
 from app import browse, operate
+from app.web import naming
 from app.web.addresses import asked, chosen, cursor, pages
 from app.web.pages import actor, go, now, page, services, tenant
 from rules.ports import Conflict
@@ -69,6 +70,7 @@ UNDOING: dict[str, tuple[str, tuple[str, ...]]] = {
 def many() -> Response:
     state, rule = chosen("state", get_args(RunState)), asked("rule")
     found = browse.runs(services().store, tenant(), state=state, rule=rule, after=cursor())
+    naming.name(found["items"])
     return page(
         "runs.html",
         "list",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from app import browse
+from app.web import naming
 from app.web.addresses import cursor, pages
 from app.web.pages import now, page, services, tenant
 
@@ -14,6 +15,7 @@ blueprint = Blueprint("traces", __name__)
 @blueprint.get("/traces")
 def many() -> Response:
     found = browse.journeys(services().store, tenant(), after=cursor())
+    naming.name(found["items"])
     return page("traces.html", "list", found=found, moment=now(), **pages("/traces", found["next"]))
 
 
