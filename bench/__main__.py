@@ -14,7 +14,7 @@ from bench import attack, explain, m1, m1c, m2, m3, m4, m5, m6, m8, m9, tokens
 from bench.harness import Failed, Missing
 from bench.report import Report
 
-NAMES = ("M1", "M1b", "M1c", "M2", "M3", "M4", "M5", "M6", "M8", "M9", "tokens", "explain", "attack")
+NAMES = ("M1", "M1b", "M1c", "M2", "M3", "M4", "M5", "M6", "M8", "M9", "M10", "tokens", "explain", "attack")
 
 
 def main() -> int:
@@ -62,6 +62,7 @@ def plan(report: Report, given: argparse.Namespace) -> dict[str, Callable[[], No
         "M6": lambda: m6.measure(report, kills),
         "M8": lambda: m8.measure(report, quick),
         "M9": lambda: m9.measure(report, max(rounds, 3), fresh=not quick),
+        "M10": lambda: tokens.measure_together(report, rounds, seconds),
         "tokens": lambda: tokens.measure(report, max(rounds, 5) if not quick else rounds, seconds),
         "explain": lambda: explain.measure(report, rounds),
         "attack": lambda: attack.measure(report, rounds, 8.0 if not quick else 5.0),
