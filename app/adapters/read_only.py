@@ -1,15 +1,29 @@
-"""A store that only reads: what the command line works on while Signalbox is read-only."""
+"""Ports that only read: what the command line works on while Signalbox is read-only."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar, cast
 
 from rules.event import Event
-from rules.ports import Document, Page, Put, Refused, Store, Where, Write
+from rules.ports import (
+    ActionExecutor,
+    Bus,
+    Document,
+    Inbox,
+    Page,
+    Put,
+    Refused,
+    Secrets,
+    Store,
+    Vault,
+    Where,
+    Write,
+)
 
+T = TypeVar("T")
 SAYS = "Signalbox is read-only (SIGNALBOX_READ_ONLY=1): nothing was changed."
 
 
@@ -53,3 +67,53 @@ class ReadOnlyStore:
 
     def wipe(self, tenant: str) -> NoReturn:
         raise Refused(SAYS)
+
+
+# ---- the other ports ------------------------------------------------------------------------------------------------
+def vault(port: Vault) -> Vault:
+    """Tokens of new values would have to be kept, and a look at a value recorded."""
+    return _refusing(port, "flush", "reveal", "erase", "bar", "expire", tokenise=_tokenise)
+
+
+def secrets(port: Secrets) -> Secrets:
+    return _refusing(port, "put")
+
+
+def bus(port: Bus) -> Bus:
+    return _refusing(port, "publish")
+
+
+def inbox(port: Inbox) -> Inbox:
+    return _refusing(port, "drain", "replay", "discard")
+
+
+def actions(port: Mapping[str, ActionExecutor]) -> Mapping[str, ActionExecutor]:
+    """They are shown and previewed; none is done."""
+    return {name: _refusing(action, "execute") for name, action in port.items()}
+
+
+def rotation(port: Any) -> Any:
+    return _refusing(port, "begin", "reseal", "finish")
+
+
+def _tokenise(tenant: str, subject: str, values: Sequence[str], sorts: Sequence[str] = ()) -> list[str]:
+    return _refuse() if values else []
+
+
+def _refuse(*_: Any, **__: Any) -> NoReturn:
+    raise Refused(SAYS)
+
+
+def _refusing(port: T, *names: str, **instead: Callable[..., Any]) -> T:
+    return cast(T, _Refusing(port, dict.fromkeys(names, _refuse) | instead))
+
+
+class _Refusing:
+    """The port behind, but for these of its methods."""
+
+    def __init__(self, port: Any, instead: Mapping[str, Callable[..., Any]]) -> None:
+        self._port = port
+        self.__dict__ |= instead
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._port, name)

@@ -112,14 +112,32 @@ def perform(body: Body, given: argparse.Namespace, settings: Settings) -> int:
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[Services]:
-    from app.adapters.read_only import ReadOnlyStore
     from app.services import build
 
     services = build(settings, "cli")
     try:
-        yield replace(services, store=ReadOnlyStore(services.store)) if settings.read_only else services
+        yield reading(services) if settings.read_only else services
     finally:
         services.close()
+
+
+def reading(services: Services) -> Services:
+    """The services, whose every port refuses what would change something; nothing is filed or told either."""
+    from app.adapters import read_only
+
+    s = services
+    return replace(
+        s,
+        store=read_only.ReadOnlyStore(s.store),
+        bus=read_only.bus(s.bus),
+        inbox=read_only.inbox(s.inbox),
+        vault=read_only.vault(s.vault),
+        secrets=read_only.secrets(s.secrets),
+        connectors=read_only.actions(s.connectors),
+        rotation=read_only.rotation(s.rotation) if s.rotation else None,
+        columns=None,
+        tell=None,
+    )
 
 
 def explained(run: Callable[[], int]) -> int:

@@ -48,8 +48,12 @@ def register(subparsers: Any) -> None:
 
 def run(given: argparse.Namespace, settings: Settings, call: provision.Run) -> int:
     """The exit code. call: runs the Google Cloud CLI."""
+    from app.adapters.read_only import SAYS
+
     if not settings.google_project:
         raise CommandError("Set GOOGLE_CLOUD_PROJECT to the project that is to be prepared.")
+    if given.apply and settings.read_only:
+        raise Refused(SAYS)
     number = provision.number_of(settings.google_project, call)
     place = provision.Place(
         settings.google_project, given.region, number, given.url, tuple(groups(given.subscriptions))

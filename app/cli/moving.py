@@ -13,6 +13,7 @@ from typing import Any
 from app import moving
 from app.cli.commands import CommandError, explained, say
 from app.settings import Settings
+from rules.ports import Refused
 
 WIDE = 20  # letters of the bar
 BESIDE = ("vault", "secrets")
@@ -57,7 +58,10 @@ def export(folder: Path, settings: Settings) -> int:
 def load(folder: Path, settings: Settings) -> int:
     from app import backends
     from app.adapters.keys import Keyring
+    from app.adapters.read_only import SAYS
 
+    if settings.read_only:
+        raise Refused(SAYS)
     total = sum(moving.manifest_of(folder)["counts"].values())
     backends.adopt(settings, Keyring.from_text((folder / moving.KEYS).read_bytes()))
     with _opened(settings) as kept:
