@@ -48,8 +48,8 @@ def forward(s: Services, days: float) -> None:
 def run(s: Services) -> dict[str, int]:
     id = retention.schedule(s.store, TENANT, s.clock.now())
     assert id is not None
-    while jobs.run_one(s.store, job_types(s), s.clock.now()):
-        pass
+    for _ in range(10):
+        jobs.run_one(s.store, job_types(s), s.clock.now())
     job = s.store.get(TENANT, "job", id)
     assert job is not None
     assert job.body["state"] == "done"

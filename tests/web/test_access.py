@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from flask.testing import FlaskClient
 
 from app.services import Services
 from app.web import create_app
+from app.web.gate import limits, roles
 from app.web.gate.access import safe_target
 from rules.event import iso
 from rules.kinds import SYSTEM
@@ -84,18 +86,6 @@ def test_without_a_configured_token_nobody_signs_in() -> None:
     client = browser(environment="production", admin_token="")
     assert "SIGNALBOX_ADMIN_TOKEN" in client.get("/sign-in").text
     assert sign_in(client, "").status_code == 401
-
-
-def test_another_admin_token_ends_every_session() -> None:
-    services = services_in_memory(environment="production")
-    client = create_app(services).test_client()
-    sign_in(client)
-    cookie = client.get_cookie("signalbox")
-    assert cookie is not None
-
-    rotated = create_app(services_in_memory(environment="production", admin_token="another")).test_client()
-    rotated.set_cookie("signalbox", cookie.value)
-    assert rotated.get("/rules").status_code == 303
 
 
 def test_a_part_that_refreshes_itself_leads_the_whole_page_to_the_sign_in(production: FlaskClient) -> None:
@@ -247,3 +237,69 @@ def test_an_aborted_view_says_why() -> None:
     flask.add_url_rule("/gone", "gone", lambda: abort(404, "It was here."))
     flask.extensions["rights"]["GET", "gone"] = "read"
     assert "It was here." in flask.test_client().get("/gone").text
+
+
+# ---- what a token's rights come to ----------------------------------------------------------------------------------
+def test_every_right_of_a_token_lets_it_read_and_without_any_it_may_nothing() -> None:
+    assert roles.of_scopes(["operate"]) == {"read", "operate"}
+    assert roles.of_scopes(["read"]) == {"read"}
+    assert roles.of_scopes([]) == roles.of_scopes(["unheard of"]) - {"read"} == frozenset()
+
+
+def test_a_token_with_every_right_has_no_account_of_its_own() -> None:
+    assert roles.of_scopes(["admin"]) == set(roles.RIGHTS)
+    assert "self" not in roles.of_scopes(["admin"])
+
+
+def test_a_session_is_worth_nothing_to_the_api(production: FlaskClient) -> None:
+    sign_in(production)
+    assert production.get("/settings").status_code == 200
+    assert production.get("/api/v1/settings").status_code == 401
+    assert production.post("/api/v1/switches", json={"scope": "all", "on": True}).status_code == 401
+
+
+def test_on_this_machine_the_api_asks_for_a_token_all_the_same() -> None:
+    assert browser().get("/api/v1/settings").status_code == 401
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://localhost.evil.example", "https://localhost:1", "null", "https://evil.example"]
+)
+def test_an_address_that_only_begins_like_ours_is_another_site(production: FlaskClient, origin: str) -> None:
+    answer = production.post("/sign-in", data={"token": ADMIN_TOKEN}, headers={"Origin": origin})
+    assert answer.status_code == 403
+    assert production.get("/settings").status_code == 303
+
+
+def test_another_admin_token_ends_every_session() -> None:
+    services = services_in_memory(environment="production")
+    before = create_app(services).test_client()
+    before.environ_base["wsgi.url_scheme"] = "https"
+    sign_in(before)
+    assert before.get("/settings").status_code == 200
+    rolled = replace(services, settings=replace(services.settings, admin_token="another-admin-token-made-up"))
+    after = create_app(rolled).test_client()
+    after.environ_base["wsgi.url_scheme"] = "https"
+    cookie = before.get_cookie("signalbox")
+    assert cookie is not None
+    after.set_cookie("signalbox", cookie.value)
+    assert after.get("/settings").status_code == 303
+
+
+def test_a_stranger_sends_little_and_a_member_more(production: FlaskClient) -> None:
+    long = {"token": "x" * 20_000, "next": "/"}
+    assert production.post("/sign-in", data=long).status_code == 413
+    sign_in(production)
+    assert production.post("/settings/tokens", data={"name": "x" * 20_000}).status_code == 422
+
+
+def test_only_so_many_fields_are_read(production: FlaskClient) -> None:
+    sign_in(production)
+    many = "&".join(["a=1"] * (limits.FIELDS + 1))
+    answer = production.post("/settings/tokens", data=many, content_type="application/x-www-form-urlencoded")
+    assert answer.status_code == 413
+
+
+def test_asking_what_a_route_takes_is_refused_like_the_route_itself(production: FlaskClient) -> None:
+    assert production.options("/settings").status_code in (303, 401)
+    assert production.options("/api/v1/settings").status_code == 401
