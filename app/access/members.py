@@ -113,6 +113,12 @@ def by_email(store: Store, email: str) -> Member | None:
     return Member.read(found) if found else None
 
 
+def may_come_in(store: Store, email: str) -> bool:
+    """Whether this is a member's address, and the member not disabled."""
+    found = by_email(store, email)
+    return found is not None and found.may_come_in
+
+
 def every(store: Store) -> list[Member]:
     """Oldest first."""
     return [Member.read(found) for found in store.find(SYSTEM, "member", order="created_at", limit=MOST).items]

@@ -1,4 +1,4 @@
-"""What a rule sends, step by step, exactly as it would go out, and a test of its e-mail to an address of one's own."""
+"""What a rule sends, step by step, exactly as it would go out, and a test of its e-mail to a member's address."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, request
 
 from app import author
+from app.access import members
 from app.connections import trial
 from app.connections.checks import ADDRESS
 from app.inquire import step_previews
@@ -16,6 +17,7 @@ from rules.rule import RuleError
 
 blueprint = Blueprint("sends", __name__)
 MAIL = "mail.send"
+NOT_A_MEMBER = "Write the address of a member: what nobody has approved goes to nobody else."
 
 
 @blueprint.get("/rules/<id>/sends")
@@ -29,6 +31,8 @@ def test(id: str, step: str) -> Response:
     to = request.form.get("to", "").strip()
     if not ADDRESS.fullmatch(to):
         return _page(id, {step: "Write one e-mail address."}, 422)
+    if not (services().settings.development or members.may_come_in(services().store, to)):
+        return _page(id, {step: NOT_A_MEMBER}, 422)
     found = next((one for one in _previews(id)["steps"] if one["name"] == step and one["action"] == MAIL), None)
     if found is None:
         raise LookupError(f"The rule has no e-mail in a step {step!r}.")

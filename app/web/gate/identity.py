@@ -23,6 +23,9 @@ ADMIN_TOKEN = "admin token"  # noqa: S105  a name or a sentence, not a secret
 LOCAL = "local operator"
 ASSERTION = "X-Goog-IAP-JWT-Assertion"
 SECRET = "sid"  # noqa: S105  in the signed cookie: what finds the session
+PASSED_ON = (
+    "Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Cf-Connecting-Ip",
+)  # fmt: skip
 Way = Literal["bearer", "proxy", "session", "local"]
 
 
@@ -116,8 +119,9 @@ def _same(one: str, other: str) -> bool:
 
 
 def _is_local(settings: Settings) -> bool:
-    """A loopback peer AND a loopback name: a name that was re-pointed at this machine (DNS rebinding) is a stranger."""
-    if settings.environment != "development":
+    """A loopback peer AND a loopback name: a name that was re-pointed at this machine (DNS rebinding) is a stranger. So
+    is who comes through a tunnel or proxy, which connects from here and may write the name anew."""
+    if settings.environment != "development" or any(name in request.headers for name in PASSED_ON):
         return False
     return _is_loopback(request.remote_addr or "") and _is_loopback(urlsplit(f"//{request.host}").hostname or "")
 
