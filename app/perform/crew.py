@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
 from types import TracebackType
 
 from app.perform import holds
-from app.perform.desk import Attempt, Desk
+from app.perform.desk import Desk
+from app.perform.glance import Glance
 from app.perform.lanes import EACH, SHORTEST, Lane, Lanes, Line
+from app.perform.ledger import Attempt
 from rules.ports import Document
 
 THREADS = 16
@@ -26,7 +30,8 @@ SLOW_THREADS = THREADS // 2  # for all the slow connections together
 SPARE = 4  # threads that only a connection with nothing in flight may take
 RELEASED = 200  # waiting actions of a connection that works again, at one look
 PATIENCE = 0.05  # seconds that one look waits for an answer
-HASTE = 0.002  # the same, where more is due than was taken
+TOGETHER = WINDOW // 2  # answers that are written down in one transaction, with what is taken next
+LINGER = 0.02  # seconds that an answer waits at most for others to be written down with
 LOOK = 0.2  # seconds after which a look ends, so that what has become due is taken in
 ROUNDS = 16  # of taking, in one look: a long queue of one connection goes back, and what is behind it is seen
 
@@ -48,7 +53,9 @@ class Crew:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="sending")
         self._lines: OrderedDict[Line, deque[Document]] = OrderedDict()
         self._flying: dict[Future[Attempt], _Flight] = {}
+        self._landed: SimpleQueue[Future[Attempt]] = SimpleQueue()
         self._unsettled: list[Attempt] = []
+        self._since = 0.0  # when the first of them landed
         self._troubled: set[Line] = set()  # whose last answer was a failure
 
     def __enter__(self) -> Crew:
@@ -65,38 +72,62 @@ class Crew:
         """One look: settle what came back, take what is due, start what there is a thread for. How much happened;
         more than nothing while anything is in flight, so that the caller looks again at once."""
         desk = replace(desk, lanes=self.lanes)
-        settled = self._settle(desk)
-        settled += holds.release_recovered(desk.store, self.lanes.recovered, desk.now, RELEASED)
-        for _ in range(ROUNDS):
-            is_more = self._take(desk, limit)
-            if not self._trim(desk):
+        done = holds.release_recovered(desk.store, self.lanes.recovered, desk.now, RELEASED)
+        done += self._turn(desk, limit)
+        until, glance = time.monotonic() + LOOK, Glance(desk.store)
+        while (self._start(desk, glance) or self._flying) and time.monotonic() < until:
+            landed = self._land(LINGER if self._unsettled else PATIENCE)
+            if not landed and not self._unsettled:
                 break
-        until = time.monotonic() + LOOK
-        while (self._start(desk) or self._flying) and time.monotonic() < until:
-            self._land(HASTE if is_more else PATIENCE)
-            if not self._unsettled:
-                break
-            settled += self._settle(desk)
-        return settled + len(self._flying)
+            if not landed or len(self._unsettled) >= TOGETHER or time.monotonic() - self._since > LINGER:
+                done += self._settled(desk) if self._lines else self._turn(desk, limit)
+                glance.forget()
+        return done + len(self._flying) + len(self._unsettled)
 
     def finish(self, desk: Desk, seconds: float = 30.0) -> int:
         """Take nothing new; wait for what is in flight and write it down. How many."""
         desk = replace(desk, lanes=self.lanes)
         self._lines.clear()  # their leases end by themselves
-        wait(list(self._flying), timeout=seconds)
-        self._land()
-        return self._settle(desk)
+        until = time.monotonic() + seconds
+        while self._flying and self._land(max(0.0, until - time.monotonic())):
+            continue
+        return self._settled(desk)
+
+    def _turn(self, desk: Desk, limit: int) -> int:
+        """Write down what landed and take what is due, durable together: how many were written down."""
+        before = OrderedDict((name, deque(line)) for name, line in self._lines.items())
+        attempts = self._unsettled
+        try:
+            with desk.store.batch():
+                desk.write(attempts)
+                for _ in range(ROUNDS):
+                    self._take(desk, limit)
+                    if not self._trim(desk):
+                        break
+        except BaseException:
+            self._lines = before  # nothing of it is true
+            raise
+        return self._told(desk)
+
+    def _settled(self, desk: Desk) -> int:
+        """Write down what landed; what cannot be written now is kept for the next look."""
+        if self._unsettled:
+            with desk.store.batch():
+                desk.write(self._unsettled)
+        return self._told(desk)
+
+    def _told(self, desk: Desk) -> int:
+        attempts, self._unsettled = self._unsettled, []
+        desk.tell(attempts)
+        return len(attempts)
 
     # ---- taking -----------------------------------------------------------------------------------------------------
-    def _take(self, desk: Desk, limit: int) -> bool:
-        """Whether there may be more than was taken."""
+    def _take(self, desk: Desk, limit: int) -> None:
         room = min(limit, LINES - sum(len(line) for line in self._lines.values()))
         if room <= 0 or len(self._flying) >= self.threads:
-            return False
-        claimed = desk.claim(room)
-        for document in claimed:
+            return
+        for document in desk.claim(room):
             self._lines.setdefault((document.tenant, str(document.body["connection"])), deque()).append(document)
-        return len(claimed) == room
 
     def _trim(self, desk: Desk) -> int:
         """A line is kept as short as its connection is slow: the rest comes again when its turn may be. How many went
@@ -106,10 +137,8 @@ class Crew:
             lane, is_slow = desk.lane(name), self._is_slow(name)
             beyond = [line.pop() for _ in range(len(line) - lane.length(is_slow))]
             surplus += [(one, lane.next_turn(desk.now, is_slow)) for one in reversed(beyond)]
-        if surplus:
-            with desk.store.batch():
-                for document, after in surplus:
-                    desk.put_back(document, after)
+        for document, after in surplus:
+            desk.put_back(document, after)
         return len(surplus)
 
     def _is_slow(self, name: Line) -> bool:
@@ -117,13 +146,13 @@ class Crew:
         return name in self._troubled or any(f.line == name and f.started < late for f in self._flying.values())
 
     # ---- starting and landing ---------------------------------------------------------------------------------------
-    def _start(self, desk: Desk) -> bool:
+    def _start(self, desk: Desk, glance: Glance) -> bool:
         """Start as much as threads, window and connections allow, one line after the other. Whether any was."""
         started = False
         for name in list(self._lines):
             line, lane = self._lines[name], desk.lane(name)
             while line and self._may_start(name, lane) and lane.has_token(desk.now):
-                started = self._launch(desk, name, line.popleft()) or started
+                started = self._launch(desk, glance, name, line.popleft()) or started
             self._lines.move_to_end(name)
             if not line:
                 del self._lines[name]
@@ -144,28 +173,32 @@ class Crew:
         slow = {flight.line for flight in self._flying.values() if self._is_slow(flight.line)}
         return sum(1 for flight in self._flying.values() if flight.line in slow)
 
-    def _launch(self, desk: Desk, name: Line, document: Document) -> bool:
-        ready = desk.prepare(document)
+    def _launch(self, desk: Desk, glance: Glance, name: Line, document: Document) -> bool:
+        ready = desk.prepare(document, glance)
         if ready is None:
+            glance.forget()
             return False
         desk.lane(name).take()
-        self._flying[self._pool.submit(desk.attempt, ready)] = _Flight(name, time.monotonic())
+        flight = self._pool.submit(desk.attempt, ready)
+        self._flying[flight] = _Flight(name, time.monotonic())
+        flight.add_done_callback(self._landed.put)
         return True
 
-    def _land(self, patience: float = PATIENCE) -> None:
-        """Take in what has ended; waits a moment for the first."""
-        ended, _ = wait(list(self._flying), timeout=patience, return_when=FIRST_COMPLETED)
+    def _land(self, patience: float) -> int:
+        """Take in what has ended, after waiting so long for the first: how many."""
+        ended: list[Future[Attempt]] = []
+        with suppress(Empty):
+            ended.append(self._landed.get(timeout=patience))
+            while True:
+                ended.append(self._landed.get_nowait())
         for future in ended:
             flight = self._flying.pop(future)
             attempt = future.result()
-            self.lanes.lane(flight.line).took(time.monotonic() - flight.started)
+            lane = self.lanes.lane(flight.line)
+            lane.took(time.monotonic() - flight.started)
             (self._troubled.add if attempt.outcome.kind == "retry" else self._troubled.discard)(flight.line)
+            self._since = self._since if self._unsettled else time.monotonic()
+            if lane.settings.in_order or attempt.outcome.kind != "done":
+                self._since = float("-inf")  # what follows must know of it: the next one in line, the connection
             self._unsettled.append(attempt)
-
-    def _settle(self, desk: Desk) -> int:
-        """Write down what landed; what cannot be written now is kept for the next look."""
-        count = len(self._unsettled)
-        if count:
-            desk.settle(self._unsettled)
-            self._unsettled = []
-        return count
+        return len(ended)

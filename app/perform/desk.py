@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,27 +16,25 @@ from app import logs
 from app.connections import live_actions
 from app.perform import breaker, dry_run, holds, loops, turns
 from app.perform.capped import take_place
-from app.perform.inverses import inverse_of
+from app.perform.glance import Reads
 from app.perform.just_before import Memo, look_again
 from app.perform.lanes import Lane, Lanes, Line, settings_of
+from app.perform.ledger import NOTHING_SEEN, Attempt, Connectors, Ledger, Ready, bare
 from app.perform.outbox import issued, write_command, write_run
-from app.perform.tries import cancelled, given_up, moment_of, nanoseconds, outcome_body, task_of, tries_of, trimmed
+from app.perform.tries import cancelled, nanoseconds, task_of, tries_of
 from app.rulesets import RuleSets
 from rules import workflow
-from rules.backoff import delay
 from rules.caps import too_old
 from rules.event import iso, span_id, trace_id
 from rules.hours import opening, waits_for
 from rules.model import Rule
 from rules.ports import (
-    ActionExecutor,
     Conflict,
     Document,
     Guard,
     Outcome,
     Put,
     Span,
-    Standing,
     Store,
     TooLarge,
     Tracer,
@@ -44,8 +42,8 @@ from rules.ports import (
     Unconfigured,
     Write,
 )
-from rules.run import Command, CommandState, Run
-from rules.steps import put_off, told
+from rules.run import Command, Run
+from rules.steps import put_off
 from rules.undoing import PREFIX as UNDO
 
 LEASE = timedelta(
@@ -54,40 +52,7 @@ LEASE = timedelta(
 ENOUGH = timedelta(seconds=60)  # what must be left of the lease to begin
 HELD = timedelta(seconds=60)  # how often a held command is looked at again; operators' verbs release it at once
 CONFLICTS = 6  # re-reads when what was read has changed
-_FINAL: Mapping[str, CommandState] = {"done": "done", "branch": "done", "person": "person", "dead": "dead"}
-NOTHING_SEEN = Standing()
 ALERTS = "alert_"  # how the ids of app.operate.alerts' messages begin
-Connectors = Mapping[str, ActionExecutor]
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """A command that may be done now, with everything that was read for it. run and rule: None for a message of
-    Signalbox itself, which belongs to no run."""
-
-    document: Document
-    command: Command
-    run: Document | None
-    rule: Rule | None
-    connection: Document | None
-    task: Mapping[str, Any]
-    span: Span  # begun; `attempt` ends it
-
-    @property
-    def line(self) -> Line:
-        """Whose turn it takes: one slow receiver must not delay the others."""
-        return self.document.tenant, self.command.connection
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """What came of it. held: nothing was sent, because a setting is missing. seen: what was read again before."""
-
-    ready: Ready
-    outcome: Outcome
-    span: Span
-    held: bool = False
-    seen: Standing = NOTHING_SEEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +68,10 @@ class Desk:
     lanes: Lanes = field(default_factory=Lanes)
     guard: Guard | None = None
 
+    @property
+    def _ledger(self) -> Ledger:
+        return Ledger(self.store, self.connectors, self.now)
+
     def claim(self, limit: int) -> list[Document]:
         return self.store.claim("command", self.now, LEASE, limit)
 
@@ -116,22 +85,22 @@ class Desk:
         return self.lanes.refreshed(line, self.now, read, self.store.share())
 
     # ---- may it be done ---------------------------------------------------------------------------------------------
-    def prepare(self, document: Document) -> Ready | None:
+    def prepare(self, document: Document, glance: Reads | None = None) -> Ready | None:
         """The command ready to be done, with the run and the switches read again just now; None when it was put off,
-        refused or left to somebody else."""
+        refused or left to somebody else. glance: what reads the switches, where several are prepared at once."""
         if document.body["due_at"] < iso(self.now + ENOUGH):
             return None
         try:
-            return self._checked(document, Command.from_body(document.body))
+            return self._checked(document, Command.from_body(document.body), glance or self.store)
         except Unavailable:
             raise
         except Exception as surprise:  # one that cannot be read must not stop the others; its lease brings it back
             logs.failed("command.unreadable", surprise, command=document.id)
             return None
 
-    def _checked(self, document: Document, command: Command) -> Ready | None:
+    def _checked(self, document: Document, command: Command, glance: Reads) -> Ready | None:
         try:
-            return self._ready(document, command)
+            return self._ready(document, command, glance)
         except _Refused as refused:
             self._cancel(document, command, str(refused))
         except holds.Held as held:
@@ -146,7 +115,7 @@ class Desk:
             logs.line("command.overtaken", logging.DEBUG, about=[command.customer])  # its lease brings it back
         return None
 
-    def _ready(self, document: Document, command: Command) -> Ready:
+    def _ready(self, document: Document, command: Command, glance: Reads) -> Ready:
         tenant, run, rule = document.tenant, None, None
         if command.run_id:
             run = self.store.get(tenant, "run", command.run_id)
@@ -155,7 +124,7 @@ class Desk:
             _check_run(Run.from_body(run.body), command)
         if self.rulesets.is_dry(self.store, self.now):
             raise holds.Held(dry_run.WHY)
-        connection = holds.check(self.store, tenant, command.rule_id, command.connection)
+        connection = holds.check(glance, tenant, command.rule_id, command.connection)
         if not command.id.startswith(ALERTS):  # Signalbox's own word about what waits reaches no customer
             live_actions.check(connection)
         if command.action not in self.connectors:
@@ -190,7 +159,7 @@ class Desk:
         found = self.store.get(document.tenant, "run", command.run_id) if command.run_id else None
         if found:
             run = Run.from_body(found.body)
-            advance = workflow.refused(run, command.step, why, self.now, self._lost(command))
+            advance = workflow.refused(run, command.step, why, self.now, self._ledger.lost(command))
             if advance.run is not run:
                 writes.append(write_run(advance.run, found))
                 writes += issued(self.store, found, advance.commands)
@@ -286,9 +255,18 @@ class Desk:
         if not attempts:
             return
         with self.store.batch():
-            for attempt in attempts:
-                self._settle(attempt)
-        self.tracer.export([_sent_span(attempt) for attempt in attempts if not attempt.held])
+            self.write(attempts)
+        self.tell(attempts)
+
+    def write(self, attempts: Sequence[Attempt]) -> None:
+        """The same inside a batch of the caller's, who tells of it when the batch is durable."""
+        for attempt in attempts:
+            self._settle(attempt)
+
+    def tell(self, attempts: Sequence[Attempt]) -> None:
+        """To the tracer and the log."""
+        if attempts:
+            self.tracer.export([_sent_span(attempt) for attempt in attempts if not attempt.held])
         for attempt in attempts:
             _report(attempt)
 
@@ -299,10 +277,10 @@ class Desk:
         document, run = ready.document, ready.run
         for _ in range(CONFLICTS):
             try:
-                self.store.commit(document.tenant, None, self._writes(attempt, document, run))
+                self.store.commit(document.tenant, None, self._ledger.writes(attempt, document, run))
                 return self._tell(attempt)
             except TooLarge:
-                attempt = _bare(attempt)
+                attempt = bare(attempt)
             except Conflict:  # a stop, an operator, or another worker after our lease: see what is there now
                 document = self.store.get(document.tenant, "command", document.id) or document
                 run = run and (self.store.get(document.tenant, "run", run.id) or run)
@@ -319,75 +297,6 @@ class Desk:
             self.lanes.recovered.add(ready.line)
         if outcome.kind in ("done", "branch") and lane.settings.in_order:
             turns.let_next(self.store, ready.command, self.now)
-
-    def _writes(self, attempt: Attempt, document: Document, run_document: Document | None) -> list[Write]:
-        command = Command.from_body(document.body)
-        outcome = given_up(attempt.outcome, command)
-        record = self._record(attempt, outcome)
-        if record in command.attempts:  # written before a fault made us try again
-            return []
-        tried = replace(command, attempts=trimmed((*command.attempts, record)))
-        if command.state in ("done", "dead", "person"):  # somebody else settled it: keep what we did beside theirs
-            return [write_command(tried, document)]
-        if outcome.kind == "retry":
-            return [write_command(self._again(tried, outcome), document)]
-        if command.state == "cancelled" and outcome.kind != "done":
-            return [write_command(tried, document)]
-        kept = outcome_body(outcome, self.now, tries_of(command))
-        settled = replace(tried, state=_FINAL[outcome.kind], due_at=None, outcome=kept)
-        if run_document is None or attempt.ready.rule is None:
-            return [write_command(settled, document)]
-        run = Run.from_body(run_document.body)
-        if attempt.seen.stop:
-            gone = write_command(cancelled(tried, attempt.seen.stop), document)
-            advance = workflow.overtaken(run, command.step, attempt.seen.stop, self.now, self._lost(command))
-            return [gone, write_run(advance.run, run_document), *issued(self.store, run_document, advance.commands)]
-        if attempt.seen.says:
-            run = told(run, self.now, f"{command.step}: read again just before: {attempt.seen.says}.")
-        inverse = self._inverse(settled.body()) if outcome.kind == "done" else None
-        advance = workflow.settled(run, attempt.ready.rule, command.step, outcome, self.now, inverse)
-        return [
-            write_command(settled, document),
-            write_run(advance.run, run_document),
-            *issued(self.store, run_document, advance.commands),
-        ]
-
-    def _inverse(self, command: Mapping[str, Any]) -> dict[str, Any] | None:
-        """What would take this command back, kept with its step (rules.run)."""
-        action = self.connectors.get(command["action"])
-        return None if action is None or command["step"].startswith(UNDO) else inverse_of(action, command)
-
-    def _lost(self, command: Command) -> dict[str, Any] | None:
-        """What takes back a try whose answer was lost, if there was one."""
-        return self._inverse(command.body()) if command.attempts or command.outcome.get("data") else None
-
-    def _again(self, command: Command, outcome: Outcome) -> Command:
-        if command.state == "cancelled":
-            return command
-        tries = tries_of(command) + (0 if outcome.data.get("postponed") else 1)
-        generation = command.generation + (1 if outcome.data.get("new_key") else 0)
-        wait = (
-            outcome.after or timedelta(0) if outcome.data.get("postponed") else delay(command.id, tries, outcome.after)
-        )
-        data = {**command.outcome.get("data", {}), **outcome.data}
-        data.pop("new_key", None)
-        kept = {**outcome_body(outcome, self.now, tries), "data": data}
-        if command.outcome.get("replayed"):
-            kept["replayed"] = True
-        return replace(command, due_at=iso(self.now + wait), generation=generation, outcome=kept)
-
-    def _record(self, attempt: Attempt, outcome: Outcome) -> dict[str, Any]:
-        span = attempt.span
-        return {
-            "at": iso(moment_of(span.start)),
-            "ended_at": iso(moment_of(span.end)),
-            "outcome": outcome.kind,
-            "message": outcome.message,
-            "request": dict(outcome.request),
-            "response": dict(outcome.response),
-            "generation": attempt.ready.command.generation,
-            "span": asdict(span),
-        }
 
     def _commit(self, tenant: str, writes: Sequence[Write]) -> None:
         """A write that somebody else may have been quicker with: then theirs stands."""
@@ -429,13 +338,6 @@ def _sent_span(attempt: Attempt) -> Span:
     """The span as it is sent away: with the call that was made, which the store keeps beside it."""
     request = {name: attempt.outcome.request[name] for name in ("method", "url") if name in attempt.outcome.request}
     return replace(attempt.span, attributes={**attempt.span.attributes, "request": request})
-
-
-def _bare(attempt: Attempt) -> Attempt:
-    """Without what was sent and answered, where that is more than a document may hold."""
-    outcome = attempt.outcome
-    message = f"{outcome.message[:300]} (What came with it was too large to be kept.)"
-    return replace(attempt, outcome=replace(outcome, message=message, data={}, request={}, response={}))
 
 
 def _report(attempt: Attempt) -> None:

@@ -12,8 +12,9 @@ from datetime import datetime
 
 from app.perform import holds
 from app.perform.crew import Crew
-from app.perform.desk import Connectors, Desk
+from app.perform.desk import Desk
 from app.perform.lanes import Lanes
+from app.perform.ledger import Connectors
 from app.perform.waking import wake
 from app.rulesets import RuleSets
 from rules.ports import Document, Guard, Store, Tracer

@@ -14,6 +14,7 @@ from typing import Any
 from app import logs
 from app.audit import entry
 from app.perform import breaker
+from app.perform.glance import Reads
 from app.perform.lanes import Line, is_failure
 from rules.event import iso
 from rules.ports import ABSENT, Conflict, Document, Outcome, Put, Store, Where
@@ -32,7 +33,7 @@ class Held(Exception):
         self.until = until
 
 
-def check(store: Store, tenant: str, rule_id: str, connection: str) -> Document | None:
+def check(store: Reads, tenant: str, rule_id: str, connection: str) -> Document | None:
     """The connection as it is now (Stripe's has a document only once it was held). Raises Held."""
     _check_switches(store, tenant, rule_id, connection)
     if is_paused(store, tenant, rule_id):
@@ -45,13 +46,13 @@ def check(store: Store, tenant: str, rule_id: str, connection: str) -> Document 
     return found
 
 
-def is_paused(store: Store, tenant: str, rule_id: str) -> bool:
+def is_paused(store: Reads, tenant: str, rule_id: str) -> bool:
     """Whether the rule's open runs sleep. Read from the rule itself, so a pause holds at the very next look."""
     found = store.get(tenant, "rule", rule_id)
     return found is not None and found.body["state"] == "paused"
 
 
-def _check_switches(store: Store, tenant: str, rule_id: str, connection: str) -> None:
+def _check_switches(store: Reads, tenant: str, rule_id: str, connection: str) -> None:
     found = store.get(tenant, "switch", "switches")
     switches: Mapping[str, Any] = found.body if found else {}
     if switches.get("all"):

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app.perform.inverses import is_reversible
 from rules.model import Rule
 from rules.ports import (
     ActionExecutor,
@@ -18,7 +19,6 @@ from rules.ports import (
     Document,
     Guard,
     Put,
-    Reversible,
     Standing,
     Store,
     Unavailable,
@@ -47,7 +47,7 @@ class Memo:
 
     def begin(self, action: ActionExecutor) -> None:
         """Note that a try has begun, where an undo must know of it and the action itself keeps nothing: Stripe's do."""
-        if isinstance(action, Reversible) and self.document.body["connection"] != "stripe":
+        if is_reversible(action) and self.document.body["connection"] != "stripe":
             self.remember({"begun": True})
 
     def remember(self, data: Body) -> None:

@@ -19,6 +19,7 @@ FRESH = timedelta(seconds=1)  # how long the settings of a connection are believ
 AHEAD = timedelta(seconds=30)  # the furthest that an action is put off for want of room
 SHORTEST, LONGEST = 4, 64  # actions of one lane that wait for a thread in this process
 UNHEARD = 16  # of a connection that has not answered yet: it may hang
+HOPED = 0.01  # seconds that an attempt is thought to take before the first answer
 ROOM = 0.25  # seconds of its throughput that a lane keeps waiting here; the rest stays in the store
 ALIVE = (409, 424, 425, 429)  # answers of a receiver that works and asks to wait
 Line = tuple[str, str]  # tenant, connection
@@ -92,12 +93,12 @@ class Lane:
         return min(LONGEST, max(SHORTEST, int(self._a_second() * ROOM)))
 
     def _a_second(self) -> float:
-        able = self.settings.at_once / self.pace if self.pace else float(LONGEST)
+        able = self.settings.at_once / (self.pace or HOPED)
         return min(able, self.settings.rate or able)
 
     def next_turn(self, now: datetime, is_slow: bool = False) -> timedelta:
         """Book a turn for an action that finds no room: in how long it should come again."""
-        apart = max(1 / self._a_second(), self.pace if is_slow else 0.0)
+        apart = max(1 / self._a_second(), (self.pace or 1 / LONGEST) if is_slow else 0.0)
         begins = max(self.booked or now, now)
         self.booked = min(begins + timedelta(seconds=apart), now + AHEAD)
         return self.booked - now

@@ -214,6 +214,42 @@ def test_what_could_not_be_written_down_is_written_at_the_next_look() -> None:
     assert [(one.body["state"], len(one.body["attempts"])) for one in commands(world)] == [("done", 1)]
 
 
+def test_answers_that_come_close_together_are_written_down_in_one_transaction() -> None:
+    gate = Gate(slow=frozenset())
+    world = world_with(gate, {"crm": 60})
+    made = [0]
+
+    class Counting:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.durable, name)
+
+        def batch(self) -> Any:
+            made[0] += 1
+            return world.durable.batch()
+
+    s = world.services
+    with Crew() as crew:
+        for look in range(100):
+            later = SECOND + look * timedelta(milliseconds=50)
+            crew.look(Desk(Counting(), s.rulesets, s.connectors, s.tracer, later), 64)  # type: ignore[arg-type]
+            if gate.done["crm"] == 60:
+                break
+        looked = look + 1
+        crew.finish(desk(world))
+    assert made[0] <= looked + 60 // 2
+    assert Counter(one.body["state"] for one in commands(world)) == {"done": 60}
+
+
+def test_a_refusal_is_written_down_before_the_next_call() -> None:
+    gate = Gate(slow=frozenset(), outcome=lambda task: Outcome.retry("refused (401)", pause_connection=True))
+    world = world_with(gate, {"crm": 40})
+    with Crew() as crew:
+        for look in range(20):
+            crew.look(desk(world, look * timedelta(milliseconds=50)), 64)
+        crew.finish(desk(world))
+    assert 1 <= gate.done["crm"] <= EACH
+
+
 # ---- what a connection may be asked ---------------------------------------------------------------------------------
 def limited(world: World, name: str, **settings: Any) -> None:
     """The connection with settings of its own."""

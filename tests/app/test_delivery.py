@@ -30,6 +30,26 @@ def test_deliveries_to_one_host_share_a_connection() -> None:
     assert (receiver.got[0].path, receiver.got[0].body) == ("/hook?a=1", b"body")
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [{"X": "1\r\nY: 2"}, {"X": "1\nY: 2"}, {"X": "1\rY: 2"}, {"X\r\nY": "1"}, {"X Y": "1"}, {"": "1"}, {"X": "€"}],
+)
+def test_a_header_that_would_say_more_than_itself_is_never_sent(headers: dict[str, str]) -> None:
+    receiver, sender = Receiver(), courier()
+    with receiver.running() as base:
+        with pytest.raises(Undelivered):
+            sender.post(base, headers, b"1")
+        assert sender.post(base, {"X": "1"}, b"2").status == 200
+    assert [one.body for one in receiver.got] == [b"2"]
+
+
+def test_the_host_is_said_with_its_port_unless_it_is_the_usual_one() -> None:
+    receiver = Receiver()
+    with receiver.running() as base:
+        assert courier().post(base, {"Content-Length": "1"}, b"1").status == 200
+    assert receiver.got[0].headers["host"] == base.removeprefix("http://")
+
+
 def test_a_connection_that_the_server_closed_is_made_anew() -> None:
     receiver, sender = Receiver(), courier()
     with receiver.running() as base:
