@@ -92,6 +92,9 @@ def main() -> int:
     if not place:
         return ask_pypi(paths)
     pinned, records = pins(paths), list(advisories(Path(place)))
+    if not records:
+        print(f"{LOUD}\nNOT AUDITED: there is no advisory in {place}.\n{HOW}\n{LOUD}")
+        return 0
     found = sorted(set(weaknesses(pinned, iter(records))))
     print("\n".join(found) if found else f"{len(pinned)} packages against {len(records)} advisories: nothing is known.")
     return 1 if found else 0

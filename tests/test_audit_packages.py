@@ -60,3 +60,27 @@ def test_where_nobody_can_be_asked_it_says_so_loudly(tmp_path: Path) -> None:
     assert code == 0
     assert "NOT AUDITED" in said
     assert "SIGNALBOX_ADVISORIES" in said
+
+
+def test_a_file_or_folder_without_an_advisory_is_no_audit(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for given in ([], {"vulns": []}):
+        code, said = audit(tmp_path, "Flask==3.1.3\n", given)
+        assert (code, "NOT AUDITED" in said) == (0, True)
+    code, said = audit(tmp_path, "Flask==3.1.3\n", SIGNALBOX_ADVISORIES=str(tmp_path / "empty"))
+    assert (code, "NOT AUDITED" in said) == (0, True)
+
+
+def test_advisories_that_are_not_there_stop_it(tmp_path: Path) -> None:
+    code, _ = audit(tmp_path, "Flask==3.1.3\n", SIGNALBOX_ADVISORIES=str(tmp_path / "nowhere.json"))
+    assert code != 0
+
+
+def test_a_folder_of_advisories_is_read_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "osv"
+    folder.mkdir()
+    for number, name in enumerate(("Flask", "Werkzeug")):
+        (folder / f"{number}.json").write_text(json.dumps(advisory(name, versions=["1.0"])))
+    code, said = audit(tmp_path, "flask==1.0\nwerkzeug==1.0\n", SIGNALBOX_ADVISORIES=str(folder))
+    assert code == 1
+    assert {"flask 1.0: PYSEC-1 it is weak", "werkzeug 1.0: PYSEC-1 it is weak"} <= set(said.splitlines())
