@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -31,7 +32,7 @@ def register(subparsers: Any) -> None:
         verify,
         since=SINCE,
         anchor={"action": "append", "metavar": "HEAD", "help": "a head kept elsewhere, as `audit head` printed it"},
-        anchors={"metavar": "FILE", "help": "heads kept elsewhere, one a line"},
+        anchors={"metavar": "FILE", "help": "heads kept elsewhere, one a line, or such lines of the log"},
     )
     command(
         verbs,
@@ -80,7 +81,18 @@ def _anchors(given: argparse.Namespace) -> list[Anchor]:
     from app.audit.verify import read_anchor
 
     listed = Path(given.anchors).read_text().splitlines() if given.anchors else []
-    return [read_anchor(text) for text in (*(given.anchor or ()), *listed) if text.strip()]
+    return [read_anchor(_of_line(text)) for text in (*(given.anchor or ()), *listed) if text.strip()]
+
+
+def _of_line(text: str) -> str:
+    """The head in a line: as `audit head` or an alert has it, or in the line that the worker logs each day."""
+    if not text.lstrip().startswith("{"):
+        return text.removeprefix("Audit log:")
+    try:
+        found = json.loads(text)
+        return f"{found['tenant']}={int(found['number'])}:{found['hash']}"
+    except (ValueError, TypeError, KeyError):
+        raise CommandError(f"{text.strip()[:100]!r} is no line of `audit.head`.") from None
 
 
 def _check_anchors(anchors: list[Anchor], tenants: list[str]) -> None:

@@ -343,4 +343,5 @@ def audit(services: Services, tenant: str) -> Finding:
         return Finding(name, "wrong", text, f"python main.py audit verify --tenant {tenant}")
     until = f"whole and sealed up to {found.until[:19]}Z" if found.until else "nothing is sealed yet"
     more = f"; {found.unsealed} newer entries wait for the next seal" if found.unsealed else ""
-    return Finding(name, "ok", f"{found.entries} entries, {until}{more}")
+    head = f"; its head, to be kept elsewhere: {tenant}={found.anchor}" if found.anchor else ""
+    return Finding(name, "ok", f"{found.entries} entries, {until}{more}{head}")

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from app import browse, logs, tenant_settings, tenants
+from app.audit import seal
 from app.connections.types import TYPES
 from app.tenant_settings import TenantSettings
 from rules.event import instant, iso
@@ -56,7 +57,7 @@ def _announce(store: Store, inbox: Inbox, tenant: str, now: datetime, public_url
     number = int(said["number"]) + 1
     body = {"number": number, "told": {one.name: one.value for one in found}, "at": iso(now)}
     link = f"\n{public_url}/needs-you" if public_url else ""
-    command = _command(tenant, number, connection, settings, text + link, now)
+    command = _command(tenant, number, connection, settings, text + link + _anchor(store, tenant), now)
     writes = [
         Put("alert", ID, body, known.version if known else ABSENT),
         Put("command", command.id, command.body(), ABSENT),
@@ -67,6 +68,12 @@ def _announce(store: Store, inbox: Inbox, tenant: str, now: datetime, public_url
         return 0  # another worker said it
     logs.line("alert.told", tenant=tenant, number=number, about=[one.name for one in found])
     return 1
+
+
+def _anchor(store: Store, tenant: str) -> str:
+    """The head of the audit log's chain: a mailbox is another place, with other rights (docs/audit.md)."""
+    head = seal.head(store, tenant)
+    return f"\nAudit log: {tenant}={head.anchor}" if head else ""
 
 
 def what_to_say(told: Mapping[str, int], found: Sequence[Finding], last: datetime | None, now: datetime) -> str:

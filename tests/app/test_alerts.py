@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import author, operate, tenant_settings
+from app.audit import seal
+from app.audit.verify import read_anchor, verify
 from app.operate import alerts
 from app.operate.alerts import APART, CALM, Finding, what_to_say
 from app.worker import Work, tick
@@ -68,6 +70,17 @@ def test_a_dead_letter_is_told_once_and_its_end_once() -> None:
     assert [text.partition("\n")[0] for text in told(world)[1:]] == [
         "Signalbox: all is well again. Nothing is stuck and nothing waits for a person."
     ]
+
+
+def test_a_message_carries_the_head_of_the_audit_log_to_another_place() -> None:
+    world = watched()
+    assert seal.seal(world.durable, TENANT, NOON + MINUTE)
+    fails(world, 1, SECOND)
+    looked_each_minute(world, 40)
+    line = told(world)[0].splitlines()[-1]
+    assert line.startswith(f"Audit log: {TENANT}=")
+    anchor = read_anchor(line.removeprefix("Audit log: "))
+    assert verify(world.durable, TENANT, anchors=[anchor]).whole
 
 
 def test_what_grows_is_told_at_most_every_quarter_of_an_hour_and_all_in_one_message() -> None:

@@ -59,6 +59,8 @@ def test_a_sound_installation_has_nothing_wrong() -> None:
         ({"environment": "development", "host": "0.0.0.0"}, "environment", "wrong"),
         ({"public_url": ""}, "https", "wrong"),
         ({"public_url": "http://signalbox.example.com"}, "https", "wrong"),
+        ({}, "requests", "ok"),
+        ({"request_seconds": 600}, "requests", "note"),
         ({"admin_token": "short"}, "admin token", "wrong"),
         ({"admin_token": "a" * 20}, "admin token", "note"),
         ({"admin_token": ""}, "admin token", "ok"),
@@ -138,7 +140,11 @@ def test_an_audit_log_that_was_changed_is_wrong() -> None:
     services = services_in_memory(**SOUND)
     services.store.commit(TENANT, None, [entry(NOON, "ada", "publish", "rule", None, 1)])
     assert seal.seal(services.store, TENANT, NOON + timedelta(hours=1))
-    assert "sealed up to" in look(services)[f"{TENANT}: audit log"].text
+    head = seal.head(services.store, TENANT)
+    assert head
+    said = look(services)[f"{TENANT}: audit log"].text
+    assert "sealed up to" in said
+    assert f"{TENANT}={head.anchor}" in said
     kept = services.store._documents[(TENANT, "audit")]  # type: ignore[attr-defined]
     for id, written in kept.items():
         kept[id] = replace(written, stored=written.stored.replace(b"ada", b"eve"))
