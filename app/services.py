@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets as random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -310,9 +310,10 @@ def local_secret(secrets: Secrets) -> str:
 def webhook_secrets(
     settings: Settings, secrets: Secrets, monotonic: Callable[[], float] = time.monotonic
 ) -> Callable[[], Mapping[str, tuple[str, ...]]]:
-    """The signing secrets of each account: the environment's, the stored ones, and in development the local one."""
+    """The signing secrets of each account, `default/live` those of one mode: the environment's, the stored ones, and in
+    development the local one."""
     lock = threading.Lock()
-    known: dict[str, tuple[str, ...]] = {"default": settings.stripe_webhook_secrets}
+    known: Mapping[str, tuple[str, ...]] = {}
     looked_at = float("-inf")
 
     def stored() -> tuple[str, ...]:
@@ -321,14 +322,28 @@ def webhook_secrets(
         return tuple(part.strip() for part in (*text.split(","), *own) if part.strip())
 
     def current() -> Mapping[str, tuple[str, ...]]:
-        nonlocal looked_at
+        nonlocal known, looked_at
         with lock:
             if monotonic() - looked_at > FRESH:
-                known["default"] = tuple(dict.fromkeys((*settings.stripe_webhook_secrets, *stored())))
+                known = by_mode((*settings.stripe_webhook_secrets, *stored()))
                 looked_at = monotonic()
         return known
 
     return current
+
+
+def by_mode(secrets: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Those written `live:whsec_...` or `test:whsec_...` sign events of that mode alone.
+
+    >>> by_mode(["whsec_a", "live:whsec_b"])
+    {'default': ('whsec_a',), 'default/live': ('whsec_b',)}
+    """
+    found: dict[str, dict[str, None]] = {"default": {}}
+    for given in secrets:
+        mode, colon, secret = given.partition(":")
+        of_mode = bool(colon) and mode in ("live", "test")
+        found.setdefault(f"default/{mode}" if of_mode else "default", {})[secret if of_mode else given] = None
+    return {account: tuple(several) for account, several in found.items()}
 
 
 def key_tenant(api_key: str) -> str:

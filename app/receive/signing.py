@@ -16,7 +16,7 @@ from rules.rule import Problem, RuleError
 
 STORED = "stripe/webhook"  # its name among the secrets; comma-separated, like STRIPE_WEBHOOK_SECRET
 ABOUT = "stripe"
-_SECRET = re.compile(r"whsec_[^\s,]{8,}")
+_SECRET = re.compile(r"(?:(?:live|test):)?whsec_[^\s,]{8,}")
 
 
 def stored(secrets: Secrets) -> list[str]:

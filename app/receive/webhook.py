@@ -70,8 +70,9 @@ def receive(
     if len(body) > LIMIT:
         return _refuse(Receipt(413, f"The body is larger than {LIMIT} bytes; Stripe sends no such event."))
     try:
-        account = verifier.verify(headers, body, now)
+        signer = verifier.verify(headers, body, now)
         envelope = parse(body)
+        account = account_of(signer, envelope)
         faults = shared().faults(envelope) if quarantine else ()
         if not faults:
             event = event_of(envelope, account, vault, now, raw=body, clock=clock)
@@ -179,6 +180,15 @@ def _seconds(text: str) -> int | None:
     except ValueError:
         return None
     return int(instant.timestamp()) if instant.tzinfo else None
+
+
+def account_of(signer: str, envelope: Mapping[str, Any]) -> str:
+    """The account whose secret signed. signer: with a mode behind it, `default/test`, it signs no event of the other:
+    the secret of a test endpoint is in many more hands. Raises Refused."""
+    account, _, mode = signer.partition("/")
+    if mode and (mode == "live") != envelope["livemode"]:
+        raise Refused(f"The event is not of {mode} mode, for which the secret that signed it is set.")
+    return account
 
 
 def tenant_of(envelope: Mapping[str, Any], account: str) -> str:
