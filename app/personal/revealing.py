@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
 
+from app.access import attempts
 from rules import personal
 from rules.personal_sorts import sort_of
 from rules.ports import Document, Refused, Store, Vault
@@ -54,14 +55,24 @@ def held(store: Store, tenant: str, on: On, id: str) -> list[Held]:
 def show(
     store: Store, vault: Vault, tenant: str, on: On, id: str, token: str, actor: str, reason: str, now: datetime
 ) -> Shown:
-    """The value behind a token of this page. Raises Refused without a reason, LookupError for a token that does not
-    stand there."""
+    """The value behind a token of this page. Raises Refused without a reason and after too many values, LookupError for
+    a token that does not stand there."""
     why = reason_of(reason)
     one = next((one for one in held(store, tenant, on, id) if one.token == token), None)
     if one is None:
         raise LookupError(f"There is no value {token!r} on this page.")
     whose = _customer(store, tenant, on, id)
+    _bound(store, actor, now)
     return Shown(token, one.path, vault.reveal(tenant, token, actor, why, f"{on} {id}", whose))
+
+
+def _bound(store: Store, actor: str, now: datetime) -> None:
+    """Each look is in the log, but nobody may have read it before the vault is empty. Raises Refused."""
+    wait = attempts.begin(store, "", now, reveal=actor)
+    if isinstance(wait, timedelta):
+        minutes = max(1, -(-int(wait.total_seconds()) // 60))
+        most = attempts.MOST["reveal"]
+        raise Refused(f"{actor} has looked at {most} values in a quarter of an hour: more in {minutes} minutes.")
 
 
 def reason_of(text: str) -> str:
