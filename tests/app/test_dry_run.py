@@ -11,16 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app import author, browse, operate, tenant_settings
+from app import author, browse, operate, tenant_settings, tenants
 from app.connections import trial
 from app.perform import dry_run
 from app.perform.due import Crew, perform
 from app.rulesets import RuleSets
 from app.settings import Settings
 from app.worker import Work
+from rules.event import iso
 from rules.matcher import PythonMatcher
-from rules.ports import Conflict
-from tests.builders import DAY, NOON, TENANT, event, invoice
+from rules.ports import Conflict, Put
+from tests.builders import DAY, NOON, TENANT, event, invoice, services_in_memory
+from tests.contracts.access import Meddling
 from tests.stories.world import ACTOR, DOWNGRADE, NOTIFY, World, failed, paid, twice_in_a_week
 
 HOUR = timedelta(hours=1)
@@ -195,3 +197,28 @@ def test_events_that_come_in_a_dry_run_are_kept_and_stop_what_had_begun() -> Non
     assert [run["state"] for run in world.runs()] == ["stopped"]
     assert world.durable.get(TENANT, "event", "evt_9") is not None
     assert operate.switches(world.durable, TENANT)["all"] is False
+
+
+def test_at_its_end_what_waited_is_due_in_every_tenant_and_nothing_at_its_begin() -> None:
+    s = services_in_memory()
+    held = {"outcome": {"kind": "held"}, "state": "due", "created_at": iso(NOON), "due_at": iso(NOON + 9 * HOUR)}
+    for tenant in (TENANT, "acct_1/test"):
+        tenants.ensure(s.store, tenant, NOON)
+        s.store.commit(tenant, None, [Put("command", "run_1/tell", {"id": "run_1/tell", **held})])
+
+    def due() -> set[str]:
+        found = (s.store.get(tenant, "command", "run_1/tell") for tenant in (TENANT, "acct_1/test"))
+        return {one.body["due_at"] for one in found if one}
+
+    dry_run.switch(s.store, TENANT, True, ACTOR, "first look", NOON)
+    assert due() == {iso(NOON + 9 * HOUR)}
+    dry_run.switch(s.store, TENANT, False, ACTOR, "seen enough", NOON + HOUR)
+    assert due() == {iso(NOON + HOUR)}
+
+
+def test_of_two_who_begin_one_at_the_same_moment_the_first_is_said() -> None:
+    store = services_in_memory().store
+    late = Meddling(store, lambda: dry_run.switch(store, TENANT, True, "ben", "quicker", NOON))
+    with pytest.raises(Conflict):
+        dry_run.switch(late, TENANT, True, ACTOR, "first look", NOON)  # type: ignore[arg-type]
+    assert dry_run.read(store)["by"] == "ben"

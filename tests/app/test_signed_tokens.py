@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from joserfc import jwt
-from joserfc.jwk import ECKey, KeySet, OctKey
+from joserfc.jwk import ECKey, KeySet, OctKey, RSAKey
 
 from app.adapters import iap, openid, signed_tokens
 from app.adapters.signed_tokens import FRESH, SKEW, SOONEST, Keys, claims
@@ -96,11 +96,17 @@ def test_the_proxys_words_that_are_remembered_have_an_end() -> None:
     assert len(front._seen) == iap.MOST
 
 
-def test_the_proxys_word_is_signed_the_one_way_it_signs() -> None:
-    other = ECKey.generate_key("P-384", {"kid": "other"})
+@pytest.mark.parametrize(
+    ("other", "alg"),
+    [
+        (ECKey.generate_key("P-384", {"kid": "other"}), "ES384"),
+        (RSAKey.generate_key(2048, {"kid": "other"}), "RS256"),
+    ],
+)
+def test_the_proxys_word_is_signed_the_one_way_it_signs(other: ECKey | RSAKey, alg: str) -> None:
     front = iap.IdentityAwareProxy("backend", lambda: published(other))
     with pytest.raises(Refused):
-        front.identity(token(other, "ES384", iss=iap.ISSUER, aud="backend"), NOON)
+        front.identity(token(other, alg, iss=iap.ISSUER, aud="backend"), NOON)
 
 
 def test_an_address_of_another_directory_is_none_of_ours() -> None:
