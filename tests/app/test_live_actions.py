@@ -154,3 +154,13 @@ def test_what_signalbox_itself_says_about_what_waits_is_not_held_back() -> None:
     here.outside.answers = lambda effect, times: Outcome.done("taken")
     here.look()
     assert here.sent() == ["crm.notify"]
+
+
+def test_what_asks_to_be_allowed_is_counted_by_what_waits_and_not_by_what_was_done() -> None:
+    here = Installation()
+    here.connect(LIVE)
+    for number, state in enumerate(("due", "due", "done", "dead")):
+        one = {"id": f"run_{number}/tell", "connection": "crm", "state": state}
+        here.store.commit(LIVE, None, [Put("command", one["id"], one)])
+    (asking,) = live_actions.asking(here.store, LIVE)
+    assert (asking["name"], asking["waits"]) == ("crm", 2)
