@@ -173,6 +173,21 @@ def test_watching_is_said_when_publishing(cli: Cli) -> None:
     assert cli.out == f"{ID}: watch, version 1\n"
 
 
+def test_a_plan_is_made_shown_and_withdrawn(cli: Cli) -> None:
+    cli("rules", "import", EXAMPLE)
+    assert cli("rules", "plan", ID) == 2
+    assert cli("rules", "publish", ID, "--phases", "10,50,100", "--every", "12h") == 0, cli.err
+    first, *phases = cli.out.splitlines()
+    assert first == f"{ID}: the plan of command line is waiting"
+    assert [phase.partition(", for ")[2] for phase in phases] == [
+        "10 % of subscriptions: done, version 1", "50 % of subscriptions", "all subscriptions",
+    ]  # fmt: skip
+    assert cli.json("rules", "plan", ID)["state"] == "waiting"
+    assert cli("rules", "publish", ID, "--at", "soon") == 2
+    assert cli("rules", "withdraw", ID, "--note", "not now") == 0
+    assert cli.out.splitlines()[0].endswith("is withdrawn: not now")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -158,7 +158,7 @@ def _standing(body: Mapping[str, Any]) -> Row:
 def _told(body: Mapping[str, Any]) -> Row:
     """What the audit log keeps of a plan."""
     steps = [{name: step[name] for name in ("at", "share", "version")} for step in body["steps"]]
-    return {"plan": body["id"], "mode": body["mode"], "state": body["state"], "steps": steps}
+    return {"plan": body["number"], "mode": body["mode"], "state": body["state"], "steps": steps}
 
 
 # ---- what is due ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Commands on rules: list, show, check, lint, export, import, publish, watch, pause, resume and archive."""
+"""Commands on rules: list, show, check, lint, export, import, publish now or by a plan, pause, resume and archive."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from app import approvals, author
 from app.approvals import Change
+from app.cli import plans
 from app.cli.commands import ACTOR, CommandError, command, complain, read_json, say, show, table, tenant_of
 from app.declared import paths_of
 from app.services import office_of
@@ -84,13 +85,37 @@ def register(subparsers: Any) -> None:
     command(
         rules,
         "publish",
-        "put the draft live as the next version",
-        ["rules publish two-failed-payments --note 'agreed with sales'"],
+        "put the draft live as the next version, now or by a plan",
+        [
+            "rules publish two-failed-payments --note 'agreed with sales'",
+            "rules publish two-failed-payments --at 2026-12-01T09:00",
+            "rules publish two-failed-payments --phases 10,50,100 --every 1d",
+        ],
         publish_rule,
         rule=RULE,
         note=NOTE,
         watch={"action": "store_true", "help": "only watch: decide and send nothing"},
+        at={"metavar": "TIME", "help": "when: 2026-12-01T09:00 in the office's time zone, or with an offset"},
+        phases={"metavar": "PERCENTS", "help": "in phases for a growing share: 10,50,100; the first at --at, or now"},
+        every={"metavar": "SPAN", "default": "1d", "help": "from one phase to the next: 1d, 6h, 15m"},
         emergency=EMERGENCY,
+    )
+    command(
+        rules,
+        "plan",
+        "when the rule goes in force by itself, and what became of it",
+        ["rules plan two-failed-payments"],
+        plans.show_plan,
+        rule=RULE,
+    )
+    command(
+        rules,
+        "withdraw",
+        "let no later phase of the plan come; what is in force stays",
+        ["rules withdraw two-failed-payments --note 'not before the holidays'"],
+        plans.withdraw_plan,
+        rule=RULE,
+        note=NOTE,
     )
     for name, words in (
         ("pause", "start no runs until resumed"),
@@ -301,6 +326,10 @@ def documents(path: str) -> list[Mapping[str, Any]]:
 
 
 def publish_rule(given: argparse.Namespace, services: Services) -> None:
+    if given.at or given.phases:
+        found = _in_force(given, services, plans.wanted(given, services))
+        (_say if found.get("proposal") else plans.say_plan)(given, found)
+        return
     _say(given, _in_force(given, services, Change("watch" if given.watch else "publish", given.rule, {})))
 
 

@@ -13,6 +13,7 @@ from app import approvals, author
 from app.adapters.memory import MemoryStore
 from app.adapters.sqlite_store import SqliteStore
 from app.approvals import Change, Office
+from app.author import planned
 from app.connections import live_actions
 from rules.ports import Conflict, Store, Unavailable
 from tests.builders import DAY, NOON, services_in_memory
@@ -21,6 +22,7 @@ from tests.web.test_rules_pages import ready
 TENANT = "default/live"
 CRM = {"name": "crm", "type": "webhook", "url": "https://crm.example.com/hook", "secret": "whsec_" + "a" * 32}
 RULE = "two-failed-payments"
+PLAN = {"steps": [{"at": "2026-12-01T09:00:00Z", "share": 100}], "mode": "live"}
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -69,6 +71,7 @@ MEDDLINGS: dict[str, tuple[Change, Meddle, str]] = {
         r"url: https://crm\.example\.com/hook → https://elsewhere\.example\.com/",
     ),
     "publish": (Change("publish", RULE, {}), edit_the_draft, "dan, save draft: name: .* → Dan's"),
+    "plan": (Change("plan", RULE, PLAN), edit_the_draft, "dan, save draft: name: .* → Dan's"),
 }
 EVERY = pytest.mark.parametrize("name", MEDDLINGS)
 
@@ -147,7 +150,7 @@ class Stopping:
 
 
 def touched(office: Office, wanted: Change) -> Any:
-    kind = {"list": "list", "delete list": "list", "publish": "rule"}.get(wanted.verb, "connection")
+    kind = {"list": "list", "delete list": "list", "publish": "rule", "plan": "rule"}.get(wanted.verb, "connection")
     found = office.store.get(TENANT, kind, wanted.about)
     return found and {name: value for name, value in found.body.items() if name != "updated_at"}
 
@@ -160,6 +163,7 @@ def is_done(office: Office, wanted: Change) -> bool:
         "connection": lambda: body["url"] == "https://third.example.com/",
         "live actions": lambda: body["live_actions"],
         "publish": lambda: body["state"] == "live",
+        "plan": lambda: planned.row(office.store, TENANT, wanted.about),
     }
     return bool(done[wanted.verb]())
 

@@ -21,6 +21,7 @@ from app.access import api_tokens, members
 from app.adapters.memory import MemoryVault
 from app.approvals import Change
 from app.audit import entry, entry_hash, entry_id, is_whole
+from app.author import planned
 from app.backends import _looked
 from app.operate import dead_letters
 from app.personal import erasing
@@ -34,7 +35,7 @@ from rules.kinds import SYSTEM
 from rules.personal import addresses
 from rules.ports import Delete, Disposition, Put
 from tests import records
-from tests.builders import ADMIN_TOKEN, NOON, TENANT, body_of, envelope, event, invoice, services_in_memory, signed
+from tests.builders import ADMIN_TOKEN, DAY, NOON, TENANT, body_of, envelope, event, invoice, services_in_memory, signed
 from tests.web.access_table import Place, places
 from tests.web.test_rules_pages import ready
 
@@ -95,6 +96,12 @@ class World:
         for name in versions or ("First",):
             self.draft(name=name)
             author.publish(s.store, s.catalogue, s.connectors, TENANT, RULE, "ann", "because", NOON)
+
+    def planned(self) -> None:
+        self.draft()
+        s = self.services
+        desk = planned.Desk(s.store, s.catalogue, s.connectors)
+        planned.plan(desk, TENANT, RULE, [planned.Phase(NOON + DAY)], "live", "ann", "because", NOON)
 
     def do(self, verb: str) -> None:
         getattr(author, verb)(self.store, TENANT, RULE, "ann", "because", NOON)
@@ -375,6 +382,7 @@ PAGES: Mapping[str, Try] = {
     "POST /rules/one/resume": Try("resume", paused, why()),
     "POST /rules/one/rollback": Try("roll back", two, why(number="1")),
     "POST /rules/one/watch": Try("watch", World.draft, why()),
+    "POST /rules/one/withdraw": Try("withdraw plan", World.planned, why()),
     "POST /rules/one/edit": Try("save draft", data={"as": "json", "document": json.dumps(ready()), "do": "save",
                                                     "expect": "absent"}, address="/rules/new/edit"),
     "POST /rules/one/sends/one/test": Try("send test e-mail", with_mail, {"to": "me@example.com"},
@@ -477,6 +485,8 @@ API: Mapping[str, Try] = {
     "POST /rules/one/resume": Try("resume", paused, note()),
     "POST /rules/one/rollback": Try("roll back", two, note(number=1)),
     "POST /rules/one/watch": Try("watch", World.draft, note()),
+    "POST /rules/one/plan": Try("plan", World.draft, note(steps=[{"at": iso(NOON + DAY)}])),
+    "DELETE /rules/one/plan": Try("withdraw plan", World.planned, address=f"/api/v1/rules/{RULE}/plan?note={WHY}"),
     **{f"POST /runs/one/{verb}": Try(told, prepare, note(step="downgrade") if verb == "from" else note(),
                                      f"/api/v1/runs/{{run}}/{verb}") for verb, (told, prepare) in RUNS.items()},
     "POST /runs:many": Try("cancel many runs", World.run, note(verb="cancel", runs={"state": "waiting"})),
@@ -573,6 +583,8 @@ def test_a_change_leaves_an_entry_that_says_who_what_and_to_what(place: Place) -
 CLI: Mapping[str, tuple[str, Prepare]] = {
     "rules import {file}": ("save draft", lambda world: None),
     f"rules publish {RULE} --note why": ("publish", World.draft),
+    f"rules publish {RULE} --note why --at 2027-01-11T09:00": ("plan", World.draft),
+    f"rules withdraw {RULE} --note why": ("withdraw plan", World.planned),
     f"rules pause {RULE} --note why": ("pause", World.live),
     f"rules resume {RULE} --note why": ("resume", paused),
     f"rules archive {RULE} --note why": ("archive", World.live),
@@ -602,8 +614,8 @@ NO_COMMAND: Mapping[str, str] = {
     **dict.fromkeys(("audit export", "audit head", "audit verify", "backtest", "dead-letters", "doctor", "explain",
                      "facts", "members list", "proposals list", "proposals show", "quarantine list", "rules check",
                      "rules export", "rules lint", "rules list", "rules show", "rules test", "runs list", "runs show",
-                     "schemas diff", "schemas list", "schemas show", "scores list", "starters", "token", "tokens list",
-                     "trace", "vault status"), LOOKS),
+                     "rules plan", "schemas diff", "schemas list", "schemas show", "scores list", "starters", "token",
+                     "tokens list", "trace", "vault status"), LOOKS),
     **dict.fromkeys(("serve", "web", "work", "tick", "demo"), RUNS_IT),
     **dict.fromkeys(("export", "import"), MOVES),
     "provision": "it makes what Google keeps, and Google's own audit log says who did",
