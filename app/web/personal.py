@@ -14,6 +14,18 @@ from rules.ports import Conflict, Refused
 from rules.rule import RuleError
 
 blueprint = Blueprint("personal", __name__)
+ONE = {  # what one value of a sort is called; the others are called as the sort is
+    "email": "E-mail address",
+    "name": "Name",
+    "phone": "Phone number",
+    "address": "Part of a postal address",
+    "ip": "IP address or device",
+    "identity": "Date of birth, tax or identity number",
+    "bank": "Bank account number",
+    "secret": "Client secret or sign-in link",
+    "payload": "Payload in quarantine",
+    "other": "Another value",
+}
 BACK = {"event": "/events/", "customer": "/customers/", "run": "/runs/"}
 Row = dict[str, Any]
 
@@ -48,7 +60,7 @@ def _offered(on: On, id: str, wrong: Row | None = None) -> Response:
             id=id,
             back=BACK[on] + id,
             offered=offered,
-            sorts=SORTS,
+            sorts={**SORTS, **ONE},
             given=typed,
             wrong=wrong or {},
         )

@@ -13,6 +13,7 @@ from flask import Flask, current_app
 from markupsafe import Markup, escape
 
 from rules.event import seconds
+from rules.words import span_text
 
 TRACES = "https://console.cloud.google.com/traces/list"
 MINUTE, HOUR, DAY = 60, 3600, 86400
@@ -28,7 +29,15 @@ PAGES = (  # by the id's prefix; every other id goes through find
 
 def install(flask: Flask) -> None:
     flask.jinja_env.filters.update(
-        money=money, moneys=moneys, number=number, when=when, ago=ago, lasts=lasts, ident=ident, pretty=pretty
+        money=money,
+        moneys=moneys,
+        number=number,
+        when=when,
+        ago=ago,
+        lasts=lasts,
+        span=span,
+        ident=ident,
+        pretty=pretty,
     )
     flask.jinja_env.filters.update(plainly=plainly, sentence=sentence, changed=changed, told=told)
     flask.jinja_env.globals.update(tone=tone, href=href, cloud_trace=cloud_trace)
@@ -123,6 +132,11 @@ def lasts(seconds: float | None) -> str:
     if whole < HOUR:
         return _two(whole, MINUTE, "min", 1, "s")
     return _two(whole, HOUR, "h", MINUTE, "min") if whole < 2 * DAY else _two(whole, DAY, "d", HOUR, "h")
+
+
+def span(seconds: float) -> str:
+    """`7 days`, `48 hours`: a span that somebody chose, as sentences have it."""
+    return span_text(int(seconds))
 
 
 def _two(whole: int, large: int, large_name: str, small: int, small_name: str) -> str:
