@@ -180,6 +180,49 @@ def test_metadata_whose_key_says_person_is_personal() -> None:
     assert kept["Phone"].startswith("tok_")
 
 
+def test_what_a_field_held_before_is_as_personal_as_what_it_holds() -> None:
+    event = envelope(object=invoice(), previous={"customer_name": "Bob Before", "status": "draft"})
+    cleanse(event, fake_vault)
+    kept = event["data"]["previous_attributes"]
+    assert (kept["customer_name"][:4], kept["status"]) == ("tok_", "draft")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "zoe@example.com",
+        "https://pay.example/?email=zoe%40example.com&x=1",
+        f"write to {'zoe.' * 15}zoe@example.com",  # 63 letters, of 64 that there may be
+        "zoe@example.com,zoe@example.org",
+    ],
+)
+def test_an_address_is_found_whole_in_any_text_and_any_key(text: str) -> None:
+    event = envelope(object=invoice(description=text, metadata={text[-30:]: "seat"}, customer_email=None))
+    cleanse(event, fake_vault)
+    assert "zoe" not in json.dumps(event).lower()
+    assert "seat" in event["data"]["object"]["metadata"].values()
+
+
+def test_one_address_among_those_that_are_declared_is_not_overlooked() -> None:
+    event = envelope(object=invoice(description="ask bob@example.com"))
+    cleanse(event, fake_vault, at_signs=2)
+    assert "bob@" not in json.dumps(event)
+
+
+def test_a_text_that_only_begins_like_a_token_is_a_value() -> None:
+    event = envelope(object=invoice(customer_name="tok_0123456789abcdefghij and Ada Example"))
+    cleanse(event, fake_vault)
+    assert "Ada" not in event["data"]["object"]["customer_name"]
+
+
+def test_embedded_objects_are_found_on_the_pages_of_lists() -> None:
+    sources = {"object": "list", "data": [{"id": "card_1", "object": "card", "name": "Ada Example", "brand": "Visa"}]}
+    event = envelope(type="customer.updated", object={"id": "cus_1", "object": "customer", "sources": sources})
+    cleanse(event, fake_vault)
+    (card,) = event["data"]["object"]["sources"]["data"]
+    assert (card["name"][:4], card["brand"]) == ("tok_", "Visa")
+
+
 def test_recorded_answers_pass_the_same_classifier() -> None:
     answer: Any = {"object": "list", "data": [{"id": "cus_1", "object": "customer", "name": "Ada", "email": "a@b.io"}]}
     assert len(object_places(answer)) == 2
