@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from rules import registry
-from rules.compatibility import BREAKING, Change, Use, changes, losses, reading, unserved, uses
+from rules.compatibility import BREAKING, Change, Use, _turned, changes, losses, reading, unserved, uses
 from rules.event import Event
 from rules.fact_paths import FACT_PATHS
 from rules.facts import FACTS, Fact
 from rules.folds import About
+from rules.registry import Shape
 from rules.rule import Rule, parse
 from rules.subjects import keys_of
 from tests.builders import SHARED, TENANT, event
@@ -223,3 +224,29 @@ def test_a_fact_reads_nothing_at_the_top_of_an_object_that_the_table_does_not_sa
 
 # fields that only choose between objects of one subject
 TOLERATED: dict[str, set[str]] = {name: {"created", "status", "currency"} for name in FACT_PATHS}
+
+
+def test_what_takes_more_than_before_is_no_break_and_what_takes_less_is() -> None:
+    def turned(was: str, now: str, was_nullable: bool = False, nullable: bool = False) -> list[str]:
+        path = "data.object.total"
+        before, after = Shape(path, was, was_nullable, ()), Shape(path, now, nullable, ())
+        return [one.kind for one in _turned("invoice.paid", {path: before}, {path: after})]
+
+    assert turned("integer", "number") == []
+    assert turned("number", "integer") == ["retyped"]
+    assert turned("text", "text", False, True) == ["may be null"]
+    assert turned("text", "text", True, False) == []
+
+
+def test_a_field_that_another_is_compared_with_and_what_must_not_follow_are_read_too() -> None:
+    test = {"field": "data.object.amount_due", "is": "equal to", "value": {"field": "data.object.total", "times": 2}}
+    when = {
+        "event": ["invoice.payment_failed"], "same": "data.object.number",
+        "and_not": {"event": ["invoice.paid"], "within": "PT4H"},
+    }  # fmt: skip
+    found = {
+        (use.where, use.type, use.path.removeprefix("data.object.")) for use in uses(rule(when=when, only_if=test))
+    }
+    failed = "invoice.payment_failed"
+    assert found >= {("only_if", failed, "amount_due"), ("only_if", failed, "total")}
+    assert found >= {("when.same", failed, "number"), ("when.same", "invoice.paid", "number")}
