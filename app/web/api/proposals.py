@@ -17,9 +17,7 @@ PROPOSAL = define(
         ("id", "change", "about", "title", "state", "asked_by", "note", "says", "created_at"),
         "A change that waits for a second person, or went past one.",
         id=text(),
-        change=text(
-            "`publish`, `watch`, `plan`, `rollback`, `resume`, `connection`, `live actions`, `list`, ..."
-        ),
+        change=text("`publish`, `watch`, `plan`, `rollback`, `resume`, `connection`, `live actions`, `list`, ..."),
         about=text("The rule, connection or list."),
         title=text(),
         state=text(enum=list(approvals.STATES)),
