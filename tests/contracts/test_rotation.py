@@ -387,8 +387,8 @@ def test_the_ear_listens_every_few_seconds_and_hears_a_new_day() -> None:
 
 
 def test_what_a_process_knows_is_kept_has_an_end_and_the_oldest_goes_first() -> None:
-    known = Known(3)
-    values = [(A, "cus_1", f"tok_{number}") for number in range(5)]
+    known = Known(4)
+    values = [f"tok_{number}" for number in range(7)]
     for value in values:
-        known.add(value)
-    assert [value in known for value in values] == [False, False, True, True, True]
+        known.add([value])
+    assert [value in known for value in values] == [False] * 4 + [True] * 3
