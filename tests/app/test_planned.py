@@ -132,6 +132,7 @@ def test_phases_are_versions_of_one_document_that_hold_out_less_and_less(town: T
     town.edit()
     town.plan(*THREE)
     seen = [(town.rule()["number"], town.held_out())]
+    assert town.now_planned()["due_at"] == iso(NOON + DAY)
     for at in (NOON + DAY, NOON + 3 * DAY):
         town.look(at)
         seen.append((town.rule()["number"], town.held_out()))

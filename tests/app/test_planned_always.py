@@ -156,6 +156,14 @@ def no_phase_after(town: Town, versions: list[dict[str, Any]]) -> bool:
     return not by_people or not steps or max(steps) < min(by_people)
 
 
+def test_a_withdrawal_at_the_very_moment_of_a_phase_is_not_swept_away() -> None:
+    town = Played()
+    town.edit("ann")
+    planned.plan(town.desk, TENANT, ID, [Phase(NOON + DAY)], "live", "ann", "", NOON)
+    town.through(0, NOON + DAY, lambda: town.withdraw(0, NOON + DAY), nothing)
+    assert (town.now_planned()["state"], town.rule()["state"]) == ("withdrawn", "off")
+
+
 def test_a_worker_that_dies_after_its_commit_leaves_nothing_to_repeat() -> None:
     town = play([10], [("crash after", 30, 0), ("look", 1, 0), ("crash before", 30, 0)], DAY)
     assert [step["version"] for step in town.now_planned()["steps"]] == [2, 3]
