@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import jsonschema
@@ -101,11 +102,13 @@ def test_a_body_that_is_too_large_is_413_and_nothing_is_read(api: Api) -> None:
 def test_a_store_that_does_not_answer_is_503_with_retry_after() -> None:
     class Absent:
         def __getattr__(self, name: str) -> Any:
-            raise Unavailable("no")
+            def call(*given: Any, **more: Any) -> Any:
+                raise Unavailable("no")
 
-    services = services_in_memory()
-    answers = Api(services)
-    object.__setattr__(services, "store", Absent())
+            return call
+
+    store: Any = Absent()
+    answers = Api(replace(services_in_memory(), store=store))
     answer = answers.get("/rules?tenant=default/test")
     assert answer.status_code == 503
     assert answer.headers["Retry-After"]
@@ -114,11 +117,13 @@ def test_a_store_that_does_not_answer_is_503_with_retry_after() -> None:
 def test_a_surprise_is_a_problem_without_its_trace() -> None:
     class Broken:
         def __getattr__(self, name: str) -> Any:
-            raise RuntimeError("secret detail")
+            def call(*given: Any, **more: Any) -> Any:
+                raise RuntimeError("secret detail")
 
-    services = services_in_memory()
-    answers = Api(services)
-    object.__setattr__(services, "store", Broken())
+            return call
+
+    store: Any = Broken()
+    answers = Api(replace(services_in_memory(), store=store))
     answer = answers.get("/rules")
     assert answer.status_code == 500
     assert "secret detail" not in answer.text
