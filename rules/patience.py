@@ -56,6 +56,7 @@ def waited(is_over: Callable[[], bool]) -> Iterator[Wait]:
 
 
 def is_overdue() -> bool:
+    """Whether somebody waited for what is done here, and waits no more."""
     wait = _waits.get()
     return wait is not None and wait.has_ended
 

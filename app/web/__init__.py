@@ -7,8 +7,10 @@ import pkgutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from flask import Flask
+from flask.templating import Environment
 
 import app.web
 from app.services import Services
@@ -16,6 +18,16 @@ from app.web import naming, pages, show
 from app.web.gate import access, deadlines
 
 ROOT = Path(__file__).parents[2]
+
+
+class Templates(Environment):
+    """Jinja, in which what a dictionary does not hold under a name is missing, though it has a method of that name: a
+    rule may be called `items`."""
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        if isinstance(obj, dict) and argument not in obj:
+            return self.undefined(obj=obj, name=argument)
+        return super().getitem(obj, argument)
 
 
 def create_app(
@@ -28,6 +40,7 @@ def create_app(
     flask = Flask(
         "signalbox", root_path=str(ROOT), template_folder="templates", static_folder="static", static_url_path="/static"
     )
+    flask.jinja_environment = Templates
     services = deadlines.patient_services(services)
     flask.extensions["services"] = services
     flask.jinja_env.trim_blocks = flask.jinja_env.lstrip_blocks = True

@@ -150,6 +150,15 @@ def test_saving_an_untouched_form_keeps_every_construct(browser: FlaskClient, se
     assert rule(services, "every-construct")["document"] == EVERYTHING
 
 
+@pytest.mark.parametrize("name", ["items", "keys", "update"])
+def test_a_rule_and_its_step_may_bear_any_name(browser: FlaskClient, services: Services, name: str) -> None:
+    document = ready(id=name, name=name)
+    document["steps"] = [{**document["steps"][0], "name": name}, *document["steps"][1:]]
+    live(services, document)
+    for address in ("/rules", f"/rules/{name}", f"/rules/{name}/sends", f"/rules/{name}/edit", "/schemas", "/lint"):
+        assert browser.get(address).status_code == 200, address
+
+
 def test_a_suggestion_is_one_press(browser: FlaskClient) -> None:
     blank = opened(browser, "/rules/new/edit?from=two-failed-payments")
     page = press(browser, blank, "check", **{"only_if-1-0__field": "data.object.amount_remainin"})
