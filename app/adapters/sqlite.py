@@ -89,20 +89,34 @@ def roll_back(connection: sqlite3.Connection) -> None:
         connection.execute("ROLLBACK")
 
 
-def insert_rows(connection: sqlite3.Connection, insert: str, rows: Sequence[Sequence[Any]], after: str = "") -> None:
+def insert_rows(
+    connection: sqlite3.Connection,
+    insert: str,
+    rows: Sequence[Sequence[Any]],
+    after: str = "",
+    when: tuple[str, Any] | None = None,
+) -> bool:
     """INSERT all the rows, many with one statement. Python's `executemany` lets go of the interpreter at every row, and
-    among thirty busy threads each return costs a wait: 60 of them in a batch of 20 events."""
-    at = 0
+    among thirty busy threads each return costs a wait: 60 of them in a batch of 20 events.
+    when: a condition with one value, asked with the first statement; False, and nothing is inserted, if it is not
+    true."""
+    at, condition = 0, when
     while at < len(rows):
         some = rows[at : at + MOST_ROWS]  # so many sizes at most, and their statements are kept
-        connection.execute(_inserting(insert, len(some[0]), len(some), after), [value for row in some for value in row])
-        at += len(some)
+        statement = _inserting(insert, len(some[0]), len(some), after, condition[0] if condition else "")
+        given = [value for row in some for value in row]
+        done = connection.execute(statement, [*given, condition[1]] if condition else given)
+        if condition and done.rowcount == 0:
+            return False
+        at, condition = at + len(some), None
+    return True
 
 
 @cache
-def _inserting(insert: str, width: int, count: int, after: str) -> str:
+def _inserting(insert: str, width: int, count: int, after: str, condition: str = "") -> str:
     row = f"({', '.join('?' * width)})"
-    return f"{insert} VALUES {', '.join([row] * count)} {after}"
+    values = f"VALUES {', '.join([row] * count)}"
+    return f"{insert} SELECT * FROM ({values}) WHERE {condition}" if condition else f"{insert} {values} {after}"
 
 
 def check_format(connection: sqlite3.Connection, path: Path, known: int) -> int:

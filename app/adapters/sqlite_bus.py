@@ -103,7 +103,7 @@ class SqliteBus:
         self._values: deque[ValueRow] = deque()  # the vault's, waiting for the next commit; filled without the lock
         self._committing = False
         self._heard: deque[Heard] = deque()  # the same, not sealed yet
-        self.sealing: sqlite_values.Sealing | None = None  # the vault's
+        self.values = sqlite_values.Appender()
         self._since: float | None = None  # since when the oldest row being written has waited
         self._writing = 0  # how many callers wait for the commit that is being made
         self._closed = False
@@ -229,7 +229,7 @@ class SqliteBus:
             published = iso(self._now())
             rows = [(w.row[0], w.row[1], published, w.row[2]) for w in batch if w.row is not None]
             with unavailable("the queue cannot be written"), transaction(self._opened()):
-                sqlite_values.append(self._opened(), values, heard, self.sealing)
+                self.values.append(self._opened(), values, heard)
                 insert_rows(self._opened(), _INSERT, rows, "ON CONFLICT DO NOTHING")
         except Exception as error:
             self._values.extendleft(reversed(values))

@@ -2,7 +2,7 @@
 
 Every step may be interrupted and repeated. The old key goes only when nothing is sealed with it, and nothing can be any
 more: the vault then names it retired, and what still waits to be written with it is sealed anew on its way (see
-sqlite_values.append); a secret is sealed inside the transaction that writes it.
+sqlite_values.Appender); a secret is sealed inside the transaction that writes it.
 """
 
 from __future__ import annotations

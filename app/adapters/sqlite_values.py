@@ -37,6 +37,8 @@ TABLES = (
 )
 # the indexes hold a part of the text only, which tells nearly all apart; the row itself says whether it is the one
 _TOKEN_PART, _SUBJECT_PART = "substr({}, 5, 10)", "substr({}, -8)"
+_RETIRED = "SELECT value FROM meta WHERE name = 'retired'"
+_APPEND = "INSERT INTO vault (tenant, token, subject, key_id, value, sort, heard)"
 _FILED = "(SELECT value FROM meta WHERE name = 'filed')"
 
 
@@ -75,23 +77,35 @@ class Sealing(Protocol):
         ...
 
 
-def append(
-    connection: sqlite3.Connection,
-    values: Sequence[ValueRow],
-    heard: Sequence[Heard] = (),
-    sealing: Sealing | None = None,
-) -> None:
-    """Inside the caller's transaction: nothing is sealed with a key that is retired, however long it has waited."""
-    if not (values or heard):
-        return
-    retired = connection.execute("SELECT value FROM meta WHERE name = 'retired'").fetchone()[0].split()
-    if retired and sealing:
-        values = [sealing.resealed(row) if row[3] in retired else row for row in values]
-    if heard:
+class Appender:
+    """Appends values inside the caller's transaction: none is sealed with a key that is retired, however long it has
+    waited. Which keys those are is asked by the statement that inserts, because every statement more lets go of the
+    interpreter, and getting it back among thirty busy threads takes longer than the statement."""
+
+    def __init__(self) -> None:
+        self.sealing: Sealing | None = None  # the vault's
+        self._retired = ""  # as it was in the file last
+
+    def append(self, connection: sqlite3.Connection, values: Sequence[ValueRow], heard: Sequence[Heard] = ()) -> None:
+        if not (values or heard) or self._inserted(connection, values, heard):
+            return
+        self._retired = str(connection.execute(_RETIRED).fetchone()[0])
+        self._inserted(connection, values, heard)
+
+    def _inserted(self, connection: sqlite3.Connection, values: Sequence[ValueRow], heard: Sequence[Heard]) -> bool:
+        """False, and nothing is done, when other keys are retired than was known."""
+        rows = self._rows(values, heard)
+        return insert_rows(connection, _APPEND, rows, when=(f"({_RETIRED}) = ?", self._retired))
+
+    def _rows(self, values: Sequence[ValueRow], heard: Sequence[Heard]) -> Sequence[ValueRow]:
+        retired, sealing = self._retired.split(), self.sealing
+        if retired and sealing:
+            values = [sealing.resealed(row) if row[3] in retired else row for row in values]
+        if not heard:
+            return values
         if sealing is None:
             raise ValueError("there is nobody to seal the values that wait")
-        values = [*values, *sealing.sealed(heard, retired)]
-    insert_rows(connection, "INSERT INTO vault (tenant, token, subject, key_id, value, sort, heard)", values)
+        return [*values, *sealing.sealed(heard, retired)]
 
 
 def sealed(connection: sqlite3.Connection, tenant: str, token: str) -> tuple[str, bytes] | None:

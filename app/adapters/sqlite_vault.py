@@ -37,7 +37,7 @@ class SqliteVault:
         check_keys(path, self._keys)
         self._path = path
         self._bus = bus
-        self._bus.sealing = self
+        self._bus.values.sealing = self
         self._looked = looked
         self._readers = Readers(path)
         self._known = Known()

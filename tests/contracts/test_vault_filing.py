@@ -154,7 +154,7 @@ def test_a_filing_that_takes_long_is_followed_by_smaller_ones(tmp_path: Path, bu
     connection = connect(tmp_path / "inbox.db")
     with transaction(connection):
         rows = [(A, f"tok_{n:010x}", "cus_1", "key", b"sealed", "other", 0) for n in range(filer.new)]
-        sqlite_values.append(connection, rows)
+        sqlite_values.Appender().append(connection, rows)
     filer.file(connection)  # 100 seconds
     assert (filer.most, filer.new, filer.is_due) == (sqlite_values.FEWEST, 600, True)
     filer.file(connection)  # a thousandth
