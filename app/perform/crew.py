@@ -80,7 +80,7 @@ class Crew:
             if not landed and not self._unsettled:
                 break
             if not landed or len(self._unsettled) >= TOGETHER or time.monotonic() - self._since > LINGER:
-                done += self._settled(desk) if self._lines else self._turn(desk, limit)
+                done += self._turn(desk, limit) if self._is_stuck(desk) else self._settled(desk)
                 glance.forget()
         return done + len(self._flying) + len(self._unsettled)
 
@@ -168,6 +168,16 @@ class Crew:
         if is_slow and self._slow_flights() >= SLOW_THREADS:
             return False
         return mine < lane.at_once(is_slow)
+
+    def _is_stuck(self, desk: Desk) -> bool:
+        """Whether all that was taken waits for its own connection: a slow one keeps nobody else from their turn."""
+        for name in self._lines:
+            lane, is_slow = desk.lane(name), self._is_slow(name)
+            mine = sum(1 for flight in self._flying.values() if flight.line == name)
+            crowded = is_slow and self._slow_flights() >= SLOW_THREADS
+            if mine < lane.at_once(is_slow) and lane.has_token(desk.now) and not crowded:
+                return False
+        return True
 
     def _slow_flights(self) -> int:
         slow = {flight.line for flight in self._flying.values() if self._is_slow(flight.line)}
