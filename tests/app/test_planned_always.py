@@ -119,7 +119,7 @@ def play(shares: list[int], acts: list[tuple[str, int, int]], apart: timedelta) 
                 town.republish(now)
         else:
             town.act({"edit": "another"}.get(what, what), number, now)
-    for more in range(8):  # then it is quiet, and a worker looks every day
+    for more in range(12):  # then it is quiet, and a worker looks every day, past the last phase there may be
         town.quietly(now + more * DAY)
     return town
 
