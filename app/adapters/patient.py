@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
+from app.adapters.instead import instead
 from rules import patience
 from rules.ports import Bus, Inbox, Secrets, Store, Vault
 
@@ -33,19 +34,8 @@ def inbox(port: Inbox) -> Inbox:
 
 
 def _patient(port: T, asks: Sequence[str] = (), begins: Sequence[str] = ()) -> T:
-    return cast(T, _Patient(port, asks, begins))
-
-
-class _Patient:
-    """The port behind, with these of its methods wrapped."""
-
-    def __init__(self, port: Any, asks: Sequence[str], begins: Sequence[str]) -> None:
-        self._port = port
-        self.__dict__ |= {name: _after(patience.ask, getattr(port, name)) for name in asks}
-        self.__dict__ |= {name: _after(patience.begin, getattr(port, name)) for name in begins}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._port, name)
+    asking = {name: _after(patience.ask, getattr(port, name)) for name in asks}
+    return instead(port, asking | {name: _after(patience.begin, getattr(port, name)) for name in begins})
 
 
 def _after(first: Callable[[], None], method: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, TypeVar
 
+from app.adapters.instead import instead
 from rules.event import Event
 from rules.ports import (
     ActionExecutor,
@@ -104,16 +105,6 @@ def _refuse(*_: Any, **__: Any) -> NoReturn:
     raise Refused(SAYS)
 
 
-def _refusing(port: T, *names: str, **instead: Callable[..., Any]) -> T:
-    return cast(T, _Refusing(port, dict.fromkeys(names, _refuse) | instead))
-
-
-class _Refusing:
+def _refusing(port: T, *names: str, **methods: Callable[..., Any]) -> T:
     """The port behind, but for these of its methods."""
-
-    def __init__(self, port: Any, instead: Mapping[str, Callable[..., Any]]) -> None:
-        self._port = port
-        self.__dict__ |= instead
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._port, name)
+    return instead(port, dict.fromkeys(names, _refuse) | methods)
