@@ -161,23 +161,24 @@ class Crew:
     def _may_start(self, name: Line, lane: Lane) -> bool:
         if len(self._flying) >= self.threads or len(self._flying) + len(self._unsettled) >= self.window:
             return False
-        mine = sum(1 for flight in self._flying.values() if flight.line == name)
-        if mine and len(self._flying) >= self.threads - SPARE:
+        if self._flights(name) and len(self._flying) >= self.threads - SPARE:
             return False
+        return self._has_room(name, lane)
+
+    def _has_room(self, name: Line, lane: Lane) -> bool:
+        """Whether one more may be under way to this connection, threads and window aside."""
         is_slow = self._is_slow(name)
         if is_slow and self._slow_flights() >= SLOW_THREADS:
             return False
-        return mine < lane.at_once(is_slow)
+        return self._flights(name) < lane.at_once(is_slow)
 
     def _is_stuck(self, desk: Desk) -> bool:
         """Whether all that was taken waits for its own connection: a slow one keeps nobody else from their turn."""
-        for name in self._lines:
-            lane, is_slow = desk.lane(name), self._is_slow(name)
-            mine = sum(1 for flight in self._flying.values() if flight.line == name)
-            crowded = is_slow and self._slow_flights() >= SLOW_THREADS
-            if mine < lane.at_once(is_slow) and lane.has_token(desk.now) and not crowded:
-                return False
-        return True
+        lanes = ((name, desk.lane(name)) for name in self._lines)
+        return not any(self._has_room(name, lane) and lane.has_token(desk.now) for name, lane in lanes)
+
+    def _flights(self, name: Line) -> int:
+        return sum(1 for flight in self._flying.values() if flight.line == name)
 
     def _slow_flights(self) -> int:
         slow = {flight.line for flight in self._flying.values() if self._is_slow(flight.line)}

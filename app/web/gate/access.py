@@ -45,10 +45,11 @@ def install(flask: Flask, services: Services) -> None:
 
 
 def guard(services: Services) -> Response | None:
-    """Let the request pass (None) with `g.caller`, `g.actor`, `g.roles` and `g.rights` set, or say what stops it."""
+    """Let the request pass (None) with `g.wanted`, `g.caller`, `g.actor`, `g.roles` and `g.rights` set, or say what
+    stops it."""
     if request.method not in SAFE and not same_origin():
         abort(403, "This form was sent from another site, so nothing was done. Open the page here and send it again.")
-    wanted = roles.needed(table(), request.method, request.endpoint, request.view_args or {})
+    wanted = g.wanted = roles.needed(table(), request.method, request.endpoint, request.view_args or {})
     if wanted == ("open",):
         limits.for_strangers()
     if wanted == ("machine",) or request.endpoint == "static" or request.path == "/favicon.ico":

@@ -22,7 +22,7 @@ from app import logs
 from app.adapters import patient
 from app.services import Services
 from app.web import pages
-from app.web.gate import access, identity, roles
+from app.web.gate import identity
 from rules import patience
 
 MOST = 24  # under way at one moment, those in line among them: webhooks and health checks have the other threads
@@ -106,8 +106,7 @@ def install(flask: Flask, services: Services, monotonic: Callable[[], float], un
 
 
 def _enter(services: Services, monotonic: Callable[[], float], underway: Underway) -> Response | None:
-    wanted = roles.needed(access.table(), request.method, request.endpoint, request.view_args or {})
-    if wanted == ("machine",) or request.endpoint in (None, "static"):
+    if g.wanted == ("machine",) or request.endpoint in (None, "static"):
         return None
     caller = g.actor or identity.address(services.settings)
     if refusal := underway.enter(caller):
