@@ -19,6 +19,8 @@ from rules.ports import ABSENT, Conflict, Document, Put, Store, Write
 Mode = Literal["live", "watch"]
 
 TRIES = 5  # of a commit that raced with another rule's
+VERBS: Mapping[Mode, str] = {"live": "publish", "watch": "watch"}  # in the audit log
+NO_DRAFT: Mapping[str, Any] = {"draft": None, "draft_authors": [], "problems": 0}
 
 
 def publish(
@@ -38,8 +40,8 @@ def publish(
 ) -> Row:
     """Put the draft in force as the next version; without a draft, the version in force changes its mode.
     RuleError when the document has errors. Events recorded before `now` start no runs of it.
-    effect: what it was measured to change (app.backtests.effect), kept with the version. asked_by: who asked for it,
-    where `actor` approved. more: what becomes true in the same commit. Who may do this: app.approvals."""
+    effect: what it was measured to change (app.inquire.backtests.effect), kept with the version. asked_by: who asked
+    for it, where `actor` approved. more: what becomes true in the same commit. Who may do this: app.approvals."""
     found = read(store, tenant, rule_id)
     meet(expect, found, rule_id)
     current = found.body["number"]
@@ -51,22 +53,14 @@ def publish(
     if not draft and found.body["state"] == mode:
         raise Conflict(f"Version {current} is in force already, and there is no draft.")
     number = _next_number(store, tenant, rule_id) if draft else current
-    body = {
-        **found.body,
-        "name": document["name"],
-        "state": mode,
-        "number": number,
-        "draft": None,
-        "draft_authors": [],
-        "problems": 0,
-        "live_from": iso(now),
-        "paused_from": None,
-    }
     writes: list[Write] = [*more]
     if draft:
-        hands: Row = {"authors": authors_of_draft(found.body), **({"approved_by": actor} if asked_by else {})}
-        writes.append(_version(document, rule_id, number, asked_by or actor, note, now, mode, effect, hands))
-    _enforce(store, tenant, found, body, "publish" if mode == "live" else "watch", actor, note, now, writes)
+        says: Row = {"published_by": asked_by or actor, "note": note, "authors": authors_of_draft(found.body)}
+        says |= {"approved_by": actor} if asked_by else {}
+        says |= {"effect": dict(effect)} if effect else {}
+        writes.append(_version(document, rule_id, number, mode, now, says))
+    body = {**_in_force(found, document, number, mode, now), **NO_DRAFT}
+    _enforce(store, tenant, found, body, VERBS[mode], actor, note, now, writes)
     return rule(store, tenant, rule_id)
 
 
@@ -154,21 +148,11 @@ def follow(
     current = found.body["number"]
     is_new = not current or version(store, tenant, found.id, current)["document"] != document
     number = _next_number(store, tenant, found.id) if is_new else int(current)
-    body = {
-        **found.body,
-        "name": document["name"],
-        "state": mode,
-        "number": number,
-        "live_from": iso(now),
-        "paused_from": None,
-        **({"draft": None, "draft_authors": [], "problems": 0} if drops_draft else {}),
-    }
     writes: list[Write] = [*done(number, turn(found.body) + 1)]
     if is_new:
-        kept = {"rule_id": found.id, "number": number, "document": dict(document), "published_at": iso(now)}
-        writes.append(Put("rule_version", f"{found.id}@{number}", {**kept, "mode": mode, **says}, ABSENT))
-    verb = "publish" if mode == "live" else "watch"
-    _enforce(store, tenant, found, body, verb, "signalbox", str(says["note"]), now, writes)
+        writes.append(_version(document, found.id, number, mode, now, says))
+    body = {**_in_force(found, document, number, mode, now), **(NO_DRAFT if drops_draft else {})}
+    _enforce(store, tenant, found, body, VERBS[mode], "signalbox", str(says["note"]), now, writes)
     return number
 
 
@@ -191,28 +175,17 @@ def _next_number(store: Store, tenant: str, id: str) -> int:
 
 
 def _version(
-    document: Mapping[str, Any],
-    rule_id: str,
-    number: int,
-    actor: str,
-    note: str,
-    now: datetime,
-    mode: Mode,
-    effect: Mapping[str, Any] | None,
-    hands: Mapping[str, Any],
+    document: Mapping[str, Any], rule_id: str, number: int, mode: Mode, now: datetime, says: Mapping[str, Any]
 ) -> Put:
-    body = {
-        "rule_id": rule_id,
-        "number": number,
-        "document": dict(document),
-        "published_at": iso(now),
-        "published_by": actor,
-        "note": note,
-        "mode": mode,
-        **hands,
-        **({"effect": dict(effect)} if effect else {}),
-    }
-    return Put("rule_version", f"{rule_id}@{number}", body, ABSENT)
+    """says: who made it, why, and what it was measured to change."""
+    made = {"rule_id": rule_id, "number": number, "document": dict(document), "published_at": iso(now), "mode": mode}
+    return Put("rule_version", f"{rule_id}@{number}", {**made, **says}, ABSENT)
+
+
+def _in_force(found: Document, document: Mapping[str, Any], number: int, mode: Mode, now: datetime) -> Row:
+    """The rule with this version in force from now on."""
+    now_so = {"name": document["name"], "state": mode, "number": number, "live_from": iso(now), "paused_from": None}
+    return {**found.body, **now_so}
 
 
 def _enforce(

@@ -24,7 +24,7 @@ from rules.event import instant, iso
 from rules.fields import Catalogue
 from rules.ports import ABSENT, Conflict, Document, Put, Store, Unavailable, Write
 from rules.rule import RuleError
-from rules.words import moment
+from rules.words import counted, moment
 
 KIND = "plan"
 STATES = ("waiting", "done", "withdrawn", "halted")
@@ -70,9 +70,7 @@ def plan(
     RuleError for times and shares that cannot be, or a document with errors; Conflict when a plan waits already."""
     found = read_rule(desk.store, tenant, rule_id)
     meet(expect, found, rule_id)
-    document = _to_come(desk.store, tenant, found)
-    check(desk, tenant, rule_id, phases, mode, now)
-    latest = _latest(desk.store, tenant, rule_id)
+    document, latest = _checked(desk, tenant, found, phases, mode, now)
     number = int(latest.body["number"]) + 1 if latest else 1
     body = {
         "id": f"{rule_id}@{number}",
@@ -110,7 +108,13 @@ def plan(
 
 def check(desk: Desk, tenant: str, rule_id: str, phases: Sequence[Phase], mode: str, now: datetime) -> None:
     """Raises what planning it now would raise."""
-    found = read_rule(desk.store, tenant, rule_id)
+    _checked(desk, tenant, read_rule(desk.store, tenant, rule_id), phases, mode, now)
+
+
+def _checked(
+    desk: Desk, tenant: str, found: Document, phases: Sequence[Phase], mode: str, now: datetime
+) -> tuple[Mapping[str, Any], Document | None]:
+    """What would be planned, and the rule's newest plan before it."""
     document = _to_come(desk.store, tenant, found)
     timetable.refuse(phases, document, now)
     refuse_errors(desk.store, tenant, document, desk.catalogue, desk.actions)
@@ -118,9 +122,10 @@ def check(desk: Desk, tenant: str, rule_id: str, phases: Sequence[Phase], mode: 
         raise Conflict("The rule is archived: take it out of the archive first.")
     if not found.body["draft"] and found.body["state"] == mode:
         raise Conflict(f"Version {found.body['number']} is in force already, and there is no draft.")
-    latest = _latest(desk.store, tenant, rule_id)
+    latest = _latest(desk.store, tenant, found.id)
     if latest and latest.body["state"] == "waiting":
         raise Conflict(f"{latest.body['by']} has planned it already. Withdraw that plan first.")
+    return document, latest
 
 
 def says(store: Store, tenant: str, rule_id: str, phases: Sequence[Phase], mode: str) -> list[str]:
@@ -256,7 +261,7 @@ def _why_not(desk: Desk, tenant: str, body: Mapping[str, Any], rule: Document | 
     if stopped.get("all") or rule.id in stopped.get("rules", ()):
         return "The emergency stop is on: nothing new goes in force by itself."
     if parked := _parked(desk.store, tenant, body):
-        runs = "1 run" if parked == 1 else f"{parked:,} runs"
+        runs = counted(parked, "run")
         return f"A limit holds {runs} of the last phase back. What asks for help already does not grow by itself."
     try:
         refuse_errors(desk.store, tenant, body["document"], desk.catalogue, desk.actions)

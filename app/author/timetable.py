@@ -14,7 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from app.numbers import whole
-from rules.event import instant
+from rules.event import instant, iso
 from rules.rule import Problem, RuleError
 from rules.words import moment
 
@@ -89,6 +89,11 @@ def read(given: Sequence[JSON]) -> list[Phase]:
         return [Phase(_time(one.get("at")), one.get("share", ALL)) for one in given]
     except (ValueError, OverflowError):
         raise RuleError([Problem("steps", "write each time as 2026-12-01T09:00:00Z")]) from None
+
+
+def written(phases: Sequence[Phase]) -> list[dict[str, Any]]:
+    """The same the other way."""
+    return [{"at": iso(one.at) if one.at else None, "share": one.share} for one in phases]
 
 
 def _time(given: str | None) -> datetime | None:

@@ -10,7 +10,6 @@ from app import tenant_settings
 from app.approvals import Change
 from app.author import planned, timetable
 from app.cli.commands import ACTOR, CommandError, show, tenant_of
-from rules.event import iso
 
 if TYPE_CHECKING:
     from app.services import Services
@@ -22,8 +21,7 @@ def wanted(given: argparse.Namespace, services: Services) -> Change:
     begin = timetable.local(given.at, zone) if given.at else None
     shares = timetable.shares(given.phases) if given.phases else [timetable.ALL]
     phases = timetable.evenly(begin, shares, timetable.every(given.every), services.clock.now())
-    steps = [{"at": iso(one.at) if one.at else None, "share": one.share} for one in phases]
-    return Change("plan", given.rule, {"steps": steps, "mode": "watch" if given.watch else "live"})
+    return Change("plan", given.rule, {"steps": timetable.written(phases), "mode": "watch" if given.watch else "live"})
 
 
 def show_plan(given: argparse.Namespace, services: Services) -> None:

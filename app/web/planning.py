@@ -14,7 +14,6 @@ from app.approvals import Change
 from app.author import planned, timetable
 from app.author.timetable import Phase
 from app.web.pages import now, services, tenant
-from rules.event import iso
 from rules.rule import Problem, RuleError
 
 Row = dict[str, Any]
@@ -61,8 +60,7 @@ def read() -> list[Phase]:
 
 def change(id: str, verb: str, phases: Sequence[Phase]) -> Change:
     """The plan as a change that may take a second person."""
-    steps = [{"at": iso(one.at) if one.at else None, "share": one.share} for one in phases]
-    return Change("plan", id, {"steps": steps, "mode": MODES[verb]})
+    return Change("plan", id, {"steps": timetable.written(phases), "mode": MODES[verb]})
 
 
 def read_back(id: str, verb: str, phases: Sequence[Phase]) -> list[str]:
