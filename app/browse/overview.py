@@ -17,6 +17,7 @@ from app.operate.cases import case_id, case_of, is_overdue
 from app.receive import quarantine
 from rules.event import iso
 from rules.ports import Document, Inbox, Store, Where
+from rules.words import counted
 
 LATE, VERY_LATE = timedelta(seconds=30), timedelta(minutes=5)  # age of the oldest event that is not handled yet
 RULES = 50  # rules whose firings the first page counts
@@ -55,7 +56,7 @@ def _intake(inbox: Inbox, now: datetime) -> Row:
 
 def _handled(inbox: Inbox, tenant: str) -> Row:
     dead = sum(1 for found in inbox.dead() if found.tenant in (tenant, ""))
-    text = "None was given up." if not dead else f"{_many(dead, 'event')} could not be handled."
+    text = "None was given up." if not dead else f"{counted(dead, 'event')} could not be handled."
     return _part("Dead letters", "bad" if dead else "good", text, "/needs-you")
 
 
@@ -63,7 +64,7 @@ def _sending(store: Store, tenant: str, now: datetime) -> Row:
     dead = store.count(tenant, "command", [("state", "==", "dead")])
     due = store.find(tenant, "command", [("due_at", "<=", iso(now - LATE))], order="due_at", limit=1).items
     if dead:
-        return _part("Actions", "bad", f"{_many(dead, 'action')} gave up.", "/deliveries?state=dead")
+        return _part("Actions", "bad", f"{counted(dead, 'action')} gave up.", "/deliveries?state=dead")
     if due:
         waited = (now - datetime.fromisoformat(due[0].body["due_at"])).total_seconds()
         return _part("Actions", "warn", "Actions are late: is the worker running?", "/deliveries?state=due", waited)
@@ -77,15 +78,11 @@ def _connected(store: Store, tenant: str) -> Row:
         return _part("Connections", "bad", f"Failing: {', '.join(failing)}.", "/deliveries")
     if not found:
         return _part("Connections", "none", "None yet: notices need one.", "/settings")
-    return _part("Connections", "good", f"{_many(len(found), 'connection')}, none failing.", "/deliveries")
+    return _part("Connections", "good", f"{counted(len(found), 'connection')}, none failing.", "/deliveries")
 
 
 def _part(name: str, state: str, text: str, to: str, seconds: float | None = None) -> Row:
     return {"name": name, "state": state, "text": text, "seconds": seconds, "to": to}
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 # ---- today and this week --------------------------------------------------------------------------------------------

@@ -244,10 +244,6 @@ def follow(services: Services, tenant: str, job_id: str, tell: Callable[[str], N
     return body
 
 
-def many(count: int, what: str) -> str:
-    return f"{count:,} {what}" + ("" if count == 1 else "s")
-
-
 def at(text: str | None) -> str:
     """An instant of a document, short: `2026-11-23 10:03:00`."""
     return iso(instant(text))[:19].replace("T", " ") if text else "-"

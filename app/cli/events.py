@@ -16,12 +16,12 @@ from app.cli.commands import (
     at,
     command,
     follow,
-    many,
     say,
     show,
     table,
     tenant_of,
 )
+from rules.words import counted
 
 if TYPE_CHECKING:
     from app.operate.dead_letters import Verb
@@ -111,7 +111,7 @@ def import_events(given: argparse.Namespace, services: Services) -> int:
 
 def _loaded(loaded: Loaded) -> Iterator[str]:
     span = f", from {at(loaded.oldest)} to {at(loaded.newest)}" if loaded.events else ""
-    yield f"{many(loaded.events, 'event')} loaded as history{span}"
+    yield f"{counted(loaded.events, 'event')} loaded as history{span}"
     if loaded.refused_count:
         yield f"{loaded.refused_count:,} lines are no events and were passed over:"
         yield from (f"  line {one['line']}: {one['problem']}" for one in loaded.refused[:20])

@@ -11,7 +11,6 @@ from app.cli.commands import (
     CommandError,
     at,
     command,
-    many,
     moment,
     read_json,
     say,
@@ -19,7 +18,7 @@ from app.cli.commands import (
     table,
     tenant_of,
 )
-from rules.words import amount
+from rules.words import amount, counted
 
 if TYPE_CHECKING:
     from app.services import Services
@@ -107,7 +106,7 @@ def _progress(share: float) -> None:
 
 def _backtest(found: Mapping[str, Any]) -> Iterator[str]:
     summary = found["summary"]
-    yield f"{many(summary['runs'], 'run')} for {many(summary['subjects'], 'subject')}{_of(summary['amount'])}"
+    yield f"{counted(summary['runs'], 'run')} for {counted(summary['subjects'], 'subject')}{_of(summary['amount'])}"
     yield from _bounds(summary["paid"])
     if "versus" in summary:
         yield from _versus(summary["versus"])
@@ -134,7 +133,7 @@ def _bounds(paid: Mapping[str, Any]) -> Iterator[str]:
 def _versus(versus: Mapping[str, Any]) -> Iterator[str]:
     for name, text in (("enter", "enter"), ("leave", "leave"), ("stay", "stay")):
         part = versus[name]
-        yield f"  {text}: {many(part['customers'], 'customer')}{_of(part['amount'])}"
+        yield f"  {text}: {counted(part['customers'], 'customer')}{_of(part['amount'])}"
 
 
 def _of(money: Mapping[str, int]) -> str:

@@ -12,11 +12,11 @@ from app.cli.commands import (
     command,
     explained,
     follow,
-    many,
     say,
     show,
 )
 from app.settings import Settings
+from rules.words import counted
 
 if TYPE_CHECKING:
     from app.services import Services
@@ -80,7 +80,7 @@ def _findings(found: list[Any], wrong: int, words: Mapping[str, str]) -> Iterato
         yield f"{words[one.state]}  {one.name}: {one.text}"
         if one.mend and one.state != "ok":
             yield f"{' ' * len(words['ok'])}  -> {one.mend}"
-    yield "Nothing is wrong." if not wrong else f"{many(wrong, 'thing')} to mend."
+    yield "Nothing is wrong." if not wrong else f"{counted(wrong, 'thing')} to mend."
 
 
 def token(given: argparse.Namespace, settings: Settings) -> int:

@@ -19,6 +19,7 @@ from app.tenant_settings import TenantSettings
 from rules.event import instant, iso
 from rules.ports import ABSENT, Conflict, Document, Inbox, Put, Store
 from rules.run import Command
+from rules.words import counted
 
 APART = timedelta(minutes=15)
 CALM = timedelta(minutes=5)  # after the last message: what comes and goes each minute is not told each minute
@@ -113,20 +114,20 @@ def findings(
     failing = [row["name"] for group in needs["groups"] if group["kind"] == "failing" for row in group["items"]]
     waiting = sum(count for kind, count in counts.items() if kind not in OWN)
     if waiting >= settings.needs_you:
-        yield Finding("waiting", waiting, f"{_many(waiting, 'thing')} for a person to decide.")
+        yield Finding("waiting", waiting, f"{counted(waiting, 'thing')} for a person to decide.")
     if counts.get("emergency"):  # one alone did what takes two: whoever reads this is to look
-        gone = _many(counts["emergency"], "emergency change") + " went past the second person"
+        gone = counted(counts["emergency"], "emergency change") + " went past the second person"
         yield Finding("emergency", counts["emergency"], f"{gone}: look, and acknowledge or undo it.")
     if counts.get("halted"):
-        plans = _many(counts["halted"], "plan")
+        plans = counted(counts["halted"], "plan")
         yield Finding("halted", counts["halted"], f"{plans} halted: a rule did not go in force as it was planned.")
     if counts.get("dead", 0) >= settings.dead_letters:
-        yield Finding("dead", counts["dead"], f"{_many(counts['dead'], 'dead letter')}: what gave up and waits.")
+        yield Finding("dead", counts["dead"], f"{counted(counts['dead'], 'dead letter')}: what gave up and waits.")
     if counts.get("quarantine"):
-        held = _many(counts["quarantine"], "payload")
+        held = counted(counts["quarantine"], "payload")
         yield Finding("quarantine", counts["quarantine"], f"{held} in quarantine: not of the shape of their type.")
     if failing:
-        yield Finding("failing", len(failing), f"{_many(len(failing), 'connection')} failing: {', '.join(failing)}.")
+        yield Finding("failing", len(failing), f"{counted(len(failing), 'connection')} failing: {', '.join(failing)}.")
     yield from _late(store, inbox, tenant, now, timedelta(minutes=settings.oldest_minutes))
 
 
@@ -134,19 +135,17 @@ def _late(store: Store, inbox: Inbox, tenant: str, now: datetime, most: timedelt
     oldest = inbox.oldest()
     if oldest is not None and now - oldest >= most:
         minutes = _minutes(now - oldest)
-        yield Finding("events", minutes, f"The oldest event that was not handled came {_many(minutes, 'minute')} ago.")
+        yield Finding(
+            "events", minutes, f"The oldest event that was not handled came {counted(minutes, 'minute')} ago."
+        )
     due = store.find(tenant, "command", [("due_at", "<=", iso(now - most))], order="due_at", limit=1).items
     if due:
         minutes = _minutes(now - instant(due[0].body["due_at"]))
-        yield Finding("actions", minutes, f"The oldest action that was not tried is {_many(minutes, 'minute')} late.")
+        yield Finding("actions", minutes, f"The oldest action that was not tried is {counted(minutes, 'minute')} late.")
 
 
 def _minutes(span: timedelta) -> int:
     return int(span.total_seconds() // 60)
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def _command(

@@ -11,6 +11,7 @@ from app.operate import dead_letters
 from app.operate.dead_letters import Verb, Which
 from app.web.addresses import address, cursor, pages
 from app.web.pages import actor, go, now, page, services, tenant
+from rules.words import counted
 
 blueprint = Blueprint("dead_letters", __name__)
 
@@ -79,11 +80,11 @@ def _which(given: Any) -> Which:
 
 def _asking(verb: str, which: Which, error: str | None = None) -> Response:
     s = services()
-    counted = dead_letters.count(s.store, s.inbox, tenant(), which)
-    total = counted["events"] + counted["actions"]
+    found = dead_letters.count(s.store, s.inbox, tenant(), which)
+    total = found["events"] + found["actions"]
     if not total:
         return go(address("/dead-letters", **which.body()), "Nothing fits any more.", "warn")
-    noun = f"{total:,} dead letter{'' if total == 1 else 's'}"
+    noun = counted(total, "dead letter")
     about = [f"{name.capitalize()}: {value}" for name, value in which.body().items()]
     return page(
         "confirm.html",
@@ -92,7 +93,7 @@ def _asking(verb: str, which: Which, error: str | None = None) -> Response:
         verb=f"{verb.capitalize()} {noun}",
         action=f"/dead-letters/{verb}",
         back=address("/dead-letters", **which.body()),
-        means=[f"{counted['events']:,} events and {counted['actions']:,} actions.", *about, MEANS[verb]],
+        means=[f"{found['events']:,} events and {found['actions']:,} actions.", *about, MEANS[verb]],
         fields=which.body(),
         kind="danger" if verb == "discard" else "primary",
         error=error,

@@ -12,6 +12,7 @@ from app.receive.quarantine import Which
 from app.services import keeper_of
 from app.web.addresses import address, chosen, cursor, pages
 from app.web.pages import actor, go, now, page, services, tenant
+from rules.words import counted
 
 blueprint = Blueprint("quarantine", __name__, url_prefix="/deliveries/quarantine")
 
@@ -107,7 +108,7 @@ def _asking(verb: str, which: Which, error: str | None = None) -> Response:
     count = quarantine.count(services().store, tenant(), which)
     if not count:
         return go("/deliveries/quarantine", "Nothing fits any more.", "warn")
-    noun = f"{count:,} payload{'' if count == 1 else 's'}"
+    noun = counted(count, "payload")
     about = [f"{name.capitalize()}: {value}" for name, value in which.body().items()]
     return page(
         "confirm.html",

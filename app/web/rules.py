@@ -22,7 +22,7 @@ from app.web.pages import actor, go, now, page, services, tenant
 from rules import english
 from rules.event import iso
 from rules.rule import Rule, RuleError, parse
-from rules.words import amount
+from rules.words import amount, counted
 
 blueprint = Blueprint("rules", __name__)
 WEEK = timedelta(days=7)
@@ -277,11 +277,11 @@ def _withdrawing(row: Row) -> list[str]:
 
 def _in_line(row: Row) -> list[str]:
     """What stood in line while the rule was paused, with what it is about in money."""
-    counted = bulk.counted(services().store, tenant(), bulk.in_line(row["id"]))
-    if not counted["count"]:
+    stood = bulk.counted(services().store, tenant(), bulk.in_line(row["id"]))
+    if not stood["count"]:
         return ["Nothing stood in line during the pause."]
-    money = ", ".join(amount(minor, currency) for currency, minor in (counted["money"] or {}).items())
-    runs = f"{counted['count']:,} run" + ("" if counted["count"] == 1 else "s")
+    money = ", ".join(amount(minor, currency) for currency, minor in (stood["money"] or {}).items())
+    runs = counted(stood["count"], "run")
     return [f"{runs} stood in line during the pause" + (f", about {money}." if money else ".")]
 
 

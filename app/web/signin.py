@@ -21,6 +21,7 @@ from app.web.pages import go, now, page, services
 from rules.event import instant, iso
 from rules.ports import Begun, Conflict, OpenId, Refused, Unavailable
 from rules.rule import RuleError
+from rules.words import counted
 
 blueprint = Blueprint("signin", __name__)
 CALLBACK = "/sign-in/openid/back"
@@ -203,7 +204,7 @@ def _counted(**more: str) -> Attempt | timedelta:
 def _too_many(target: str, wait: timedelta) -> Response:
     minutes = max(1, -(-int(wait.total_seconds()) // 60))
     logs.line("signin.limited", minutes=minutes)
-    said = f"Too many tries. Try again in {minutes} minute{'' if minutes == 1 else 's'}."
+    said = f"Too many tries. Try again in {counted(minutes, 'minute')}."
     answer = _form(target, {"limit": said}, 429)
     answer.headers["Retry-After"] = str(max(1, int(wait.total_seconds())))
     return answer
