@@ -238,7 +238,7 @@ class AccessContract:
         found = api_tokens.check(store, text, NOON)
         assert found is not None
         assert (found.name, found.rights, found.actor) == ("etl", ("author",), "token etl")
-        secret = text.rsplit("_", 1)[1]
+        secret = text.split("_", 2)[2]
         assert secret not in str([one.body for one in store.find(SYSTEM, "api_token").items])
         assert api_tokens.check(store, text[:-1] + ("A" if text[-1] != "A" else "B"), NOON) is None
         assert api_tokens.check(store, "sbx_" + "0" * 16 + text[20:], NOON) is None
