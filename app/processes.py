@@ -70,7 +70,6 @@ def _web(settings: Settings, with_worker: bool) -> int:
     worker = _started_worker(services) if with_worker else None
     try:
         application = in_front_of(create_app(services), services)
-        server.settle()
         server.Server(settings.host, settings.port).serve_application(application)
     finally:
         if worker is not None:

@@ -50,5 +50,4 @@ if __name__ == "__main__":
     leave_out(sys.argv[1].split(","))
     services = wiring.build(settings)
     application = webhooks.in_front_of(create_app(services), services)
-    server.settle()
     server.Server(settings.host, settings.port).serve_application(application)
