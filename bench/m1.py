@@ -86,6 +86,7 @@ def compare(
 
 
 def one_round(start: Start, figures: Figures, sender: Sender, seconds: float, env: Mapping[str, str]) -> None:
+    sender.sign()
     with start(env) as server:
         before = server.cpu()
         storm = sender.run(server.port, seconds, int(seconds * 1500))

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from bench.harness import BENCH, Failed, quantile, send
 
 CONNECTIONS = 32
 THREADS = 2
-OLDEST = 120  # seconds: a signature is refused when it is older than 300, and each run takes some
+OLDEST = 120  # seconds: a signature is refused when it is older than 300, and a run takes some
 
 
 @dataclass(frozen=True)
@@ -33,20 +34,34 @@ class Storm:
 
 
 class Sender:
-    """Signs its events before the first run, for every server to get the same, and again when they are too old."""
+    """Signs its events ahead, for every server to get the same. wrk: its path; None sends with our own. now: seconds
+    since 1970."""
 
-    def __init__(self, folder: Path, distinct: int) -> None:
-        self.wrk = shutil.which("wrk")
+    def __init__(
+        self,
+        folder: Path,
+        distinct: int,
+        wrk: str | None = shutil.which("wrk"),
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.wrk = wrk
+        self._now = now
         self._distinct = distinct
         self._stamp = 0
         self._template, self._signatures = folder / "template", folder / "signatures"
+        self.sign()
+
+    def sign(self) -> None:
+        """Sign again what is too old. It takes seconds of CPU, so a comparison does it before a server starts."""
+        if self.wrk and self._now() - self._stamp > OLDEST:
+            self._stamp = int(self._now())
+            self._write()
 
     def run(self, port: int, seconds: float, count: int) -> Storm:
         """Storm a server: for `seconds` with wrk, with `count` events without it. Failed when it refused any."""
         return self._run_wrk(port, seconds) if self.wrk else self._run_own(port, count)
 
     def _write(self) -> None:
-        self._stamp = int(time.time())
         text = "\1N\1".join(events.template(self._stamp)).replace(events.AMOUNT, "\1A\1")
         self._template.write_text(text)
         with self._signatures.open("w") as file:
@@ -55,8 +70,6 @@ class Sender:
                 file.write(f"{number:0{events.WIDTH}d} {events.amount(number)} {digest}\n")
 
     def _run_wrk(self, port: int, seconds: float) -> Storm:
-        if time.time() - self._stamp > OLDEST:
-            self._write()
         env = {
             "BENCH_TEMPLATE": str(self._template),
             "BENCH_SIGNATURES": str(self._signatures),

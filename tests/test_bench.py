@@ -13,6 +13,7 @@ from app.settings import Settings
 from bench import events, m4, matching
 from bench.peers import common
 from bench.receiver import check, what
+from bench.storm import Sender
 from rules.expr import compile_condition
 from rules.rule import parse
 from tests.builders import NOON, services_in_memory
@@ -28,6 +29,22 @@ def test_every_event_is_distinct_signed_and_of_five_kilobytes() -> None:
     assert 5000 < len(bodies[0]) < 6000
     header = events.signature(bodies[0], CREATED)
     assert stripe.WebhookSignature.verify_header(bodies[0].decode(), header, events.SECRET)
+
+
+def test_a_comparison_that_lasts_long_sends_no_signature_that_is_too_old(tmp_path: Path) -> None:
+    def first_signature() -> str:
+        return (tmp_path / "signatures").read_text().split()[2]
+
+    def signed(at: int) -> str:
+        return events.signature(events.body(0, at), at).split("v1=")[1]
+
+    times = [CREATED]
+    sender = Sender(tmp_path, 3, wrk="wrk", now=lambda: times[-1])
+    assert first_signature() == signed(CREATED)
+    for later, stamp in ((100, 0), (130, 130), (250, 130), (251, 251)):
+        times.append(CREATED + later)
+        sender.sign()
+        assert first_signature() == signed(CREATED + stamp)
 
 
 def test_our_rules_and_the_peers_decide_what_is_expected() -> None:
