@@ -15,6 +15,7 @@ NOTICE_KEY = b"made up key of the benchmark's receiver."
 RULES = 20
 WIDTH = 8
 MARK = "@" * WIDTH  # stands for the event's number
+CUSTOMER = "#" * WIDTH  # stands for its customer's
 AMOUNT = "987654321"  # stands for its amount, nine digits
 
 
@@ -68,14 +69,16 @@ def rule(number: int) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=4)
 def template(created: int) -> tuple[str, ...]:
-    """The body in pieces; between them come the event's number and its amount, as `order` says."""
+    """The body in pieces; between them comes the event's number. Its customer and amount are still to be put in."""
     text = json.dumps(_envelope(created), indent=2)
     assert 5000 <= len(text) <= 7000, len(text)
     return tuple(text.split(MARK))
 
 
-def body(number: int, created: int) -> bytes:
+def body(number: int, created: int, customer: int | None = None) -> bytes:
+    """customer: whose event it is; without one it has a customer of its own, of whom nobody has heard."""
     text = f"{number:0{WIDTH}d}".join(template(created))
+    text = text.replace(CUSTOMER, f"{number if customer is None else customer:0{WIDTH}d}")
     return text.replace(AMOUNT, str(amount(number))).encode()
 
 
@@ -84,9 +87,9 @@ def signature(body: bytes, now: int) -> str:
     return f"t={now},v1={digest}"
 
 
-def request(number: int, created: int, host: str) -> bytes:
+def request(number: int, created: int, host: str, customer: int | None = None) -> bytes:
     """The whole HTTP request, signed."""
-    content = body(number, created)
+    content = body(number, created, customer)
     head = (
         f"POST /webhooks/stripe HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json; charset=utf-8\r\n"
         f"Stripe-Signature: {signature(content, created)}\r\nContent-Length: {len(content)}\r\n\r\n"
@@ -105,12 +108,12 @@ def _envelope(created: int) -> dict[str, Any]:
         envelope["id"]: f"evt_bench{MARK}",
         invoice["id"]: f"in_bench{MARK}",
         invoice["id"].removeprefix("in_"): MARK,  # in its links
-        invoice["customer"]: f"cus_bench{MARK}",
+        invoice["customer"]: f"cus_bench{CUSTOMER}",
         subscription: f"sub_bench{MARK}",
         invoice["lines"]["data"][0]["id"]: f"il_bench{MARK}",
         invoice["number"]: f"BENCH-{MARK}",
-        invoice["customer_email"]: f"payer.{MARK}@example.com",
-        invoice["customer_name"]: f"Payer {MARK}",
+        invoice["customer_email"]: f"payer.{CUSTOMER}@example.com",
+        invoice["customer_name"]: f"Payer {CUSTOMER}",
     }
     text = json.dumps({**envelope, "created": created})
     for known, marked in ids.items():

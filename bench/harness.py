@@ -186,9 +186,11 @@ def receiver() -> Iterator[int]:
         yield port
 
 
-def send(port: int, count: int, start: int = 0, rate: float = 0.0, connections: int = 32) -> dict[str, Any]:
+def send(
+    port: int, count: int, start: int = 0, rate: float = 0.0, connections: int = 32, each: int = 1
+) -> dict[str, Any]:
     """Run the sender in a process of its own; what it measured."""
-    order = {"port": port, "count": count, "connections": connections, "start": start, "rate": rate}
+    order = {"port": port, "count": count, "connections": connections, "start": start, "rate": rate, "each": each}
     found = subprocess.run(
         [sys.executable, "-m", "bench.load", json.dumps(order)], cwd=ROOT, capture_output=True, text=True, check=False
     )

@@ -27,10 +27,13 @@ class Connection:
     buffer: bytearray = field(default_factory=bytearray)
 
 
-def run(port: int, count: int, connections: int = 32, start: int = 0, rate: float = 0.0) -> dict[str, Any]:
-    """Send events `start .. start+count`; times are seconds of the clock that every process shares."""
-    created = int(time.time())
-    requests = [events.request(number, created, f"127.0.0.1:{port}") for number in range(start, start + count)]
+def run(
+    port: int, count: int, connections: int = 32, start: int = 0, rate: float = 0.0, each: int = 1
+) -> dict[str, Any]:
+    """Send events `start .. start+count`, so many of each customer; times are seconds of the clock that every process
+    shares."""
+    created, host = int(time.time()), f"127.0.0.1:{port}"
+    requests = [events.request(number, created, host, number // each) for number in range(start, start + count)]
     sender = Sender(port, requests, start, rate)
     began = time.monotonic()
     sender.run(connections)

@@ -68,15 +68,16 @@ def measure_slow(report: Report, rounds: int, seconds: float) -> None:
 
 
 def compare(
-    report: Report, chosen: Mapping[str, Start], rounds: int, seconds: float, env: Mapping[str, str]
+    report: Report, chosen: Mapping[str, Start], rounds: int, seconds: float, env: Mapping[str, str], each: int = 1
 ) -> dict[str, Figures]:
-    """Every server in turn, `rounds` times, each time with an empty data folder."""
+    """Every server in turn, `rounds` times, each time with an empty data folder; every other round goes backwards, so
+    that none always runs after the same one. each: how many events come of one customer."""
     figures = {name: Figures() for name in chosen}
     with folder() as place:
-        sender = Sender(place, distinct=int(seconds * 60_000) + 5_000)
+        sender = Sender(place, distinct=int(seconds * 60_000) + 5_000, each=each)
         report.note("sender: " + ("wrk" if sender.wrk else "our own, in Python; wrk would leave more to the no-op"))
-        for _ in range(rounds):
-            for name in list(figures):
+        for turn in range(rounds):
+            for name in list(figures)[:: -1 if turn % 2 else 1]:
                 try:
                     one_round(chosen[name], figures[name], sender, seconds, env)
                 except Missing as error:

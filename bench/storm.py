@@ -34,8 +34,8 @@ class Storm:
 
 
 class Sender:
-    """Signs its events ahead, for every server to get the same. wrk: its path; None sends with our own. now: seconds
-    since 1970."""
+    """Signs its events ahead, for every server to get the same. each: how many events come of one customer, one after
+    the other. wrk: its path; None sends with our own. now: seconds since 1970."""
 
     def __init__(
         self,
@@ -43,10 +43,11 @@ class Sender:
         distinct: int,
         wrk: str | None = shutil.which("wrk"),
         now: Callable[[], float] = time.time,
+        each: int = 1,
     ) -> None:
         self.wrk = wrk
         self._now = now
-        self._distinct = distinct
+        self._distinct, self._each = distinct, each
         self._stamp = 0
         self._template, self._signatures = folder / "template", folder / "signatures"
         self.sign()
@@ -63,11 +64,14 @@ class Sender:
 
     def _write(self) -> None:
         text = "\1N\1".join(events.template(self._stamp)).replace(events.AMOUNT, "\1A\1")
-        self._template.write_text(text)
+        self._template.write_text(text.replace(events.CUSTOMER, "\1C\1"))
         with self._signatures.open("w") as file:
             for number in range(self._distinct):
-                digest = events.signature(events.body(number, self._stamp), self._stamp).split("v1=")[1]
-                file.write(f"{number:0{events.WIDTH}d} {events.amount(number)} {digest}\n")
+                customer = number // self._each
+                body = events.body(number, self._stamp, customer)
+                digest = events.signature(body, self._stamp).split("v1=")[1]
+                width = events.WIDTH
+                file.write(f"{number:0{width}d} {events.amount(number)} {digest} {customer:0{width}d}\n")
 
     def _run_wrk(self, port: int, seconds: float) -> Storm:
         env = {
@@ -89,5 +93,5 @@ class Sender:
         return Storm(result["requests"], result["seconds"], result["p50"], result["p99"])
 
     def _run_own(self, port: int, count: int) -> Storm:
-        result = send(port, count, connections=CONNECTIONS)
+        result = send(port, count, connections=CONNECTIONS, each=self._each)
         return Storm(result["ok"], result["seconds"], quantile(result["times"], 0.5), quantile(result["times"], 0.99))

@@ -1,4 +1,5 @@
--- wrk: distinct signed events; BENCH_TEMPLATE is a body with marks, BENCH_SIGNATURES one "number amount hex" a line.
+-- wrk: distinct signed events; BENCH_TEMPLATE is a body with marks, BENCH_SIGNATURES one "number amount hex customer"
+-- a line.
 local counter = 0
 function setup(thread) thread:set("mine", counter); counter = counter + 1 end
 
@@ -7,7 +8,7 @@ function init(args)
   local text = io.open(os.getenv("BENCH_TEMPLATE")):read("*a")
   local from = 1
   while true do
-    local s, e, what = text:find("\1([NA])\1", from)
+    local s, e, what = text:find("\1([NAC])\1", from)
     pieces[#pieces + 1] = text:sub(from, (s or 0) - 1)
     if not s then break end
     marks[#marks + 1] = what
@@ -22,10 +23,11 @@ end
 
 function request()
   at = at % #lines + 1
-  local number, amount, hex = lines[at]:match("(%S+) (%S+) (%S+)")
+  local number, amount, hex, customer = lines[at]:match("(%S+) (%S+) (%S+) (%S+)")
+  local values = {N = number, A = amount, C = customer}
   local parts = {pieces[1]}
   for i = 1, #marks do
-    parts[#parts + 1] = marks[i] == "N" and number or amount
+    parts[#parts + 1] = values[marks[i]]
     parts[#parts + 1] = pieces[i + 1]
   end
   local headers = {["Content-Type"] = "application/json; charset=utf-8", ["Stripe-Signature"] = "t=" .. stamp .. ",v1=" .. hex}

@@ -120,11 +120,10 @@ def _walk(container: Any, node: Node, found: list[Place]) -> None:
         return
     for name, below in node.items():
         if inner := get(name):
-            if below is PERSONAL and type(inner) is str:
-                if inner[:4] != "tok_" or not TOKEN.fullmatch(inner):
-                    found.append((container, name))
-            else:
+            if type(inner) is not str:
                 _take(container, name, inner, below, found)
+            elif below is PERSONAL and (inner[:4] != "tok_" or not TOKEN.fullmatch(inner)):
+                found.append((container, name))
 
 
 def _take(container: Any, name: str, value: Any, below: Node, found: list[Place]) -> None:
@@ -187,22 +186,30 @@ def _leaf(container: Any, key: Any, value: Any, found: list[Place]) -> None:
 def _metadata(metadata: Any, found: list[Place]) -> None:
     if isinstance(metadata, dict):
         for key, value in metadata.items():
-            if isinstance(value, str) and METADATA_KEY.search(key):
+            if isinstance(value, str) and _says_personal(key):
                 _leaf(metadata, key, value, found)
 
 
+@lru_cache(4096)
+def _says_personal(key: str) -> bool:
+    """Whether a seller's own key says by itself that its value names or reaches a person."""
+    return METADATA_KEY.search(key) is not None
+
+
 # ---- replacing ------------------------------------------------------------------------------------------------------
-def replace_sorted(found: Sequence[Place], replacing: ReplaceSorted) -> None:
-    """`replace`, which tells of each text what sort of value it is."""
-    replace(found, lambda texts: replacing(texts, [sort_of(key) for _, key in found]))
-
-
 def replace(found: Sequence[Place], replacing: Replace) -> None:
     """Put a token at every place, in place. replacing: texts to their tokens, in order (the vault's tokenise)."""
     if found:
-        texts = [value if isinstance(value, str) else str(value) for value in (at[key] for at, key in found)]
-        for (container, key), token in zip(found, replacing(texts), strict=True):
-            container[key] = token
+        _put(found, replacing(_texts_at(found)))
+
+
+def _texts_at(found: Sequence[Place]) -> list[str]:
+    return [str(container[key]) for container, key in found]
+
+
+def _put(found: Sequence[Place], tokens: Sequence[str]) -> None:
+    for (container, key), token in zip(found, tokens, strict=True):
+        container[key] = token
 
 
 def replace_emails(document: Any, replacing: Replace) -> None:
@@ -235,9 +242,11 @@ def _rewrite_where(document: Any, changed: Callable[[str], str]) -> None:
 def cleanse(envelope: dict[str, Any], replacing: ReplaceSorted, at_signs: int | None = None) -> None:
     """Replace every personal value of an event, in place. at_signs: how many `@` its raw text holds, if counted: when
     the declared places account for all of them the search for strays, a walk of the whole event, is spared."""
-    found = places(envelope)
-    accounted = sum([at[key].count("@") for at, key in found if type(at[key]) is str])
-    replace_sorted(found, replacing)
+    accounted = 0
+    if found := places(envelope):
+        texts = _texts_at(found)
+        accounted = "".join(texts).count("@")
+        _put(found, replacing(texts, [sort_of(key) for _, key in found]))
     if at_signs is None or at_signs > accounted:
         replace_emails(envelope, lambda texts: replacing(texts, ["email"] * len(texts)))
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import lzma
 from pathlib import Path
 
+import orjson
 import pytest
 import stripe
 
 from app.services import catalogue, connectors
 from app.settings import Settings
-from bench import events, m4, matching
+from bench import events, m4, matching, tokens
 from bench.peers import common
 from bench.receiver import check, what
 from bench.storm import Sender
 from rules.expr import compile_condition
+from rules.personal import places
 from rules.rule import parse
-from tests.builders import NOON, services_in_memory
+from tests.builders import NOON, SHARED, services_in_memory
 
 CREATED = int(NOON.timestamp())
 NUMBERS = range(60)
@@ -29,6 +32,29 @@ def test_every_event_is_distinct_signed_and_of_five_kilobytes() -> None:
     assert 5000 < len(bodies[0]) < 6000
     header = events.signature(bodies[0], CREATED)
     assert stripe.WebhookSignature.verify_header(bodies[0].decode(), header, events.SECRET)
+
+
+def test_the_cost_of_tokens_is_measured_with_no_fewer_new_values_than_a_real_business_has() -> None:
+    heard: set[tuple[str, str]] = set()
+    with lzma.open(SHARED / "data" / "story.jsonl.xz") as lines:
+        story = [orjson.loads(line) for line in lines]
+    for event in story:
+        customer = event["data"]["object"].get("customer") or event["data"]["object"].get("id", "")
+        heard |= {(customer, str(container[key])) for container, key in places(event)}
+    assert 0.1 < len(heard) / len(story) <= 2 / tokens.EACH
+    several = [json.loads(events.body(number, CREATED, number // tokens.EACH)) for number in range(4 * tokens.EACH)]
+    new = {(event["data"]["object"]["customer"], at[key]) for event in several for at, key in places(event)}
+    assert len(new) / len(several) == 2 / tokens.EACH
+
+
+def test_what_wrk_sends_is_what_was_signed(tmp_path: Path) -> None:
+    Sender(tmp_path, 5, wrk="wrk", now=lambda: CREATED, each=2)
+    template = (tmp_path / "template").read_text()
+    for line in (tmp_path / "signatures").read_text().splitlines():
+        number, amount, digest, customer = line.split()
+        body = template.replace("\1N\1", number).replace("\1A\1", amount).replace("\1C\1", customer)
+        assert events.signature(body.encode(), CREATED).endswith(f"v1={digest}")
+        assert json.loads(body)["data"]["object"]["customer"] == f"cus_bench{int(number) // 2:08d}"
 
 
 def test_a_comparison_that_lasts_long_sends_no_signature_that_is_too_old(tmp_path: Path) -> None:

@@ -49,15 +49,16 @@ class SqliteVault:
         if self._ear.is_time():
             self._listen()
         tokens = self._keys.ring.tokens_for(tenant, values)
+        known, of_subject = self._known, known_as(tenant, subject, "")
         new: dict[str, Heard] = {}
         for at, token in enumerate(tokens):
-            name = known_as(tenant, subject, token)
-            if name not in self._known and name not in new:
+            name = of_subject + token
+            if name not in known and name not in new:
                 sort = sorts[at] if sorts else sort_of_value(subject, values[at])
                 new[name] = (tenant, token, subject, values[at], sort, self._ear.day)
         if new and (tenant, subject) not in self._barred:
             self._bus.hear(new.values())
-            self._known.add(new)
+            known.add(new)
         return tokens
 
     def flush(self) -> None:
