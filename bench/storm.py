@@ -65,12 +65,12 @@ class Sender:
     def _write(self) -> None:
         text = "\1N\1".join(events.template(self._stamp)).replace(events.AMOUNT, "\1A\1")
         self._template.write_text(text.replace(events.CUSTOMER, "\1C\1"))
+        width = events.WIDTH
         with self._signatures.open("w") as file:
             for number in range(self._distinct):
                 customer = number // self._each
                 body = events.body(number, self._stamp, customer)
                 digest = events.signature(body, self._stamp).split("v1=")[1]
-                width = events.WIDTH
                 file.write(f"{number:0{width}d} {events.amount(number)} {digest} {customer:0{width}d}\n")
 
     def _run_wrk(self, port: int, seconds: float) -> Storm:

@@ -14,10 +14,10 @@ from bench.report import Report
 from bench.systems import Running
 
 MOST = 0.15  # of the throughput
+MOST_TOGETHER = 0.25
 # A quarter of a value an event was never heard before. It is a fifth in four months of a whole business with 300
 # customers, counted from its first day; a test compares.
 EACH = 8
-MOST_TOGETHER = 0.25
 
 
 def measure(report: Report, rounds: int, seconds: float) -> None:

@@ -3,7 +3,7 @@
 local counter = 0
 function setup(thread) thread:set("mine", counter); counter = counter + 1 end
 
-local pieces, marks, lines, at, stamp = {}, {}, {}, 0, os.getenv("BENCH_STAMP")
+local pieces, marks, values, lines, at, stamp = {}, {}, {}, {}, 0, os.getenv("BENCH_STAMP")
 function init(args)
   local text = io.open(os.getenv("BENCH_TEMPLATE")):read("*a")
   local from = 1
@@ -23,8 +23,8 @@ end
 
 function request()
   at = at % #lines + 1
-  local number, amount, hex, customer = lines[at]:match("(%S+) (%S+) (%S+) (%S+)")
-  local values = {N = number, A = amount, C = customer}
+  local hex
+  values.N, values.A, hex, values.C = lines[at]:match("(%S+) (%S+) (%S+) (%S+)")
   local parts = {pieces[1]}
   for i = 1, #marks do
     parts[#parts + 1] = values[marks[i]]

@@ -186,14 +186,8 @@ def _leaf(container: Any, key: Any, value: Any, found: list[Place]) -> None:
 def _metadata(metadata: Any, found: list[Place]) -> None:
     if isinstance(metadata, dict):
         for key, value in metadata.items():
-            if isinstance(value, str) and _says_personal(key):
+            if isinstance(value, str) and METADATA_KEY.search(key):
                 _leaf(metadata, key, value, found)
-
-
-@lru_cache(4096)
-def _says_personal(key: str) -> bool:
-    """Whether a seller's own key says by itself that its value names or reaches a person."""
-    return METADATA_KEY.search(key) is not None
 
 
 # ---- replacing ------------------------------------------------------------------------------------------------------
