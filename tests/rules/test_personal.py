@@ -151,6 +151,15 @@ def test_values_that_are_no_text_become_tokens_as_text() -> None:
     assert event["data"]["object"]["email"] is None
 
 
+def test_in_plain_lists_and_as_numbers_declared_values_are_found_as_well() -> None:
+    taxes = [{"type": "eu_vat", "value": "DE123456789"}, {"type": "no_voec", "value": 2001234}]
+    event = envelope(type="invoice.paid", object={**invoice(), "customer_tax_ids": taxes, "customer_phone": 15550100})
+    cleanse(event, lambda values, sorts: [f"tok_{value}" for value in values])
+    kept = event["data"]["object"]
+    assert [tax["value"] for tax in kept["customer_tax_ids"]] == ["tok_DE123456789", "tok_2001234"]
+    assert kept["customer_phone"] == "tok_15550100"
+
+
 def test_of_an_object_of_an_unknown_class_every_key_that_looks_personal_is_taken_for_it_at_any_depth() -> None:
     holder = {"phone": "+1 555 0100", "id": "x_2", "address": {"line1": "1 Main St", "country": "US"}}
     price = {"id": "price_1", "object": "price", "nickname": "Gold", "currency": "usd"}
